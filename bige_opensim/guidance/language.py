@@ -1,0 +1,318 @@
+"""The objective language: a TOML table of terms on measurable quantities, read and checked.
+
+::
+
+    name = "Deep squat, vasti 35-45 %"
+    [[term]]
+    quantity = "activation"
+    of = ["vasmed_r", "vasmed_l"]    # names, or patterns such as "vas*_r"
+    stat = "peak"                    # peak, min, mean, range, rms; or at = 0.5, a fraction of the cycle
+    between = [0.35, 0.45]           # or at_least, at_most, equals (with tolerance), minimise = true, maximise = true
+    weight = 1.0                     # optional, 1
+    hard = true                      # optional, false: part of the verdict
+    [search]                         # optional: see SearchSettings
+    iterations = 600
+
+Angles are degrees, lengths metres, times seconds, moments N*m per kg of body mass, ground forces body weights (BW), and
+activations fractions between 0 and 1. Penalties are measured in natural scales (`UNITS`), so that weights compare.
+"""
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+STATS = ("peak", "min", "mean", "range", "rms")
+BOUNDS = ("between", "at_least", "at_most", "equals", "minimise", "maximise")
+TERM_KEYS = (
+    "name", "quantity", "of", "stat", "at", *BOUNDS, "tolerance", "weight", "hard", "scale", "unit",
+)  # fmt: skip
+
+
+class ObjectiveError(ValueError):
+    """An objective that cannot be read, contradicts itself, or does not fit the model."""
+
+
+class Unit(NamedTuple):
+    """Unit of a quantity in objective files: its size in SI, and the difference that counts as one unit of penalty."""
+
+    size: float
+    scale: float
+
+
+UNITS = {
+    "1": Unit(1.0, 0.05),
+    "deg": Unit(math.pi / 180, 5.0),
+    "m": Unit(1.0, 0.05),
+    "deg/s": Unit(math.pi / 180, 50.0),
+    "m/s": Unit(1.0, 0.1),
+    "m/s^2": Unit(1.0, 1.0),
+    "N*m/kg": Unit(1.0, 0.2),
+    "BW": Unit(1.0, 0.1),
+    "s": Unit(1.0, 0.25),
+}
+
+
+class Quantity(NamedTuple):
+    """What a term can measure: its possible units, and whether it names channels with `of`."""
+
+    units: tuple[str, ...]
+    of: Literal["required", "optional", "none"]
+    never_negative: bool = False
+
+
+QUANTITIES = {
+    "activation": Quantity(("1",), "required", never_negative=True),
+    "coordinate": Quantity(("deg", "m"), "required"),
+    "velocity": Quantity(("deg/s", "m/s"), "optional"),
+    "asymmetry": Quantity(("deg", "m", "1"), "optional", never_negative=True),
+    "moment": Quantity(("N*m/kg",), "required"),
+    "grf": Quantity(("BW",), "optional"),
+    "com_velocity": Quantity(("m/s",), "optional"),
+    "com_acceleration": Quantity(("m/s^2",), "optional"),
+    "foot_slide": Quantity(("m/s",), "optional", never_negative=True),
+    "trunk_angle": Quantity(("deg",), "none", never_negative=True),
+    "depth": Quantity(("m",), "none", never_negative=True),
+    "duration": Quantity(("s",), "none", never_negative=True),
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """One line of an objective, in the units of the file.
+
+    `low` and `high` bound the value (infinite where open). `tolerance` belongs to `equals` (low = high = target) and is
+    None where the file leaves it to the default, a fifth of the natural scale. `goal` is "band" for a bounded term.
+    """
+
+    name: str
+    quantity: str
+    of: tuple[str, ...] = ()
+    stat: str = "peak"
+    at: float | None = None
+    goal: Literal["band", "minimise", "maximise"] = "band"
+    low: float = -math.inf
+    high: float = math.inf
+    tolerance: float | None = None
+    weight: float = 1.0
+    hard: bool = False
+    scale: float | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The `[search]` table.
+
+    The `warmup` first and `final` last iterations follow proximity and plausibility alone; the default keeps every term
+    on to the end. `learning_rate` is in units of the reference latents' standard deviation; `beta` weighs proximity;
+    `joint_limits`, `penetration` and `floating` weigh the plausibility penalties (set floating = 0 for jumps).
+    """
+
+    iterations: int = 600
+    warmup: int = 0
+    final: int = 0
+    learning_rate: float = 0.03
+    beta: float = 0.1
+    joint_limits: float = 1.0
+    penetration: float = 0.5
+    floating: float = 0.5
+
+
+class Document(NamedTuple):
+    """An objective file, checked."""
+
+    name: str
+    description: str
+    terms: tuple[Term, ...]
+    settings: SearchSettings
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """', did you mean ...?' for the nearest known name, or the list of known names when it is short, or nothing."""
+    names = sorted(set(known))
+    near = get_close_matches(name, names, n=1, cutoff=0.55)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(names)}" if len(names) <= 20 else ""
+
+
+def read_document(path: Path) -> Document:
+    """Read and check an objective file; raises `ObjectiveError` naming the file, the term and the remedy."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ObjectiveError(
+            f"{path}: cannot be read ({error.strerror}); give the path of an objective file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ObjectiveError(f"{path}: not a TOML file: {error}") from error
+    return check_document(content, source=str(path))
+
+
+def check_document(content: Mapping[str, Any], *, source: str) -> Document:
+    """Check the content of an objective; `source` names it in errors."""
+    _known_keys(content, ("name", "description", "term", "search"), source)
+    tables = content.get("term")
+    if not isinstance(tables, list) or not tables:
+        raise ObjectiveError(f"{source}: no terms; an objective needs at least one [[term]] table")
+    terms = tuple(_term(table, f"{source}: term {i + 1}") for i, table in enumerate(tables))
+    names = [t.name for t in terms]
+    for name in names:
+        if names.count(name) > 1:
+            raise ObjectiveError(f"{source}: two terms are called '{name}'; give each its own name")
+    _refuse_contradictions(terms, source)
+    settings = _settings(content.get("search", {}), f"{source}: [search]")
+    return Document(str(content.get("name", source)), str(content.get("description", "")), terms, settings)
+
+
+def _known_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ObjectiveError(f"{where}: unknown key '{key}'{closest(key, known)}")
+
+
+def _number(table: Mapping[str, Any], key: str, where: str, *, default: float | None = None) -> float | None:
+    value = table.get(key, default)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ObjectiveError(f"{where}: {key} must be a finite number, not {value!r}")
+    return float(value)
+
+
+def _flag(table: Mapping[str, Any], key: str, where: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise ObjectiveError(f"{where}: {key} must be true or false, not {value!r}")
+    return value
+
+
+def _term(table: Any, where: str) -> Term:
+    if not isinstance(table, Mapping):
+        raise ObjectiveError(f"{where}: write each term as a [[term]] table")
+    if isinstance(table.get("name"), str):
+        where = f"{where} ('{table['name']}')"
+    _known_keys(table, TERM_KEYS, where)
+    name = table.get("quantity")
+    if name not in QUANTITIES:
+        raise ObjectiveError(f"{where}: unknown quantity {name!r}{closest(str(name), QUANTITIES)}")
+    quantity = QUANTITIES[name]
+    of = _channels(table, name, quantity, where)
+    stat, at = _stat(table, name, where)
+    goal, low, high, tolerance = _goal(table, name, quantity, where)
+    weight, scale = _number(table, "weight", where, default=1.0), _number(table, "scale", where)
+    if weight is None or weight < 0 or (scale is not None and scale <= 0):
+        raise ObjectiveError(f"{where}: weight must not be negative and scale must be positive")
+    unit = table.get("unit")
+    if unit is not None and unit not in quantity.units:
+        raise ObjectiveError(f"{where}: unit {unit!r} does not fit {name}, which is in {' or '.join(quantity.units)}")
+    hard = _flag(table, "hard", where)
+    if hard and goal != "band":
+        raise ObjectiveError(f"{where}: hard needs a bound to be met (between, at_least, at_most, equals), not {goal}")
+    label = " ".join(x for x in (f"{stat} {name}" if at is None else f"{name} at {at:g}", ", ".join(of)) if x)
+    label = "duration" if name == "duration" else label
+    return Term(
+        str(table.get("name", label)), name, of, stat, at, goal, low, high, tolerance, weight, hard, scale, unit
+    )
+
+
+def _channels(table: Mapping[str, Any], name: str, quantity: Quantity, where: str) -> tuple[str, ...]:
+    of = table.get("of", [])
+    of = [of] if isinstance(of, str) else of
+    if not isinstance(of, list) or not all(isinstance(x, str) and x for x in of):
+        raise ObjectiveError(f"{where}: of must be a list of names, not {of!r}")
+    if quantity.of == "required" and not of:
+        raise ObjectiveError(f"{where}: {name} needs of = [names]")
+    if quantity.of == "none" and of:
+        raise ObjectiveError(f"{where}: {name} is one number of the whole body; remove of")
+    return tuple(of)
+
+
+def _stat(table: Mapping[str, Any], name: str, where: str) -> tuple[str, float | None]:
+    stat, at = table.get("stat"), _number(table, "at", where)
+    if name == "duration":
+        if stat is not None or at is not None:
+            raise ObjectiveError(f"{where}: duration is one number per motion; remove stat and at")
+        return "mean", None
+    if (stat is None) == (at is None):
+        raise ObjectiveError(f"{where}: give either stat ({', '.join(STATS)}) or at (a fraction of the cycle)")
+    if at is not None:
+        if not 0 <= at <= 1:
+            raise ObjectiveError(f"{where}: at = {at:g} is not a fraction of the cycle; the middle is at = 0.5")
+        return "at", at
+    if stat not in STATS:
+        raise ObjectiveError(f"{where}: unknown stat {stat!r}{closest(str(stat), STATS)}")
+    return str(stat), None
+
+
+def _goal(
+    table: Mapping[str, Any], name: str, quantity: Quantity, where: str
+) -> tuple[Literal["band", "minimise", "maximise"], float, float, float | None]:
+    given = [key for key in BOUNDS if key in table and table[key] is not False]
+    if not given or (len(given) > 1 and set(given) != {"at_least", "at_most"}):
+        raise ObjectiveError(f"{where}: give one of {', '.join(BOUNDS)} (got {', '.join(given) or 'none'})")
+    tolerance = _number(table, "tolerance", where)
+    if tolerance is not None and (given != ["equals"] or tolerance <= 0):
+        raise ObjectiveError(f"{where}: tolerance is a positive number that goes with equals")
+    for goal in ("minimise", "maximise"):
+        if goal in given and _flag(table, goal, where):
+            return goal, -math.inf, math.inf, None
+    low, high = _bounds(table, where)
+    if low > high:
+        raise ObjectiveError(f"{where}: contradictory bounds, at least {low:g} and at most {high:g}")
+    if name == "activation" and any(math.isfinite(x) and not 0 <= x <= 1 for x in (low, high)):
+        raise ObjectiveError(f"{where}: activations are fractions between 0 and 1; 35 % is written 0.35")
+    if quantity.never_negative and high < 0:
+        raise ObjectiveError(f"{where}: {name} is never negative, so at most {high:g} cannot be met")
+    return "band", low, high, tolerance
+
+
+def _bounds(table: Mapping[str, Any], where: str) -> tuple[float, float]:
+    if "between" in table:
+        pair = table["between"]
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ObjectiveError(f"{where}: between takes two numbers, [low, high], not {pair!r}")
+        low, high = (_number({"between": x}, "between", where) for x in pair)
+    elif "equals" in table:
+        low = high = _number(table, "equals", where)
+    else:
+        low, high = _number(table, "at_least", where), _number(table, "at_most", where)
+    return (-math.inf if low is None else low), (math.inf if high is None else high)
+
+
+def _refuse_contradictions(terms: tuple[Term, ...], source: str) -> None:
+    """Refuse two bounds that no motion can meet: the least value allowed by one above the greatest of the other."""
+    never_above = {("min", "mean"), ("min", "at"), ("min", "peak"), ("mean", "peak"), ("at", "peak"), ("mean", "rms")}
+    for a in terms:
+        for b in terms:
+            same = a is not b and a.quantity == b.quantity and (set(a.of) & set(b.of) or a.of == b.of)
+            ordered = (a.stat, b.stat) in never_above or (a.stat == b.stat and a.at == b.at)
+            if same and ordered and a.low - (a.tolerance or 0) > b.high + (b.tolerance or 0):
+                raise ObjectiveError(
+                    f"{source}: terms '{a.name}' and '{b.name}' contradict each other: "
+                    f"at least {a.low:g} and at most {b.high:g}"
+                )
+
+
+def _settings(table: Any, where: str) -> SearchSettings:
+    if not isinstance(table, Mapping):
+        raise ObjectiveError(f"{where}: must be a table")
+    _known_keys(table, [f.name for f in fields(SearchSettings)], where)
+    values: dict[str, Any] = {}
+    for key in table:
+        value = _number(table, key, where)
+        if value is None or value < 0:
+            raise ObjectiveError(f"{where}: {key} must not be negative")
+        if key in ("iterations", "warmup", "final"):
+            if value != int(value):
+                raise ObjectiveError(f"{where}: {key} must be a whole number, not {value:g}")
+            value = int(value)
+        values[key] = value
+    settings = SearchSettings(**values)
+    if settings.iterations < 1 or settings.warmup + settings.final >= settings.iterations:
+        raise ObjectiveError(f"{where}: warmup + final must leave at least one of {settings.iterations} iterations")
+    return settings

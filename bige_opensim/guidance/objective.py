@@ -1,0 +1,244 @@
+"""An objective: loaded from TOML, bound to a model's channels, evaluated on a batch of motions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bige_opensim.guidance import terms
+from bige_opensim.guidance.language import (
+    UNITS,
+    ObjectiveError,
+    SearchSettings,
+    Term,
+    check_document,
+    read_document,
+)
+from bige_opensim.guidance.quantities import (
+    DynamicsModel,
+    Frame,
+    Measured,
+    Observation,
+    channel_range,
+    measured,
+    needs_dynamics,
+    statistic,
+)
+from bige_opensim.physics.skeleton import Skeleton
+
+LIMIT_SCALE = {True: UNITS["deg"].size * 2.0, False: 0.02}
+"""A joint 2 degrees (or 2 cm) outside its range costs one unit."""
+
+CONTACT_TOLERANCE_M = 0.01
+CONTACT_SCALE_M = 0.01
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Terms and search settings, in the units of the file; `bind` ties them to channels."""
+
+    name: str
+    terms: tuple[Term, ...]
+    settings: SearchSettings
+    description: str = ""
+    source: str = "objective"
+
+    @classmethod
+    def load(cls, path: Path) -> "Objective":
+        """Read an objective file; raises `ObjectiveError` naming the file, the term and the remedy."""
+        document = read_document(Path(path))
+        return cls(document.name, document.terms, document.settings, document.description, str(path))
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], *, source: str = "objective") -> "Objective":
+        """The same from a dictionary with the keys of the file."""
+        document = check_document(content, source=source)
+        return cls(document.name, document.terms, document.settings, document.description, source)
+
+    def bind(
+        self,
+        channels: Sequence[str],
+        muscles: Sequence[str],
+        skeleton: Skeleton,
+        *,
+        dynamics: DynamicsModel | None = None,
+        ground_height: float = 0.0,
+    ) -> "BoundObjective":
+        """Resolve names, units and bounds against a model.
+
+        Parameters
+        ----------
+        channels
+            Coordinates of the motions, in the order of their last axis.
+        muscles
+            Muscles of the activations, in the order of their last axis; empty where there are none.
+        skeleton
+            The subject's skeleton; evaluation runs in its precision and on its device.
+        dynamics
+            `(q, duration, activations) -> Dynamics`; required by terms on moment and grf.
+        ground_height
+            Height of the ground, m.
+
+        """
+        frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height)
+        try:
+            return BoundObjective(self, frame, tuple(_bind_term(term, frame) for term in self.terms))
+        except ObjectiveError as error:
+            raise ObjectiveError(f"{self.source}: {error}") from error
+
+
+class BoundTerm(NamedTuple):
+    """A term with its channels, and its bounds and scale in the unit of the file."""
+
+    term: Term
+    measured: Measured
+    low: float
+    high: float
+    scale: float
+
+    @property
+    def name(self) -> str:
+        """The term's name."""
+        return self.term.name
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the term has a band to meet, not a direction to go."""
+        return self.term.goal == "band"
+
+    def channel_values(self, observation: Observation) -> Float[Tensor, "batch channel"]:
+        """The term's statistic per channel, in the unit of the file."""
+        return statistic(self.term, self.measured.series(observation)) / UNITS[self.measured.unit].size
+
+    def value(self, channels: Float[Tensor, "batch channel"]) -> Float[Tensor, " batch"]:
+        """One number for all channels: the one farthest out of (or least inside) the band; their mean where no band is.
+
+        The mean of root mean squares is quadratic: the root mean square over time and channels.
+        """
+        if self.bounded:
+            worst = terms.signed_violation(channels, self.low, self.high).argmax(-1, keepdim=True)
+            return channels.gather(-1, worst).squeeze(-1)
+        return terms.rms(channels) if self.term.stat == "rms" else channels.mean(-1)
+
+    def penalty(self, channels: Float[Tensor, "batch channel"]) -> Float[Tensor, " batch"]:
+        """Mean over channels of `terms.band_penalty`; for minimise and maximise, plus or minus the value in scales.
+
+        A root mean square enters squared, as a mean square: the paper's form of its kinematic losses.
+        """
+        if self.bounded:
+            return terms.band_penalty(channels, self.low, self.high, self.scale).mean(-1)
+        size = channels / self.scale
+        amount = size.square().mean(-1) if self.term.stat == "rms" else size.mean(-1)
+        return amount if self.term.goal == "minimise" else -amount
+
+
+class Evaluation(NamedTuple):
+    """An objective on a batch of motions, by term name; values in the units of the file.
+
+    `violations` (bounded terms only) is the distance of the worst channel to its band in scales, negative inside;
+    `satisfied` is the verdict over the hard terms, or over all bounded terms where none is hard; an objective that
+    bounds nothing is satisfied by any motion.
+    """
+
+    values: dict[str, Float[Tensor, " batch"]]
+    channel_values: dict[str, Float[Tensor, "batch channel"]]
+    penalties: dict[str, Float[Tensor, " batch"]]
+    violations: dict[str, Float[Tensor, " batch"]]
+    met: dict[str, Bool[Tensor, " batch"]]
+    satisfied: Bool[Tensor, " batch"]
+    loss: Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class BoundObjective:
+    """An objective tied to a model: call `evaluate`; in a search, `observe` once and use its parts."""
+
+    objective: Objective
+    frame: Frame
+    terms: tuple[BoundTerm, ...]
+
+    @property
+    def verdict_terms(self) -> tuple[BoundTerm, ...]:
+        """The hard terms; all bounded terms where none is hard."""
+        return tuple(t for t in self.terms if t.term.hard) or tuple(t for t in self.terms if t.bounded)
+
+    @property
+    def needs_activations(self) -> bool:
+        """Whether any term measures muscles."""
+        return any(t.term.quantity == "activation" or t.measured.unit == "1" for t in self.terms)
+
+    def observe(self, q: Tensor, duration: Tensor, activations: Tensor | None = None) -> Observation:
+        """A batch to be measured, (batch, time, channel), (batch,), (batch, time, muscle)."""
+        return Observation(self.frame, q, duration, activations)
+
+    def evaluate(
+        self,
+        q: Float[Tensor, "batch time channel"],
+        duration: Float[Tensor, " batch"],
+        activations: Float[Tensor, "batch time muscle"] | None = None,
+    ) -> Evaluation:
+        """Values, verdict and loss of each motion; q in rad and m, duration in s, activations in [0, 1]."""
+        return self.judge(self.observe(q, duration, activations))
+
+    def judge(self, observation: Observation) -> Evaluation:
+        """`evaluate` on an observation: loss = sum over terms of weight * penalty."""
+        channels = {t.name: t.channel_values(observation) for t in self.terms}
+        values = {t.name: t.value(channels[t.name]) for t in self.terms}
+        penalties = {t.name: t.penalty(channels[t.name]) for t in self.terms}
+        bounded = [t for t in self.terms if t.bounded]
+        violations = {t.name: terms.signed_violation(values[t.name], t.low, t.high) / t.scale for t in bounded}
+        met = {t.name: terms.inside(channels[t.name], t.low, t.high).all(-1) for t in bounded}
+        satisfied = torch.ones_like(observation.duration, dtype=torch.bool)
+        for t in self.verdict_terms:
+            satisfied = satisfied & met[t.name]
+        loss = torch.zeros_like(observation.duration)
+        for t in self.terms:
+            loss = loss + t.term.weight * penalties[t.name]
+        return Evaluation(values, channels, penalties, violations, met, satisfied, loss)
+
+    def plausibility(self, observation: Observation) -> dict[str, Float[Tensor, " batch"]]:
+        """Penalties that hold for every motion, whatever the objective; zero for a plausible one.
+
+        joint_limits: sum over channels of the cycle's mean of (excess / s)^2, s = 2 degrees or 2 cm outside the model's
+        range. penetration and floating: cycle's mean of (h / 1 cm)^2, h the depth of the deepest contact point, or the
+        height of the lowest, beyond 1 cm; recorded squats show that much (estimated ground, fixed-radius spheres).
+        """
+        low, high = channel_range(self.frame)
+        scale = observation.q.new_tensor([LIMIT_SCALE[angle] for angle in self.frame.rotational])
+        excess = terms.range_excess(observation.q, low, high) / scale
+        found = {"joint_limits": excess.square().mean(1).sum(-1)}
+        measures: dict[str, Callable[..., Tensor]] = {"penetration": terms.penetration, "floating": terms.floating}
+        for name, measure in measures.items():
+            height = measure(observation.contact_points, ground_height=self.frame.ground_height)
+            found[name] = ((height - CONTACT_TOLERANCE_M).clamp(min=0) / CONTACT_SCALE_M).square().mean(-1)
+        return found
+
+    def limit_violations(self, q: Float[Tensor, "batch time channel"]) -> list[dict[str, float]]:
+        """Per motion, the coordinates that leave the model's range and by how much at most (degrees or metres)."""
+        low, high = channel_range(self.frame)
+        excess = terms.range_excess(q.detach().to(low), low, high).amax(1)
+        unit = [UNITS["deg"].size if angle else 1.0 for angle in self.frame.rotational]
+        names = self.frame.channels
+        return [{n: float(x) / u for n, x, u in zip(names, row, unit, strict=True) if x > 1e-6} for row in excess]
+
+
+def _bind_term(term: Term, frame: Frame) -> BoundTerm:
+    if needs_dynamics(term) and frame.dynamics is None:
+        raise ObjectiveError(
+            f"term '{term.name}' measures {term.quantity}, which needs dynamics; pass `dynamics` or remove the term"
+        )
+    found = measured(term, frame)
+    if term.unit is not None and term.unit != found.unit:
+        labels = ", ".join(found.labels)
+        raise ObjectiveError(f"term '{term.name}': {labels} is measured in {found.unit}, not {term.unit}")
+    natural = UNITS[found.unit].scale
+    scale = natural if term.scale is None else term.scale
+    low, high = term.low, term.high
+    if low == high:
+        tolerance = natural / 5 if term.tolerance is None else term.tolerance
+        low, high = low - tolerance, high + tolerance
+    return BoundTerm(term, found, low, high, scale)

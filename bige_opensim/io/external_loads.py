@@ -1,0 +1,192 @@
+"""Ground forces and the ExternalLoads document that applies them to a model's bodies."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from bige_opensim.io.storage import StorageError, write_storage, write_whole
+
+_SIDES = ("r", "l")
+_DOCUMENT_VERSION = "40000"
+
+
+class ExternalLoadsError(ValueError):
+    """An ExternalLoads file that cannot be used."""
+
+
+@dataclass(frozen=True)
+class ExternalForce:
+    """One force of an ExternalLoads document (OpenSim::ExternalForce).
+
+    Identifiers are prefixes of columns: `<force_identifier>x`, `y`, `z`. An empty point or torque identifier means that
+    the document applies none.
+    """
+
+    name: str
+    applied_to_body: str
+    force_identifier: str
+    point_identifier: str = ""
+    torque_identifier: str = ""
+    force_expressed_in_body: str = "ground"
+    point_expressed_in_body: str = "ground"
+
+    def columns(self) -> tuple[str, ...]:
+        """Labels that the data file must have."""
+        identifiers = (self.force_identifier, self.point_identifier, self.torque_identifier)
+        return tuple(f"{identifier}{axis}" for identifier in identifiers if identifier for axis in "xyz")
+
+
+@dataclass(frozen=True)
+class ExternalLoads:
+    """An ExternalLoads document: its data file, resolved against the document's folder, and its forces."""
+
+    path: Path
+    datafile: Path
+    forces: tuple[ExternalForce, ...]
+
+
+def read_external_loads(path: Path | str) -> ExternalLoads:
+    """Read an ExternalLoads document of OpenSim 3 or 4; forces that it switches off are left out.
+
+    Raises:
+        ExternalLoadsError: If the file is no ExternalLoads document, names no data file or one that does not exist, or
+            has no force, or a force without body or identifier.
+    """
+    path = Path(path)
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as problem:
+        raise ExternalLoadsError(f"{path}: cannot be read ({problem.strerror}); check the path.") from problem
+    except (ElementTree.ParseError, UnicodeError, LookupError) as problem:
+        raise ExternalLoadsError(f"{path}: not an XML document ({problem}); export it again.") from problem
+    loads = root if root.tag == "ExternalLoads" else root.find(".//ExternalLoads")
+    if loads is None:
+        raise ExternalLoadsError(f"{path}: no <ExternalLoads> in it; give the external loads file of the trial.")
+    datafile = _text(loads, "datafile").replace("\\", "/")
+    if not datafile:
+        raise ExternalLoadsError(f"{path}: <datafile> is empty; name the .mot file of the forces there.")
+    if not (path.parent / datafile).is_file():
+        raise ExternalLoadsError(
+            f"{path}: its data file {datafile} is not at {path.parent / datafile}; move it there or correct <datafile>."
+        )
+    forces = [_force(path, item) for item in loads.iter("ExternalForce") if _applied(item)]
+    if not forces:
+        raise ExternalLoadsError(f"{path}: applies no <ExternalForce>; at least one was expected.")
+    return ExternalLoads(path, path.parent / datafile, tuple(forces))
+
+
+def write_external_loads(path: Path | str, datafile_name: str, forces: Iterable[ExternalForce]) -> None:
+    """Write an ExternalLoads document of OpenSim 4, whole or not at all.
+
+    Args:
+        path: The .xml file.
+        datafile_name: Path of the forces' .mot file relative to the folder of `path`.
+        forces: What is applied where.
+
+    Raises:
+        ExternalLoadsError: If there are no forces or two of the same name.
+        StorageError: If the folder does not exist.
+    """
+    forces = tuple(forces)
+    if not forces or len({force.name for force in forces}) < len(forces):
+        raise ExternalLoadsError(f"{path}: at least one force and unique names were expected. Nothing was written.")
+    document = ElementTree.Element("OpenSimDocument", Version=_DOCUMENT_VERSION)
+    loads = ElementTree.SubElement(document, "ExternalLoads", name="externalloads")
+    objects = ElementTree.SubElement(loads, "objects")
+    for force in forces:
+        item = ElementTree.SubElement(objects, "ExternalForce", name=force.name)
+        for tag in (
+            "applied_to_body",
+            "force_expressed_in_body",
+            "point_expressed_in_body",
+            "force_identifier",
+            "point_identifier",
+            "torque_identifier",
+        ):
+            ElementTree.SubElement(item, tag).text = getattr(force, tag)
+    ElementTree.SubElement(loads, "groups")
+    ElementTree.SubElement(loads, "datafile").text = datafile_name
+    ElementTree.indent(document)
+    text = ElementTree.tostring(document, encoding="unicode")
+    write_whole(Path(path), f'<?xml version="1.0" encoding="UTF-8" ?>\n{text}\n')
+
+
+def ground_forces(bodies: Mapping[str, str]) -> tuple[ExternalForce, ...]:
+    """The forces of a file written by `write_ground_forces`, by side ("r", "l") and the body each acts on."""
+    return tuple(
+        ExternalForce(
+            name=f"ground_force_{side}",
+            applied_to_body=body,
+            force_identifier=f"ground_force_{side}_v",
+            point_identifier=f"ground_force_{side}_p",
+            torque_identifier=f"ground_torque_{side}_",
+        )
+        for side, body in bodies.items()
+    )
+
+
+def write_ground_forces(
+    path: Path | str,
+    time: Float[np.ndarray, " time"],
+    sides: Mapping[str, tuple[Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"]]],
+) -> None:
+    """Write ground forces as `ground_force_{r,l}_v*`, `ground_force_{r,l}_p*` and `ground_torque_{r,l}_*`.
+
+    Args:
+        path: The .mot file.
+        time: Seconds.
+        sides: For "r", "l" or both: force on the foot (N), its point (m) and its free torque (N·m), all in ground.
+
+    Raises:
+        StorageError: If a side is unknown, shapes do not agree, or as `write_storage`.
+    """
+    unknown = [side for side in sides if side not in _SIDES]
+    if unknown or not sides:
+        raise StorageError(
+            f"{path}: the sides 'r' and 'l' were expected, not {unknown or 'none'}. Nothing was written."
+        )
+    names, blocks = [], []
+    for side in (side for side in _SIDES if side in sides):
+        prefixes = (f"ground_force_{side}_v", f"ground_force_{side}_p", f"ground_torque_{side}_")
+        for prefix, block in zip(prefixes, sides[side], strict=True):
+            if np.shape(block) != (len(time), 3):
+                raise StorageError(
+                    f"{path}: {prefix}* has shape {np.shape(block)}, not ({len(time)}, 3). Nothing was written."
+                )
+            names += [f"{prefix}{axis}" for axis in "xyz"]
+            blocks.append(np.asarray(block, dtype=np.float64))
+    write_storage(path, time, np.concatenate(blocks, axis=1), names, in_degrees=False, title="Ground forces")
+
+
+def _text(element: ElementTree.Element, tag: str) -> str:
+    text = (element.findtext(tag) or "").strip()
+    return "" if text == "Unassigned" else text
+
+
+def _applied(item: ElementTree.Element) -> bool:
+    off = _text(item, "isDisabled").lower() == "true"
+    return not off and _text(item, "appliesForce").lower() != "false"
+
+
+def _force(path: Path, item: ElementTree.Element) -> ExternalForce:
+    name = item.get("name", "").strip() or "unnamed"
+    body, identifier = _text(item, "applied_to_body"), _text(item, "force_identifier")
+    torque = _text(item, "torque_identifier")
+    if not body or not (identifier or torque):
+        missing = "applied_to_body" if not body else "force_identifier"
+        raise ExternalLoadsError(f"{path}: the force '{name}' has no <{missing}>; name it there.")
+    return ExternalForce(
+        name=name,
+        applied_to_body=body,
+        force_identifier=identifier,
+        point_identifier=_text(item, "point_identifier"),
+        torque_identifier=torque,
+        force_expressed_in_body=_text(item, "force_expressed_in_body") or "ground",
+        point_expressed_in_body=_text(item, "point_expressed_in_body") or "ground",
+    )

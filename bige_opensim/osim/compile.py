@@ -1,0 +1,369 @@
+"""Sample an .osim into the plain arrays from which `physics` runs without opensim."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import opensim
+
+from bige_opensim.osim.model import ModelError, OsimModel, load
+from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
+
+FORMAT = 3
+SPLINE_NODES = 2049
+RANGE_MARGIN = 0.6
+LARGEST_ANGLE = 2.0 * np.pi
+
+# OpenCap's foot-ground spheres (Falisse et al. 2019, doi:10.1098/rsif.2019.0402; Uhlrich et al. 2023,
+# doi:10.1371/journal.pcbi.1011462): centre in m for a foot whose toe joint lies REFERENCE_TOE_JOINT_X in front of the
+# calcaneus origin, right side; z changes sign on the left.
+REFERENCE_TOE_JOINT_X = 0.16341
+SPHERE_RADIUS = 0.032
+SPHERES = (
+    ("s1", "calcn", (0.0019, -0.01, -0.0038)),
+    ("s2", "calcn", (0.1484, -0.01, -0.0287)),
+    ("s3", "calcn", (0.1330, -0.01, 0.0516)),
+    ("s4", "calcn", (0.0662, -0.01, 0.0264)),
+    ("s5", "toes", (0.0600, -0.01, -0.0188)),
+    ("s6", "toes", (0.0450, -0.01, 0.0619)),
+)
+
+
+def cache_folder() -> Path:
+    """Where compiled models are kept: $BIGE_CACHE, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bige_opensim"
+    return Path(os.environ.get("BIGE_CACHE", default))
+
+
+def compile_skeleton(path: Path | str, *, cache: bool = True) -> SkeletonTables:
+    """Joints, inertias, couplers and contact spheres of a model as arrays, cached by the file's sha256.
+
+    Raises
+    ------
+    ModelError
+        A joint or constraint is not supported; the message names the component's path.
+
+    """
+    model = load(path)
+    folder = cache_folder() / f"skeleton-{FORMAT}-{model.sha256[:32]}"
+    if cache and (folder / "tables.json").is_file():
+        return SkeletonTables.load(folder)
+    tables = _Compiler(model).tables()
+    if cache:
+        _store(tables, folder)
+    return tables
+
+
+def _store(tables: SkeletonTables, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent))
+    tables.save(partial)
+    try:
+        partial.replace(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(partial)
+
+
+@dataclass
+class _Frame:
+    """A frame fixed to primitive `primitive`: constant transform from that primitive's moved frame."""
+
+    primitive: int
+    rotation: np.ndarray
+    translation: np.ndarray
+
+    def then(self, rotation: np.ndarray, translation: np.ndarray) -> _Frame:
+        return _Frame(
+            self.primitive, self.rotation @ rotation, self.translation + self.rotation @ np.asarray(translation)
+        )
+
+
+@dataclass
+class _Compiler:
+    model: OsimModel
+    kind: list[int] = field(default_factory=list)
+    axis: list[np.ndarray] = field(default_factory=list)
+    parent: list[int] = field(default_factory=list)
+    fixed_rotation: list[np.ndarray] = field(default_factory=list)
+    fixed_translation: list[np.ndarray] = field(default_factory=list)
+    coordinate: list[int] = field(default_factory=list)
+    affine: list[tuple[float, float]] = field(default_factory=list)
+    spline: list[int] = field(default_factory=list)
+    grids: list[tuple[float, float, np.ndarray]] = field(default_factory=list)
+    simbody_spin: list[tuple[int, int, int, int]] = field(default_factory=list)
+    frames: dict[str, _Frame] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.independent = self.model.independent_coordinates
+        self.drivers = {c.dependent: c for c in self.model.couplers}
+        self.ranges = {c.name: (c.range_min, c.range_max) for c in self.model.coordinates}
+
+    def tables(self) -> SkeletonTables:
+        self._walk()
+        by_name = {c.name: c for c in self.model.coordinates}
+        coordinates = [by_name[n] for n in self.independent]
+        bodies = [b for b in self.frames if b != "ground"]
+        bodyset = self.model.model.getBodySet()
+        contacts = self._contacts(bodies)
+        nodes = np.array([g[2] for g in self.grids]).reshape(-1, SPLINE_NODES, 2)
+        return SkeletonTables(
+            coordinates=self.independent,
+            rotational=tuple(c.kind == "rotational" for c in coordinates),
+            locked=tuple(c.locked for c in coordinates),
+            range=np.array([(c.range_min, c.range_max) for c in coordinates]),
+            default=np.array([c.default for c in coordinates]),
+            kind=np.array(self.kind),
+            axis=np.array(self.axis).reshape(-1, 3),
+            parent=np.array(self.parent),
+            fixed_rotation=np.array(self.fixed_rotation).reshape(-1, 3, 3),
+            fixed_translation=np.array(self.fixed_translation).reshape(-1, 3),
+            coordinate=np.array(self.coordinate),
+            affine=np.array(self.affine).reshape(-1, 2),
+            spline=np.array(self.spline),
+            spline_low=np.array([g[0] for g in self.grids]),
+            spline_step=np.array([g[1] for g in self.grids]),
+            spline_nodes=nodes,
+            simbody_spin=np.array(self.simbody_spin, dtype=np.int64).reshape(-1, 4),
+            bodies=tuple(bodies),
+            body_primitive=np.array([self.frames[b].primitive for b in bodies]),
+            body_rotation=np.array([self.frames[b].rotation for b in bodies]),
+            body_translation=np.array([self.frames[b].translation for b in bodies]),
+            mass=np.array([bodyset.get(b).getMass() for b in bodies]),
+            com=np.array([bodyset.get(b).getMassCenter().to_numpy() for b in bodies]),
+            inertia=np.array([_inertia(bodyset.get(b)) for b in bodies]),
+            gravity=self.model.model.getGravity().to_numpy(),
+            contact_names=tuple(c[0] for c in contacts),
+            contact_body=np.array([bodies.index(c[1]) for c in contacts], dtype=int),
+            contact_centre=np.array([c[2] for c in contacts]).reshape(-1, 3),
+            contact_radius=np.array([c[3] for c in contacts]),
+            root=self._root(),
+            source={"file": self.model.path.name, "sha256": self.model.sha256},
+        )
+
+    def _walk(self) -> None:
+        """Visit joints from ground outwards."""
+        self.frames["ground"] = _Frame(-1, np.eye(3), np.zeros(3))
+        joints = self.model.model.getJointSet()
+        waiting = [joints.get(i) for i in range(joints.getSize())]
+        while waiting:
+            ready = [j for j in waiting if j.getParentFrame().findBaseFrame().getName() in self.frames]
+            if not ready:
+                names = ", ".join(j.getName() for j in waiting)
+                raise ModelError(f"{self.model.path}: joints {names} hang on no body that reaches ground.")
+            for joint in ready:
+                self._joint(joint)
+            done = {j.getName() for j in ready}
+            waiting = [j for j in waiting if j.getName() not in done]
+
+    def _joint(self, joint: opensim.Joint) -> None:
+        parent, child = joint.getParentFrame(), joint.getChildFrame()
+        frame = self.frames[parent.findBaseFrame().getName()].then(*_transform(parent.findTransformInBaseFrame()))
+        frame = self._motion(joint, frame)
+        rotation, translation = _transform(child.findTransformInBaseFrame())
+        self.frames[child.findBaseFrame().getName()] = frame.then(rotation.T, -rotation.T @ translation)
+
+    def _motion(self, joint: opensim.Joint, frame: _Frame) -> _Frame:
+        names = [joint.get_coordinates(k).getName() for k in range(joint.numCoordinates())]
+        x, y, z = np.eye(3)
+        simple = {
+            "WeldJoint": [],
+            "PinJoint": [(ROTATION, z)],
+            "SliderJoint": [(TRANSLATION, x)],
+            "UniversalJoint": [(ROTATION, x), (ROTATION, y)],
+            "GimbalJoint": [(ROTATION, x), (ROTATION, y), (ROTATION, z)],
+            "BallJoint": [(ROTATION, x), (ROTATION, y), (ROTATION, z)],
+        }
+        kind = joint.getConcreteClassName()
+        if kind in simple:
+            for name, (motion, axis) in zip(names, simple[kind], strict=True):
+                frame = self._primitive(frame, motion, axis, name, None)
+            return frame
+        if kind == "PlanarJoint":
+            order = [(TRANSLATION, x, names[1]), (TRANSLATION, y, names[2]), (ROTATION, z, names[0])]
+        elif kind == "FreeJoint":
+            order = [(TRANSLATION, a, n) for a, n in zip((x, y, z), names[3:], strict=True)]
+            order += [(ROTATION, a, n) for a, n in zip((x, y, z), names[:3], strict=True)]
+        elif kind == "CustomJoint":
+            return self._custom(opensim.CustomJoint.safeDownCast(joint), frame)
+        else:
+            raise ModelError(
+                f"{self.model.path}: joint {joint.getAbsolutePathString()} is a {kind}, which is not supported. "
+                "Supported: Weld, Pin, Slider, Universal, Gimbal, Ball, Planar, Free and Custom joints."
+            )
+        for motion, axis, name in order:
+            frame = self._primitive(frame, motion, axis, name, None)
+        return frame
+
+    def _custom(self, joint: opensim.CustomJoint, frame: _Frame) -> _Frame:
+        transform = joint.getSpatialTransform()
+        mobilities = [joint.get_coordinates(k).getName() for k in range(joint.numCoordinates())]
+        turning: dict[int, tuple[int, int]] = {}
+        for k in (3, 4, 5, 0, 1, 2):
+            part = transform.getTransformAxis(k)
+            axis = part.getAxis().to_numpy()
+            axis = axis / np.linalg.norm(axis)
+            motion = ROTATION if k < 3 else TRANSLATION
+            count = part.getCoordinateNames().size()
+            function = part.getFunction()
+            if count > 1:
+                raise ModelError(
+                    f"{self.model.path}: {joint.getAbsolutePathString()} axis {part.getName()} depends on {count} "
+                    "coordinates; one is supported."
+                )
+            if count == 0:
+                frame = _constant_motion(frame, motion, axis, function.calcValue(opensim.Vector(1, 0.0)))
+            else:
+                before = len(self.kind)
+                frame = self._primitive(frame, motion, axis, part.get_coordinates(0), function)
+                if motion == ROTATION and len(self.kind) > before:
+                    turning[k] = (before, mobilities.index(part.get_coordinates(0)))
+        self.simbody_spin += _simbody_spin(turning)
+        return frame
+
+    def _primitive(
+        self, frame: _Frame, motion: int, axis: np.ndarray, name: str, function: opensim.Function | None
+    ) -> _Frame:
+        driver = self.drivers.get(name)
+        independent = driver.independent if driver else name
+        low, high = self._sampled_range(independent)
+        evaluate = self._composed(name, function)
+        x = np.linspace(low, high, SPLINE_NODES)
+        values = np.array([evaluate(v) for v in x])
+        if np.ptp(values[:, 0]) < 1e-14:
+            return _constant_motion(frame, motion, axis, float(values[0, 0]))
+        slope, offset = values[0, 1], values[0, 0] - values[0, 1] * low
+        straight = np.abs(values[:, 0] - (slope * x + offset)).max() < 1e-12
+        self.kind.append(motion)
+        self.axis.append(axis)
+        self.parent.append(frame.primitive)
+        self.fixed_rotation.append(frame.rotation)
+        self.fixed_translation.append(frame.translation)
+        self.coordinate.append(self.independent.index(independent))
+        self.affine.append((float(slope), float(offset)) if straight else (0.0, 0.0))
+        self.spline.append(-1 if straight else len(self.grids))
+        if not straight:
+            self.grids.append((low, (high - low) / (SPLINE_NODES - 1), values))
+        return _Frame(len(self.kind) - 1, np.eye(3), np.zeros(3))
+
+    def _sampled_range(self, name: str) -> tuple[float, float]:
+        low, high = self.ranges[name]
+        return max(low - RANGE_MARGIN, -LARGEST_ANGLE), min(high + RANGE_MARGIN, LARGEST_ANGLE)
+
+    def _composed(self, name: str, function: opensim.Function | None) -> Callable[[float], tuple[float, float]]:
+        """f(q), or f(g(q)) where a coupler gives the coordinate as g(q): value and slope in q."""
+        outer = _value_and_slope(function)
+        if name not in self.drivers:
+            return outer
+        constraints = self.model.model.getConstraintSet()
+        coupler = opensim.CoordinateCouplerConstraint.safeDownCast(constraints.get(self.drivers[name].constraint))
+        inner = _value_and_slope(coupler.getFunction())
+
+        def composed(x: float) -> tuple[float, float]:
+            beta, dbeta = inner(x)
+            value, slope = outer(beta)
+            return value, slope * dbeta
+
+        return composed
+
+    def _root(self) -> dict[str, list[str] | list[list[float]]]:
+        free = [k for k, p in enumerate(self.parent) if self.independent[self.coordinate[k]] in self._root_names()]
+        rotations = [k for k in free if self.kind[k] == ROTATION]
+        translations = [k for k in free if self.kind[k] == TRANSLATION]
+        return {
+            "rotations": [self.independent[self.coordinate[k]] for k in rotations],
+            "axes": [[float(v) for v in self.axis[k]] for k in rotations],
+            "translations": [self.independent[self.coordinate[k]] for k in translations],
+        }
+
+    def _root_names(self) -> tuple[str, ...]:
+        return self.model.root_coordinates
+
+    def _contacts(self, bodies: list[str]) -> list[tuple[str, str, np.ndarray, float]]:
+        """The model's own contact spheres where both feet carry some, else scaled default spheres."""
+        own = _own_spheres(self.model, bodies)
+        if own:
+            return own
+        found = []
+        for side, sign in (("r", 1.0), ("l", -1.0)):
+            if not {f"calcn_{side}", f"toes_{side}"} <= set(bodies):
+                continue
+            joint = self.model.model.getJointSet().get(f"mtp_{side}")
+            scale = joint.getParentFrame().findTransformInBaseFrame().p().get(0) / REFERENCE_TOE_JOINT_X
+            for name, body, (x, y, z) in SPHERES:
+                centre = np.array([x * scale, y, sign * z * scale])
+                found.append((f"{name}_{side}", f"{body}_{side}", centre, SPHERE_RADIUS))
+        return found
+
+
+def _own_spheres(model: OsimModel, bodies: list[str]) -> list[tuple[str, str, np.ndarray, float]]:
+    geometry = model.model.getContactGeometrySet()
+    found = []
+    for i in range(geometry.getSize()):
+        sphere = opensim.ContactSphere.safeDownCast(geometry.get(i))
+        if sphere is None:
+            continue
+        frame = sphere.getFrame()
+        rotation, translation = _transform(frame.findTransformInBaseFrame())
+        centre = translation + rotation @ sphere.get_location().to_numpy()
+        body = frame.findBaseFrame().getName()
+        if body in bodies and body[:-2] in ("calcn", "toes"):
+            found.append((sphere.getName(), body, centre, float(sphere.getRadius())))
+    sides = {f[1][-2:] for f in found}
+    if sides != {"_r", "_l"}:
+        return []
+    return sorted(found, key=lambda f: (f[1][-1] != "r", f[0]))
+
+
+def _value_and_slope(function: opensim.Function | None) -> Callable[[float], tuple[float, float]]:
+    if function is None:
+        return lambda x: (x, 1.0)
+    first = opensim.StdVectorInt()
+    first.push_back(0)
+
+    def evaluate(x: float) -> tuple[float, float]:
+        v = opensim.Vector(1, float(x))
+        return function.calcValue(v), function.calcDerivative(first, v)
+
+    return evaluate
+
+
+def _simbody_spin(turning: dict[int, tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+    """Terms (carrier, i, j, sign) by which Simbody's angular acceleration differs from the exact one.
+
+    With axes W1, W2, W3 and rates r1', r2', r3', the exact derivative is
+    W1' = 0, W2' = (W1 r1') x W2, W3' = (W1 r1' + W2 r2') x W3. Simbody's function-based mobilizer instead takes the
+    angular velocity due to the first mobility for W2' and the one due to all but the third mobility for W3', which is
+    the same for a hip (one mobility per axis) and another for a knee (three axes driven by one mobility).
+    """
+    terms = []
+    carrier = max((p for p, _ in turning.values()), default=-1)
+    for i, (primitive, mobility) in turning.items():
+        for j, taken, exact in ((1, mobility == 0, i < 1), (2, mobility != 2, i < 2)):
+            sign = int(taken) - int(exact)
+            if j in turning and i != j and sign:
+                terms.append((carrier, primitive, turning[j][0], sign))
+    return terms
+
+
+def _constant_motion(frame: _Frame, motion: int, axis: np.ndarray, amount: float) -> _Frame:
+    if motion == TRANSLATION:
+        return frame.then(np.eye(3), axis * amount)
+    k = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return frame.then(np.eye(3) + np.sin(amount) * k + (1 - np.cos(amount)) * k @ k, np.zeros(3))
+
+
+def _transform(x: opensim.Transform) -> tuple[np.ndarray, np.ndarray]:
+    r = x.R()
+    rotation = np.array([[r.asMat33().get(i, j) for j in range(3)] for i in range(3)])
+    return rotation, x.p().to_numpy()
+
+
+def _inertia(body: opensim.Body) -> np.ndarray:
+    xx, yy, zz, xy, xz, yz = (body.get_inertia().get(i) for i in range(6))
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])

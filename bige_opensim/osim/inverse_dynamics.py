@@ -1,0 +1,72 @@
+"""Inverse dynamics by OpenSim, the reference for `physics.dynamics`."""
+
+from __future__ import annotations
+
+import numpy as np
+import opensim
+from jaxtyping import Float
+
+from bige_opensim.motion import Motion
+from bige_opensim.osim.model import OsimModel
+
+
+def complete(model: OsimModel, motion: Motion) -> Motion:
+    """The motion with one column for every coordinate of the model, in model order.
+
+    Dependent coordinates are computed from their couplers (files may lack them or hold unassembled values); other
+    missing coordinates keep the model's default value.
+    """
+    columns = {}
+    for c in model.coordinates:
+        if not c.dependent:
+            columns[c.name] = motion[c.name] if c.name in motion.names else np.full(motion.frames, c.default)
+    for coupler in model.couplers:
+        columns[coupler.dependent] = model.coupled_values(coupler.dependent, columns[coupler.independent])
+    names = tuple(c.name for c in model.coordinates)
+    return Motion(motion.time, np.column_stack([columns[n] for n in names]), names)
+
+
+def inverse_dynamics(
+    model: OsimModel, q: Motion, qd: Motion, qdd: Motion
+) -> Float[np.ndarray, "time coordinate"]:
+    """Generalized forces (N, N·m) per coordinate in model order, without muscles, actuators and external loads.
+
+    `opensim.InverseDynamicsSolver` works in Simbody's order of mobilities; the map of `OsimModel.mobility_order` brings
+    its result to the model's order. Every force of the model is switched off first, as the solver would include it.
+    Motions must be complete (see `complete`).
+    """
+    copy = opensim.Model(model.model)
+    for i in range(copy.getForceSet().getSize()):
+        copy.updForceSet().get(i).set_appliesForce(False)
+    for c in copy.getCoordinateSet():
+        c.setDefaultLocked(False)
+    state = copy.initSystem()
+    solver = opensim.InverseDynamicsSolver(copy)
+    order, n = model.mobility_order, len(model.coordinates)
+    u, acceleration = opensim.Vector(n, 0.0), opensim.Vector(n, 0.0)
+    result = np.empty((q.frames, n))
+    for t in range(q.frames):
+        for c, k in enumerate(order):
+            u.set(int(k), float(qd.values[t, c]))
+            acceleration.set(int(k), float(qdd.values[t, c]))
+        for c, name in enumerate(q.names):
+            copy.getCoordinateSet().get(name).setValue(state, float(q.values[t, c]), False)
+        state.setU(u)
+        copy.realizeVelocity(state)
+        result[t] = solver.solve(state, acceleration).to_numpy()[order]
+    return result
+
+
+def reduce_couplers(
+    model: OsimModel, q: Motion, generalized: Float[np.ndarray, "time coordinate"]
+) -> Float[np.ndarray, "time independent"]:
+    """Generalized forces of the independent coordinates: tau_i + g'(q_i) tau_dependent for each coupler."""
+    names = [c.name for c in model.coordinates]
+    total = generalized.copy()
+    step = 1e-5
+    for coupler in model.couplers:
+        i, d = names.index(coupler.independent), names.index(coupler.dependent)
+        x = q[coupler.independent]
+        up, down = (model.coupled_values(coupler.dependent, x + h) for h in (step, -step))
+        total[:, i] += (up - down) / (2 * step) * generalized[:, d]
+    return total[:, [names.index(n) for n in model.independent_coordinates]]

@@ -1,0 +1,88 @@
+"""Muscle path lengths and moment arms of single poses, from OpenSim."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import opensim
+from jaxtyping import Float
+
+from bige_opensim.osim.model import OsimModel
+
+
+class _Driven(NamedTuple):
+    """A coordinate that a coupler determines: its place in Simbody's u, its driver's among the independent."""
+
+    coordinate: opensim.Coordinate
+    mobility: int
+    driver: int
+    function: opensim.Function
+
+
+class PathSampler:
+    """Muscle path lengths and moment arms in the independent coordinates, from OpenSim, couplers composed in.
+
+    Moment arms are the generalized forces of a unit tension in the path, which is what OpenSim's `computeMomentArm`
+    solves for and what its static optimization works with, for all coordinates of a muscle at once.
+    """
+
+    def __init__(self, model: OsimModel) -> None:
+        self.model = model
+        order = model.mobility_order
+        self.state = model.model.initSystem()
+        self.names = model.independent_coordinates
+        coordinate_set = model.model.getCoordinateSet()
+        self.coordinates = [coordinate_set.get(n) for n in self.names]
+        muscles = model.model.getMuscles()
+        self.muscles = [muscles.get(i) for i in range(muscles.getSize())]
+        every = [c.name for c in model.coordinates]
+        self._mobility = order[[every.index(n) for n in self.names]]
+        constraints = model.model.getConstraintSet()
+        self.driven = []
+        for c in model.couplers:
+            coupler = opensim.CoordinateCouplerConstraint.safeDownCast(constraints.get(c.constraint))
+            place = int(order[every.index(c.dependent)]), self.names.index(c.independent)
+            self.driven.append(_Driven(coordinate_set.get(c.dependent), *place, coupler.getFunction()))
+        for coordinate in [*self.coordinates, *(d.coordinate for d in self.driven)]:
+            coordinate.setLocked(self.state, False)
+            coordinate.setIsPrescribed(self.state, False)
+        self._first = opensim.StdVectorInt()
+        self._first.push_back(0)
+        self._matter = model.model.getMatterSubsystem()
+        model.model.realizePosition(self.state)
+        jacobian = opensim.Matrix()
+        self._matter.calcSystemJacobian(self.state, jacobian)
+        self._bodies = jacobian.nrow() // 6
+
+    def set_pose(self, q: Float[np.ndarray, " coordinate"]) -> None:
+        """Set the independent coordinates, and the driven ones from their couplers."""
+        for coordinate, value in zip(self.coordinates, q, strict=True):
+            coordinate.setValue(self.state, float(value), False)
+        for d in self.driven:
+            argument = opensim.Vector(1, float(q[d.driver]))
+            d.coordinate.setValue(self.state, d.function.calcValue(argument), False)
+        self.model.model.realizePosition(self.state)
+
+    def lengths(self, q: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, " muscle"]:
+        """Muscle-tendon lengths in m."""
+        self.set_pose(q)
+        return np.array([m.getLength(self.state) for m in self.muscles])
+
+    def moment_arms(self, q: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, "muscle coordinate"]:
+        """Moment arms (m/rad or m/m): J^T F for the body forces F of a unit tension, driven coordinates folded in."""
+        self.set_pose(q)
+        gains = [d.function.calcDerivative(self._first, opensim.Vector(1, float(q[d.driver]))) for d in self.driven]
+        nothing = opensim.SpatialVec(opensim.Vec3(0.0), opensim.Vec3(0.0))
+        mobilities = self.state.getNU()
+        arms = np.empty((len(self.muscles), len(self.names)))
+        generalized = opensim.Vector()
+        for m, muscle in enumerate(self.muscles):
+            bodies, mobility = opensim.VectorOfSpatialVec(self._bodies, nothing), opensim.Vector(mobilities, 0.0)
+            muscle.getPath().addInEquivalentForces(self.state, 1.0, bodies, mobility)
+            self._matter.multiplyBySystemJacobianTranspose(self.state, bodies, generalized)
+            force = generalized.to_numpy() + mobility.to_numpy()
+            arms[m] = force[self._mobility]
+            for d, gain in zip(self.driven, gains, strict=True):
+                arms[m, d.driver] += force[d.mobility] * gain
+        return arms

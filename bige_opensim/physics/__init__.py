@@ -1,0 +1,1 @@
+"""Batched, differentiable mechanics in torch; needs no opensim."""

@@ -1,0 +1,144 @@
+"""Foot-ground contact: where the ground is, which points can push, and what a foot's forces sum up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bige_opensim.physics.dynamics import State, point_jacobian
+from bige_opensim.physics.skeleton import Skeleton
+
+FEET = ("r", "l")
+
+
+@dataclass(frozen=True)
+class ContactSettings:
+    """How points of the feet become able to push, and what pushing costs.
+
+    friction: Coulomb coefficient of the cone; rays: edges of the cone's pyramid; weight: cost of a ray's coefficient in
+    body weights squared, against 1 for an activation squared; height_m, height_scale_m and speed_ms, speed_scale_ms:
+    middle and width of the fade with height above ground and with speed; residual_force_n, residual_moment_nm: optimal force
+    of the root's residuals inside the joint problem, small so that ground forces carry the body.
+    """
+
+    friction: float = 0.8
+    rays: int = 4
+    weight: float = 0.05
+    height_m: float = 0.04
+    height_scale_m: float = 0.008
+    speed_ms: float = 0.8
+    speed_scale_ms: float = 0.15
+    residual_force_n: float = 10.0
+    residual_moment_nm: float = 3.0
+
+
+class GroundForces(NamedTuple):
+    """What the ground does to the right and the left foot (axis -2: r, l): N, m, N·m, in ground axes.
+
+    The force acts at `point`, on the ground plane, together with the couple `torque`, which is vertical wherever the
+    foot carries load.
+    """
+
+    force: Float[Tensor, "time 2 3"]
+    point: Float[Tensor, "time 2 3"]
+    torque: Float[Tensor, "time 2 3"]
+
+
+class ContactColumns(NamedTuple):
+    """Unknowns of the contact: generalized force per unit (..., C, n), and force (n, 3) per unit in N."""
+
+    columns: Tensor
+    force: Tensor
+    points: Tensor
+
+
+def feet_of(skeleton: Skeleton) -> tuple[list[int], list[int]]:
+    """Foot (0 right, 1 left) of every contact point, and the calcaneus that carries it.
+
+    A foot's ground force acts on its calcaneus as one load, as in OpenSim's ExternalLoads.
+    """
+    foot = [FEET.index(name[-1]) for name in skeleton.contact_names]
+    return foot, [skeleton.bodies.index(f"calcn_{FEET[f]}") for f in foot]
+
+
+def ground_height(points: Float[Tensor, "time point 3"], *, percentile: float = 5.0) -> float:
+    """Height of the ground, m: a low percentile over time of the lowest foot point.
+
+    A percentile and not the minimum, because single frames of inverse kinematics dip; a low one, because jumps leave
+    the ground for part of the trial.
+    """
+    lowest = points[..., 1].amin(-1)
+    return float(torch.quantile(lowest, percentile / 100.0))
+
+
+def readiness(
+    points: Float[Tensor, "time point 3"], velocity: Float[Tensor, "time point 3"], ground: float, s: ContactSettings
+) -> Float[Tensor, "time point"]:
+    """How far a point can push, 0 to 1: product of two logistic fades, in height and in speed."""
+    low = torch.sigmoid((s.height_m - (points[..., 1] - ground)) / s.height_scale_m)
+    slow = torch.sigmoid((s.speed_ms - velocity.norm(dim=-1)) / s.speed_scale_ms)
+    return low * slow
+
+
+def contact_columns(
+    skeleton: Skeleton,
+    state: State,
+    qd: Float[Tensor, "time coordinate"],
+    ground: float,
+    settings: ContactSettings,
+) -> ContactColumns:
+    """Friction-cone rays at the foot points as non-negative unknowns, in body weights.
+
+    Ray k of a point pushes along (mu cos t_k, 1, mu sin t_k), scaled by body weight and by the point's readiness: a
+    fading point pays more and more for its force, and vanishes smoothly.
+    """
+    _, bodies = feet_of(skeleton)
+    points = skeleton.contact_points(state.poses)
+    own = point_jacobian(skeleton, state, points, [int(b) for b in skeleton.contact_body_index])
+    velocity = (own @ qd[..., None, :, None]).squeeze(-1)
+    ready = readiness(points, velocity, ground, settings)
+    on_plane = points.clone()
+    on_plane[..., 1] = ground
+    jacobian = point_jacobian(skeleton, state, on_plane, bodies)
+    angle = torch.arange(settings.rays, dtype=qd.dtype, device=qd.device) * (2.0 * torch.pi / settings.rays)
+    ray = torch.stack([settings.friction * angle.cos(), torch.ones_like(angle), settings.friction * angle.sin()], -1)
+    weight_n = skeleton.mass.sum() * skeleton.gravity.norm()
+    force = weight_n * ready[..., None, None] * ray
+    columns = torch.einsum("tpkx,tpxc->tcpk", force, jacobian).flatten(-2)
+    return ContactColumns(columns, force, on_plane)
+
+
+def sum_feet(
+    skeleton: Skeleton, contact: ContactColumns, coefficients: Float[Tensor, "time unknown"], ground: float
+) -> GroundForces:
+    """Total force of each foot, its centre of pressure on the ground plane, and the free vertical couple.
+
+    With resultant F and moment M about a reference point c on the plane, the centre of pressure is
+    p = c + (M_z / F_y, 0, -M_x / F_y), and the remaining couple is vertical: M_y - (p - c)_z F_x + (p - c)_x F_z.
+    """
+    rays = contact.force.shape[-2]
+    per_point = torch.einsum("tpkx,tpk->tpx", contact.force, coefficients.unflatten(-1, (-1, rays)))
+    foot, _ = feet_of(skeleton)
+    side = torch.nn.functional.one_hot(torch.tensor(foot, device=per_point.device), 2).to(per_point.dtype)
+    force = torch.einsum("tpx,ps->tsx", per_point, side)
+    centre = torch.einsum("tpx,ps->tsx", contact.points, side) / side.sum(0)[:, None]
+    centre[..., 1] = ground
+    arm = contact.points[:, :, None, :] - centre[:, None]
+    moments = torch.linalg.cross(arm, per_point[:, :, None, :].expand_as(arm))
+    return centre_of_pressure(force, centre, torch.einsum("tpsx,ps->tsx", moments, side))
+
+
+def centre_of_pressure(
+    force: Float[Tensor, "time foot 3"], about: Float[Tensor, "time foot 3"], moment: Float[Tensor, "time foot 3"]
+) -> GroundForces:
+    """Move a wrench to its centre of pressure; a foot that carries less than 1 N keeps its reference point."""
+    vertical = force[..., 1]
+    loaded = vertical > 1.0
+    safe = torch.where(loaded, vertical, torch.ones_like(vertical))
+    shift = torch.stack([moment[..., 2] / safe, torch.zeros_like(safe), -moment[..., 0] / safe], -1)
+    shift = torch.where(loaded[..., None], shift, 0.0)
+    return GroundForces(force, about + shift, moment - torch.linalg.cross(shift, force))

@@ -1,0 +1,154 @@
+"""Inverse dynamics of a compiled skeleton: Newton-Euler in ground axes, one pass down the tree.
+
+For primitive k with axis a_k, origin o_k and displacement s_k(q), Newton and Euler give for every body the force
+F_b = m (c'' - g) and the moment N_b = I alpha + omega x I omega about its mass centre. With the wrench of all bodies
+moved by k taken about the ground origin, M_k = sum (N_b + c_b x F_b), F_k = sum F_b, the primitive carries
+
+    t_k = a_k . (M_k - o_k x F_k)   for a rotation,      t_k = a_k . F_k   for a translation,
+
+and coordinate q_c carries tau_c = sum_k (ds_k/dq_c) t_k, couplers included (virtual work; Featherstone 2008,
+doi:10.1007/978-1-4899-7560-7).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
+
+
+class Motions(NamedTuple):
+    """Angular velocity and acceleration (..., B, 3), and velocity and acceleration of the mass centres (..., B, 3)."""
+
+    omega: Tensor
+    alpha: Tensor
+    com_velocity: Tensor
+    com_acceleration: Tensor
+
+
+class State(NamedTuple):
+    """Everything of a frame that depends on kinematics only."""
+
+    chain: Chain
+    displacement: Displacement
+    poses: Poses
+    motions: Motions
+
+
+def kinematics(
+    skeleton: Skeleton,
+    q: Float[Tensor, "*batch coordinate"],
+    qd: Float[Tensor, "*batch coordinate"],
+    qdd: Float[Tensor, "*batch coordinate"],
+    *,
+    like_simbody: bool = True,
+) -> State:
+    """Poses, velocities and accelerations of all bodies, in ground, from q, q' and q'' (rad, m, s).
+
+    Simbody's angular acceleration of a joint whose rotations share a coordinate (the knee of Lai et al. 2017) is not
+    the derivative of its angular velocity: it adds r_i' r_j' W_i x W_j for some pairs of axes, some 0.3 N at the pelvis
+    of a squat. `like_simbody` adds the same terms, so that moments and labels agree with OpenSim's; without them the
+    kinematics is exact and conserves energy.
+    """
+    d = skeleton.displacements(q)
+    chain = skeleton.chain(d.value)
+    v, a = qd[..., skeleton.coordinate_index], qdd[..., skeleton.coordinate_index]
+    rate, second = d.slope * v, d.slope * a + d.curvature * v * v
+    rotating = skeleton.is_rotation
+    spin = torch.where(rotating, rate, 0.0)[..., None] * chain.axis
+    slide = torch.where(rotating, 0.0, rate)[..., None] * chain.axis
+    spin_rate = torch.where(rotating, second, 0.0)[..., None] * chain.axis
+    slide_rate = torch.where(rotating, 0.0, second)[..., None] * chain.axis
+    if like_simbody and len(skeleton.simbody_spin):
+        carrier, i, j, sign = skeleton.simbody_spin.unbind(1)
+        extra = sign[:, None] * _cross(spin[..., i, :], spin[..., j, :])
+        spin_rate = spin_rate.index_add(-2, carrier, extra)
+    omega, alpha, velocity, acceleration = _down_the_tree(skeleton, chain, spin, slide, spin_rate, slide_rate)
+    poses = skeleton.body_frames(chain)
+    carrier = skeleton.body_primitive_index
+    w, dw = omega[..., carrier, :], alpha[..., carrier, :]
+    arm = skeleton.body_coms(poses) - chain.position[..., carrier, :]
+    com_velocity = velocity[..., carrier, :] + _cross(w, arm)
+    com_acceleration = acceleration[..., carrier, :] + _cross(dw, arm) + _cross(w, _cross(w, arm))
+    return State(chain, d, poses, Motions(w, dw, com_velocity, com_acceleration))
+
+
+def _down_the_tree(
+    skeleton: Skeleton, chain: Chain, spin: Tensor, slide: Tensor, spin_rate: Tensor, slide_rate: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Angular velocity and acceleration of the moved frames, velocity and acceleration of their origins."""
+    zero = chain.position.new_zeros(*chain.position.shape[:-2], 1, 3)
+    w_up, dw_up, v_up, a_up, p_up = zero, zero, zero, zero, zero
+    parts: list[tuple[Tensor, ...]] = []
+    for level, above in skeleton._levels:
+        w, dw = w_up[..., above, :], dw_up[..., above, :]
+        arm = chain.position[..., level, :] - p_up[..., above, :]
+        v = v_up[..., above, :] + _cross(w, arm) + slide[..., level, :]
+        coriolis = 2.0 * _cross(w, slide[..., level, :])
+        a = a_up[..., above, :] + _cross(dw, arm) + _cross(w, _cross(w, arm)) + coriolis + slide_rate[..., level, :]
+        dw = dw + spin_rate[..., level, :] + _cross(w, spin[..., level, :])
+        w = w + spin[..., level, :]
+        parts.append((w, dw, v, a))
+        w_up, dw_up, v_up, a_up, p_up = w, dw, v, a, chain.position[..., level, :]
+    order = torch.argsort(torch.tensor([k for level, _ in skeleton._levels for k in level]))
+    w, dw, v, a = (torch.cat([part[i] for part in parts], dim=-2)[..., order, :] for i in range(4))
+    return w, dw, v, a
+
+
+def inverse_dynamics(skeleton: Skeleton, state: State) -> Float[Tensor, "*batch coordinate"]:
+    """Generalized forces (N, N·m) that the motion takes, gravity included, without any external load.
+
+    Agrees with OpenSim's `InverseDynamicsTool` without Muscles and Actuators to 1e-4 of the peak moment; a coordinate
+    that drives a coupler also carries the share of its dependent coordinate.
+    """
+    m = state.motions
+    force = skeleton.mass[:, None] * (m.com_acceleration - skeleton.gravity)
+    R = state.poses.rotation
+    inertia = R @ skeleton.inertia @ R.transpose(-1, -2)
+    spin = (inertia @ m.omega.unsqueeze(-1)).squeeze(-1)
+    moment = (inertia @ m.alpha.unsqueeze(-1)).squeeze(-1) + _cross(m.omega, spin)
+    moment = moment + _cross(skeleton.body_coms(state.poses), force)
+    return wrench_to_generalized(skeleton, state, force, moment)
+
+
+def wrench_to_generalized(
+    skeleton: Skeleton,
+    state: State,
+    force: Float[Tensor, "*batch body 3"],
+    moment: Float[Tensor, "*batch body 3"],
+) -> Float[Tensor, "*batch coordinate"]:
+    """Generalized forces of wrenches on bodies: force in N, moment in N·m about the ground origin, ground axes."""
+    total_force, total_moment = skeleton.subtree @ force, skeleton.subtree @ moment
+    about_axis = total_moment - _cross(state.chain.origin, total_force)
+    load = torch.where(skeleton.is_rotation[:, None], about_axis, total_force)
+    return ((state.chain.axis * load).sum(-1) * state.displacement.slope) @ skeleton.selector
+
+
+def point_jacobian(
+    skeleton: Skeleton, state: State, points: Float[Tensor, "*batch point 3"], bodies: list[int]
+) -> Float[Tensor, "*batch point 3 coordinate"]:
+    """d(point velocity)/d(q') of points in ground that move with the given bodies, m per unit of coordinate."""
+    arm = points[..., :, None, :] - state.chain.origin[..., None, :, :]
+    axis = state.chain.axis[..., None, :, :].expand_as(arm)
+    column = torch.where(skeleton.is_rotation[:, None], _cross(axis, arm), axis)
+    moved = skeleton.subtree[:, bodies].T[:, :, None]
+    scaled = column * moved * state.displacement.slope[..., None, :, None]
+    return scaled.transpose(-1, -2) @ skeleton.selector
+
+
+def mechanical_energy(skeleton: Skeleton, state: State) -> Float[Tensor, "*batch"]:
+    """Kinetic plus potential energy, J."""
+    m, R = state.motions, state.poses.rotation
+    local = (R.transpose(-1, -2) @ m.omega.unsqueeze(-1)).squeeze(-1)
+    turning = (local * (skeleton.inertia @ local.unsqueeze(-1)).squeeze(-1)).sum((-1, -2))
+    moving = (skeleton.mass * (m.com_velocity**2).sum(-1)).sum(-1)
+    height = -(skeleton.mass[:, None] * skeleton.body_coms(state.poses) * skeleton.gravity).sum((-1, -2))
+    return 0.5 * (turning + moving) + height
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return torch.linalg.cross(a, b)

@@ -1,0 +1,295 @@
+"""Forward kinematics of a compiled OpenSim skeleton.
+
+Every joint is a chain of one-degree-of-freedom primitives, each a rotation about or a translation along a fixed
+axis by s = f(q_c), where q_c is one independent coordinate and f the joint's own function (couplers composed in).
+OpenSim's joints all reduce to such chains: X_FM = Trans(t1 a1 + t2 a2 + t3 a3) Rot(r1) Rot(r2) Rot(r3)
+(OpenSim `SpatialTransform`; Seth et al. 2010, doi:10.1007/s11071-010-9717-3).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+ROTATION, TRANSLATION = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class SkeletonTables:
+    """A skeleton as plain arrays: C coordinates, K primitives, S splines of N nodes, B bodies, P contact spheres.
+
+    Attributes
+    ----------
+    coordinates, rotational, range, default, locked
+        Names, angle or not, (C, 2) limits, (C,) default values in rad or m, locked or not.
+    kind, axis, parent, fixed_rotation, fixed_translation
+        (K,) rotation 0 or translation 1; (K, 3) unit axis; (K,) parent primitive or -1 for ground; the constant
+        transform from the parent's moved frame, (K, 3, 3) and (K, 3) in m.
+    coordinate, affine, spline
+        (K,) index of q_c; (K, 2) slope and offset of f; (K,) row of `spline_nodes` or -1 where f is affine.
+    spline_low, spline_step, spline_nodes
+        (S,) first abscissa; (S,) spacing; (S, N, 2) values and slopes of f on the uniform grid.
+    simbody_spin
+        (J, 4) rows (carrier, i, j, sign) of Simbody's own rule for the angular acceleration of function-based joints,
+        see `dynamics.kinematics`.
+    bodies, body_primitive, body_rotation, body_translation, mass, com, inertia
+        Names; (B,) last primitive before the body, -1 for none; constant transform from it; kg; (B, 3) m; (B, 3, 3)
+        kg m2 about the mass centre in body axes.
+    contact_names, contact_body, contact_centre, contact_radius
+        Foot contact spheres, (P,) body index, (P, 3) m in the body, (P,) m; right foot first.
+    root
+        Rotations (intrinsic sequence) with their axes, and translations, of the joint to ground.
+    source
+        File name and sha256 of the model.
+
+    """
+
+    coordinates: tuple[str, ...]
+    rotational: tuple[bool, ...]
+    locked: tuple[bool, ...]
+    range: np.ndarray
+    default: np.ndarray
+    kind: np.ndarray
+    axis: np.ndarray
+    parent: np.ndarray
+    fixed_rotation: np.ndarray
+    fixed_translation: np.ndarray
+    coordinate: np.ndarray
+    affine: np.ndarray
+    spline: np.ndarray
+    spline_low: np.ndarray
+    spline_step: np.ndarray
+    spline_nodes: np.ndarray
+    simbody_spin: np.ndarray
+    bodies: tuple[str, ...]
+    body_primitive: np.ndarray
+    body_rotation: np.ndarray
+    body_translation: np.ndarray
+    mass: np.ndarray
+    com: np.ndarray
+    inertia: np.ndarray
+    gravity: np.ndarray
+    contact_names: tuple[str, ...]
+    contact_body: np.ndarray
+    contact_centre: np.ndarray
+    contact_radius: np.ndarray
+    root: dict[str, Any]
+    source: dict[str, str]
+
+    def save(self, folder: Path) -> None:
+        """Write `tables.safetensors` and `tables.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {k: np.ascontiguousarray(v) for k, v in content.items() if isinstance(v, np.ndarray)}
+        rest = {k: v for k, v in content.items() if k not in arrays}
+        save_file(arrays, folder / "tables.safetensors")
+        (folder / "tables.json").write_text(json.dumps(rest, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> SkeletonTables:
+        """Read what `save` wrote."""
+        content: dict[str, Any] = dict(load_file(folder / "tables.safetensors"))
+        rest = json.loads((folder / "tables.json").read_text(encoding="utf-8"))
+        content |= {k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()}
+        return cls(**content)
+
+
+class Poses(NamedTuple):
+    """Body frames in ground: rotation (..., B, 3, 3) and origin (..., B, 3) in m."""
+
+    rotation: Float[Tensor, "*batch body 3 3"]
+    position: Float[Tensor, "*batch body 3"]
+
+
+class Chain(NamedTuple):
+    """Primitives in ground: frame after the motion, and the axis and origin of the motion itself.
+
+    rotation (..., K, 3, 3), position (..., K, 3), axis (..., K, 3), origin (..., K, 3).
+    """
+
+    rotation: Tensor
+    position: Tensor
+    axis: Tensor
+    origin: Tensor
+
+
+class Displacement(NamedTuple):
+    """s = f(q) of every primitive, and its first and second derivative in q, each (..., K)."""
+
+    value: Tensor
+    slope: Tensor
+    curvature: Tensor
+
+
+class Skeleton(torch.nn.Module):
+    """Differentiable forward kinematics of one model, batched over any leading shape.
+
+    Agrees with OpenSim's `Frame.getTransformInGround` to 1e-6 m inside the sampled coordinate range.
+    """
+
+    mass: Tensor
+    com_local: Tensor
+    subtree: Tensor
+    selector: Tensor
+    range: Tensor
+
+    def __init__(self, tables: SkeletonTables, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.tables = tables
+        self.coordinates = tables.coordinates
+        self.bodies = tables.bodies
+        self.contact_names = tables.contact_names
+        t = {k: torch.as_tensor(v, dtype=dtype) for k, v in _float_arrays(tables).items()}
+        for name, value in t.items():
+            self.register_buffer(name, value, persistent=False)
+        cross = torch.stack([_cross_matrix(a) for a in t["axis"]]) if len(tables.axis) else t["axis"].new_zeros(0, 3, 3)
+        self.register_buffer("cross", cross, persistent=False)
+        self.register_buffer("cross_squared", cross @ cross, persistent=False)
+        is_rotation = torch.as_tensor(tables.kind == ROTATION)
+        self.register_buffer("is_rotation", is_rotation, persistent=False)
+        for name in ("coordinate", "spline", "body_primitive", "contact_body"):
+            self.register_buffer(f"{name}_index", torch.as_tensor(getattr(tables, name).astype(np.int64)), persistent=False)
+        self.register_buffer("simbody_spin", torch.as_tensor(tables.simbody_spin.astype(np.int64)), persistent=False)
+        self.register_buffer("subtree", torch.as_tensor(_subtree(tables), dtype=dtype), persistent=False)
+        selector = torch.zeros(len(tables.axis), len(tables.coordinates), dtype=dtype)
+        selector[torch.arange(len(tables.axis)), torch.as_tensor(tables.coordinate.astype(np.int64))] = 1.0
+        self.register_buffer("selector", selector, persistent=False)
+        self._levels = _levels(tables.parent)
+
+    def index(self, coordinate: str) -> int:
+        """Position of a coordinate among the channels."""
+        return self.coordinates.index(coordinate)
+
+    def displacements(self, q: Float[Tensor, "*batch coordinate"]) -> Displacement:
+        """s, ds/dq and d2s/dq2 of every primitive; linear outside the sampled range of a spline."""
+        x = q[..., self.coordinate_index]
+        value = x * self.affine[:, 0] + self.affine[:, 1]
+        slope = self.affine[:, 0].expand_as(x)
+        curvature = torch.zeros_like(x)
+        splined = torch.nonzero(self.spline_index >= 0).flatten()
+        if len(splined):
+            row = self.spline_index[splined]
+            v, d, c = _hermite(x[..., splined], self.spline_low[row], self.spline_step[row], self.spline_nodes[row])
+            value = value.index_copy(-1, splined, v)
+            slope = slope.index_copy(-1, splined, d)
+            curvature = curvature.index_copy(-1, splined, c)
+        return Displacement(value, slope, curvature)
+
+    def chain(self, s: Float[Tensor, "*batch primitive"]) -> Chain:
+        """Frames of all primitives in ground, for displacements s (rad, m), level by level down the tree."""
+        batch = s.shape[:-1]
+        rotation_above = self.fixed_rotation.new_zeros(*batch, 1, 3, 3) + torch.eye(3, dtype=s.dtype, device=s.device)
+        position_above = s.new_zeros(*batch, 1, 3)
+        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        for level, above in self._levels:
+            up_r, up_p = rotation_above[..., above, :, :], position_above[..., above, :]
+            origin = up_p + (up_r @ self.fixed_translation[level].unsqueeze(-1)).squeeze(-1)
+            frame = up_r @ self.fixed_rotation[level]
+            axis = (frame @ self.axis[level].unsqueeze(-1)).squeeze(-1)
+            angle = torch.where(self.is_rotation[level], s[..., level], 0.0)[..., None, None]
+            turn = angle.sin() * self.cross[level] + (1.0 - angle.cos()) * self.cross_squared[level]
+            rotation = frame + frame @ turn
+            shift = torch.where(self.is_rotation[level], 0.0, s[..., level])[..., None]
+            position = origin + axis * shift
+            parts.append((rotation, position, axis, origin))
+            rotation_above, position_above = rotation, position
+        order = torch.argsort(torch.tensor([k for level, _ in self._levels for k in level]))
+        r, p, a, o = (torch.cat([part[i] for part in parts], dim=-3 if i == 0 else -2) for i in range(4))
+        return Chain(r[..., order, :, :], p[..., order, :], a[..., order, :], o[..., order, :])
+
+    def body_frames(self, chain: Chain) -> Poses:
+        """Body frames from the primitive that carries each body."""
+        rotation = chain.rotation[..., self.body_primitive_index, :, :]
+        position = chain.position[..., self.body_primitive_index, :]
+        p = position + (rotation @ self.body_translation.unsqueeze(-1)).squeeze(-1)
+        return Poses(rotation @ self.body_rotation, p)
+
+    def forward(self, q: Float[Tensor, "*batch coordinate"]) -> Poses:
+        """Poses of all bodies for coordinates q (rad, m)."""
+        return self.body_frames(self.chain(self.displacements(q).value))
+
+    def com(self, poses: Poses) -> Float[Tensor, "*batch 3"]:
+        """Whole-body centre of mass in ground, m."""
+        return (self.mass[:, None] * self.body_coms(poses)).sum(-2) / self.mass.sum()
+
+    def body_coms(self, poses: Poses) -> Float[Tensor, "*batch body 3"]:
+        """Mass centres of the bodies in ground, m."""
+        return poses.position + (poses.rotation @ self.com_local.unsqueeze(-1)).squeeze(-1)
+
+    def station(self, poses: Poses, body: str | int, offset: Float[Tensor, " 3"]) -> Float[Tensor, "*batch 3"]:
+        """A point fixed in a body, in ground, m."""
+        b = self.bodies.index(body) if isinstance(body, str) else body
+        return poses.position[..., b, :] + poses.rotation[..., b, :, :] @ offset
+
+    def contact_points(self, poses: Poses) -> Float[Tensor, "*batch point 3"]:
+        """Lowest point of every foot contact sphere in ground, m."""
+        b = self.contact_body_index
+        centre = (poses.rotation[..., b, :, :] @ self.contact_centre.unsqueeze(-1)).squeeze(-1)
+        down = torch.zeros_like(self.contact_centre)
+        down[:, 1] = self.contact_radius
+        return poses.position[..., b, :] + centre - down
+
+
+def _float_arrays(t: SkeletonTables) -> dict[str, np.ndarray]:
+    names = (
+        "axis fixed_rotation fixed_translation affine spline_low spline_step spline_nodes body_rotation "
+        "body_translation mass inertia gravity contact_centre contact_radius range default"
+    ).split()
+    return {n: getattr(t, n) for n in names} | {"com_local": t.com}
+
+
+def _cross_matrix(a: Tensor) -> Tensor:
+    z = torch.zeros_like(a[0])
+    return torch.stack([torch.stack([z, -a[2], a[1]]), torch.stack([a[2], z, -a[0]]), torch.stack([-a[1], a[0], z])])
+
+
+def _levels(parent: np.ndarray) -> list[tuple[list[int], list[int]]]:
+    """Primitives by depth, each with the place of its parent inside the level above."""
+    depth = np.zeros(len(parent), dtype=int)
+    for k, p in enumerate(parent):
+        depth[k] = 0 if p < 0 else depth[p] + 1
+    levels: list[tuple[list[int], list[int]]] = []
+    place = {-1: 0}
+    for d in range(int(depth.max()) + 1):
+        members = [int(k) for k in np.flatnonzero(depth == d)]
+        levels.append((members, [place[int(parent[k])] for k in members]))
+        place = {k: i for i, k in enumerate(members)}
+    return levels
+
+
+def _subtree(t: SkeletonTables) -> np.ndarray:
+    """(K, B) ones where primitive k moves body b."""
+    moved = np.zeros((len(t.parent), len(t.bodies)))
+    for b, k in enumerate(t.body_primitive):
+        while k >= 0:
+            moved[k, b] = 1.0
+            k = t.parent[k]
+    return moved
+
+
+def _hermite(x: Tensor, low: Tensor, step: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cubic Hermite interpolation on uniform grids: value, slope and curvature of (..., S) at x (..., S)."""
+    u = (x - low) / step
+    last = nodes.shape[1] - 1
+    inside = u.clamp(0.0, float(last))
+    cell = inside.detach().floor().clamp(max=last - 1).long()
+    t = inside - cell
+    rows = torch.arange(nodes.shape[0], device=x.device).expand_as(cell)
+    left, right = nodes[rows, cell], nodes[rows, cell + 1]
+    y0, y1 = left[..., 0], right[..., 0]
+    m0, m1 = left[..., 1] * step, right[..., 1] * step
+    c2, c3 = 3.0 * (y1 - y0) - 2.0 * m0 - m1, 2.0 * (y0 - y1) + m0 + m1
+    slope = (m0 + t * (2.0 * c2 + 3.0 * c3 * t)) / step
+    value = y0 + t * (m0 + t * (c2 + t * c3)) + (u - inside) * step * slope
+    curvature = torch.where(u == inside, (2.0 * c2 + 6.0 * c3 * t) / (step * step), torch.zeros_like(t))
+    return value, slope, curvature
+
+
