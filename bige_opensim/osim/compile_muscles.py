@@ -25,6 +25,7 @@ FORMAT = 1
 PROBE_POSES = 40
 PROBE_STEP = 1e-4
 LARGEST_DIFFERENCE = 3e-3
+WIDEST = 1e3
 SEEN_POSES = 2
 SMALLEST_MOMENT_ARM = 1e-5
 SMALLEST_HALF_RANGE = {"rotational": 0.05, "translational": 0.005}
@@ -153,6 +154,11 @@ class _Compiler:
                 f"{self.model.path}: ranges were given for {', '.join(unknown)}, which are no independent coordinates "
                 f"of this model. Expected among: {', '.join(self.sampler.names)}."
             )
+        for name, (low, high) in ranges.items():
+            if not (np.isfinite([low, high]).all() and low <= high):
+                raise ModelError(
+                    f"{self.model.path}: expected finite low <= high for the range of {name}, got {low}, {high}."
+                )
         own = {c.name: (c.range_min, c.range_max) for c in self.model.coordinates}
         limits = np.array([ranges.get(n, own[n]) for n in self.sampler.names], dtype=float)
         for k, name in enumerate(self.sampler.names):
@@ -166,7 +172,7 @@ class _Compiler:
 
     def _require_finite(self, used: list[int], lower: np.ndarray, upper: np.ndarray) -> None:
         for c in used:
-            if not np.isfinite([lower[c], upper[c]]).all() or upper[c] - lower[c] > 1e3:
+            if not np.isfinite([lower[c], upper[c]]).all() or upper[c] - lower[c] > WIDEST:
                 raise ModelError(
                     f"{self.model.path}: coordinate {self.sampler.names[c]} moves muscles and its range is "
                     f"{lower[c]:g} to {upper[c]:g}; polynomials need a finite one. Give a range for it."
@@ -177,7 +183,8 @@ class _Compiler:
 
         Lengths are differenced at random poses of the range; the difference reported is its 90th percentile.
         """
-        low, high = np.maximum(lower, -np.pi), np.minimum(upper, np.pi)
+        middle = 0.5 * (lower.clip(-WIDEST, WIDEST) + upper.clip(-WIDEST, WIDEST))
+        low, high = np.maximum(lower, middle - np.pi), np.minimum(upper, middle + np.pi)
         rng = np.random.default_rng(0)
         slopes, differences = [], []
         for _ in range(PROBE_POSES):

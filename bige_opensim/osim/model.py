@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,6 +136,19 @@ class OsimModel:
         return tuple(muscles.get(i).getName() for i in range(muscles.getSize()))
 
     @cached_property
+    def activation_bounds(self) -> Float[np.ndarray, "muscle 2"]:
+        """Smallest and largest control of every muscle, the box of static optimization."""
+        muscles = self.model.getMuscles()
+        n = range(muscles.getSize())
+        return np.array([(muscles.get(i).getMinControl(), muscles.get(i).getMaxControl()) for i in n])
+
+    @cached_property
+    def max_isometric_force(self) -> Float[np.ndarray, " muscle"]:
+        """Maximum isometric force of every muscle, N."""
+        muscles = self.model.getMuscles()
+        return np.array([muscles.get(i).getMaxIsometricForce() for i in range(muscles.getSize())])
+
+    @cached_property
     def mass_kg(self) -> float:
         """Total mass in kg."""
         return float(self.model.getTotalMass(self.state))
@@ -197,6 +211,11 @@ def load(path: Path | str) -> OsimModel:
         raise ModelError(
             f"{path}: OpenSim cannot read this model ({reason}). Open it in the OpenSim GUI to see what is wrong."
         ) from error
+
+
+def opensim_version() -> str:
+    """Version of the OpenSim library, with its build."""
+    return str(opensim.GetVersion())
 
 
 def require_muscles(model: OsimModel) -> None:
@@ -267,7 +286,7 @@ def save_for_static_optimization(model: OsimModel, path: Path) -> Path:
         actuator.setMaxControl(np.inf)
         copy.addForce(actuator)
     copy.finalizeConnections()
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     copy.printToXML(str(partial))
     partial.replace(path)
     return path

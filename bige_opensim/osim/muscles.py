@@ -42,9 +42,10 @@ def muscle_frames(model: OsimModel, q: Motion, qd: Motion, bodies: tuple[str, ..
     T, M, B = q.frames, len(muscles), len(bodies)
     force, moment = np.zeros((T, M, B, 3)), np.zeros((T, M, B, 3))
     strength, length, origin = np.empty((T, M)), np.empty((T, M)), np.empty((T, B, 3))
+    order = model.mobility_order  # initialises the model again, so it comes before the state
     state = model.model.initSystem()
     n_bodies, n_u = model.model.getBodySet().getSize() + 1, state.getNU()
-    speeds, order = opensim.Vector(n_u, 0.0), model.mobility_order
+    speeds = opensim.Vector(n_u, 0.0)
     body_of = {b: model.model.getBodySet().get(b) for b in bodies}
     for t in range(T):
         model.set_pose(state, dict(zip(q.names, q.values[t], strict=True)))
@@ -64,6 +65,12 @@ def muscle_frames(model: OsimModel, q: Motion, qd: Motion, bodies: tuple[str, ..
                 moment[t, m, k] = spatial.get(0).to_numpy()
     moment += np.cross(origin[:, None], force)
     return MuscleFrames(force, moment, strength, length)
+
+
+def bodies_with_muscles(model: OsimModel) -> set[str]:
+    """Bodies that at least one muscle path touches."""
+    muscles = model.model.getMuscles()
+    return set().union(*(_bodies_of(muscles.get(i)) for i in range(muscles.getSize()))) - {"ground"}
 
 
 def _bodies_of(muscle: opensim.Muscle) -> set[str]:

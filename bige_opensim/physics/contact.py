@@ -32,8 +32,8 @@ class ContactSettings:
     height_scale_m: float = 0.008
     speed_ms: float = 0.8
     speed_scale_ms: float = 0.15
-    residual_force_n: float = 10.0
-    residual_moment_nm: float = 3.0
+    residual_force_n: float = 20.0
+    residual_moment_nm: float = 5.0
 
 
 class GroundForces(NamedTuple):

@@ -185,7 +185,8 @@ class Muscles(torch.nn.Module):
         self, length: Float[Tensor, "*batch muscle"], velocity: Float[Tensor, "*batch muscle"]
     ) -> Float[Tensor, "*batch muscle"]:
         """Active force in N of a rigid-tendon muscle at full activation; see `Strength.active`."""
-        return self.strengths.active(length, velocity)
+        flat = [a.reshape(-1, a.shape[-1]).split(CHUNK_FRAMES) for a in torch.broadcast_tensors(length, velocity)]
+        return torch.cat([self.strengths.active(*part) for part in zip(*flat, strict=True)]).reshape(length.shape)
 
     def passive_force(self, length: Float[Tensor, "*batch muscle"]) -> Float[Tensor, "*batch muscle"]:
         """Passive elastic force along the tendon in N; see `Strength.passive`."""

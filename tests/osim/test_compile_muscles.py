@@ -34,6 +34,8 @@ SQUATS = {
     ),
     "rajagopal": ("data/rajagopal_dls/final.osim", "data/rajagopal_dls/DLS01_ik.mot"),
 }
+# The path leaves the pelvic brim at once, by 10 mm, when the hip extends past 2 degrees.
+JUMPS = {"phone01": {"iliacus_l"}}
 MODELS = ("models/LaiUhlrich2022.osim", "models/Rajagopal2015_ViconPlugInGait.osim")
 
 
@@ -242,12 +244,10 @@ def test_strength_is_opensims_over_all_lengths_and_speeds(tmp_path, kind, pennat
 @pytest.mark.parametrize("kind", CLASSES)
 def test_passive_force_is_opensims_with_a_rigid_tendon(tmp_path, kind):
     def rigid(muscle):
-        muscle.set_ignore_tendon_compliance(True)
+        muscle.set_ignore_tendon_compliance(kind != "Thelen2003Muscle")
         if kind != "Thelen2003Muscle":
             muscle.set_fiber_damping(0.0)
 
-    if kind == "Thelen2003Muscle":
-        pytest.skip("OpenSim's Thelen2003Muscle has no rigid tendon; its curve is checked in closed form")
     model = load(bench(tmp_path / "bench.osim", kind, 0.3, rigid))
     tables = compile_muscles(model.path, poses=32)
     sampler = PathSampler(model)
@@ -255,6 +255,9 @@ def test_passive_force_is_opensims_with_a_rigid_tendon(tmp_path, kind):
     expected = []
     for x in length:
         sampler.set_pose(np.array([x]))
+        if kind == "Thelen2003Muscle":  # its tendon is never rigid: give it the fibre that a rigid tendon leaves
+            fibre = np.hypot(x - 0.15, 0.1 * np.sin(0.3))
+            model.model.setStateVariableValue(sampler.state, "/forceset/muscle/fiber_length", float(fibre))
         model.model.realizeDynamics(sampler.state)
         expected.append(sampler.muscles[0].getPassiveFiberForceAlongTendon(sampler.state))
     force = Muscles(tables).passive_force(torch.as_tensor(length[:, None]))[:, 0]
@@ -337,6 +340,18 @@ def test_a_range_for_an_unknown_coordinate_is_an_error(tmp_path):
         compile_muscles(arm(tmp_path / "arm.osim", CLASSES[0]), {"wrist": (0.0, 1.0)})
 
 
+@pytest.mark.parametrize("limits", [(1.0, 0.5), (0.2, np.nan), (0.2, np.inf)])
+def test_an_empty_or_infinite_range_is_an_error(tmp_path, limits):
+    with pytest.raises(ModelError, match=r"finite low <= high for the range of elbow_flexion"):
+        compile_muscles(arm(tmp_path / "arm.osim", CLASSES[0]), {"elbow_flexion": limits})
+
+
+def test_ranges_of_a_subject_far_from_the_origin_are_fine(tmp_path):
+    tables = compile_muscles(bench(tmp_path / "bench.osim", CLASSES[0], 0.1), {"position": (7.0, 7.5)}, poses=32)
+    assert tables.spans(0) == (0,)
+    assert tables.length_max[0] < 1e-9
+
+
 def test_an_unbounded_translation_needs_a_range(tmp_path):
     model = opensim.Model(str(bench(tmp_path / "bench.osim", CLASSES[0], 0.1)))
     model.updCoordinateSet().get("position").setRangeMax(99999.9)
@@ -389,10 +404,12 @@ def check_squat(shared: Path, who: str, poses: int, frames: int) -> None:
     assert muscles.in_range(q).all()
     length, velocity = muscles.lengths_and_velocities(q, qd)
     strongest = tables.parameters["max_isometric_force"]
-    assert rms(length - expected.length).max() < 5e-4
-    assert rms(muscles.moment_arms(q) - expected.moment_arm).max() < 2e-3
-    assert rms(velocity - expected.velocity).max() < 5e-3
-    assert (rms(muscles.strength(length, velocity) - expected.strength) / strongest).max() < 0.02
+    jumping = tables.outlier_fraction > 0.05
+    assert {n for n, j in zip(tables.names, jumping, strict=True) if j} <= JUMPS.get(who, set())
+    assert rms(length - expected.length)[~jumping].max() < 5e-4
+    assert rms(muscles.moment_arms(q) - expected.moment_arm)[~jumping].max() < 2e-3
+    assert rms(velocity - expected.velocity)[~jumping].max() < 5e-3
+    assert (rms(muscles.strength(length, velocity) - expected.strength) / strongest)[~jumping].max() < 0.02
     exact = muscles.strength(torch.as_tensor(expected.length), torch.as_tensor(expected.velocity))
     assert (np.abs(exact.numpy() - expected.strength) / strongest).max() < 1e-6
 
@@ -430,6 +447,6 @@ def test_wide_ranges_are_fitted_but_for_few_muscles_with_wrapping_jumps(shared_d
     limits |= {f"knee_angle_{s}": tuple(np.deg2rad((0.0, 130.0))) for s in "rl"}
     tables = compile_muscles(shared_data / name, limits)
     poor = {n[:-2] for n, e in zip(tables.names, tables.length_rms, strict=True) if e > 3.5e-4}
-    assert poor <= {"glmax1", "glmax2", "tfl"}
+    assert poor <= {"glmax1", "glmax2", "tfl", "gaslat"}
     reported = dict(zip(tables.names, tables.outlier_fraction, strict=True))
     assert reported["glmax1_r"] > 0.01

@@ -166,9 +166,11 @@ def test_any_leading_batch_shape_is_kept(muscles, batch):
 def test_a_frame_does_not_depend_on_the_frames_beside_it(muscles, monkeypatch):
     q = poses(50)
     expected = torch.stack([muscles.moment_arms(frame) for frame in q])
+    strength = muscles.strength(*muscles.lengths_and_velocities(q, 0.3 * q))
     monkeypatch.setattr(module, "CHUNK_FRAMES", 16)
     assert_allclose(muscles.moment_arms(q), expected, atol=1e-15)
     assert_allclose(muscles.lengths(q), torch.stack([muscles.lengths(frame) for frame in q]), atol=1e-15)
+    assert_allclose(muscles.strength(*muscles.lengths_and_velocities(q, 0.3 * q)), strength, rtol=1e-13)
 
 
 @pytest.mark.parametrize("apart", [False, True])

@@ -1,0 +1,1 @@
+"""From a recorded motion to labels: ground forces, joint moments, muscle activations, and whether they hold."""

@@ -1,0 +1,157 @@
+"""Shift the body as a whole by millimetres so that the ground can supply the forces of the motion.
+
+Positions from markers or video are smooth to the eye and rough in their second derivative: 2 mm at 4 Hz are 130 N for
+an 80 kg person, more than the feet can pass on without the centre of pressure leaving them. What the ground cannot
+supply is left to residuals. Residual reduction (Delp et al. 2007, doi:10.1109/TBME.2007.901024) therefore changes the
+kinematics a little; here the root translation p(t) moves by d(t), the least change that takes the residual away:
+
+    minimise over d   sum_t |r(t) + m d''(t)|^2 / sigma_f^2 + |d(t)|^2 / sigma_d^2
+
+r(t) is the part of the root's force that feet with unilateral friction contact cannot supply, found by the least-effort
+problem restricted to the six root coordinates (muscles do not act there). The two steps alternate until r is small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import csc_array, eye_array
+from scipy.sparse.linalg import splu
+
+from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.motion import Motion
+from bige_opensim.physics.contact import ContactSettings, contact_columns
+from bige_opensim.physics.dynamics import inverse_dynamics
+from bige_opensim.physics.joint_problem import CHUNK, take
+from bige_opensim.physics.least_effort import solve
+from bige_opensim.physics.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class ConsistencySettings:
+    """sigma_d_m: how far the body may plausibly be shifted; sigma_f_n: residual that is as bad as such a shift.
+
+    Frames that lack more than `other_support` body weights of vertical force are left alone: a chair or a hand carries
+    there, and no shift of the body would.
+    """
+
+    iterations: int = 8
+    sigma_d_m: float = 0.003
+    sigma_f_n: float = 10.0
+    enough_n: float = 2.0
+    other_support: float = 0.2
+    band: float = 2.5
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Whole-body shift that was made, m, and the root's unsupplied force before and after, N (both root mean square)."""
+
+    shift: Float[np.ndarray, "time 3"]
+    residual_before_n: float
+    residual_after_n: float
+
+    @property
+    def rms_mm(self) -> float:
+        """Root mean square of the shift's length."""
+        return float(1e3 * np.sqrt((self.shift**2).sum(1).mean()))
+
+    @property
+    def peak_mm(self) -> float:
+        """Largest length of the shift."""
+        return float(1e3 * np.sqrt((self.shift**2).sum(1)).max())
+
+
+def make_consistent(
+    skeleton: Skeleton,
+    prepared: Prepared,
+    root: tuple[list[int], list[int]],
+    ground: float,
+    contact: ContactSettings,
+    settings: ConsistencySettings,
+    cutoff_hz: float,
+) -> tuple[Prepared, Shift]:
+    """Alternate between what the ground cannot supply and the shift that avoids it.
+
+    The shift is low-passed at `band` times the coordinates' cut-off: contact at an edge pushes one way only, and
+    without the filter the shift would answer with a shiver at the sampling rate.
+    """
+    translations = [skeleton.coordinates[i] for i in root[1]]
+    columns = [prepared.q.index(n) for n in translations]
+    mass = float(skeleton.mass.sum())
+    residual, gain = unsupplied_force(skeleton, prepared, root, ground, contact)
+    carried = np.abs(residual[:, 1]) < settings.other_support * mass * float(skeleton.gravity.norm())
+    acceleration = mass * second_difference(prepared.q.time)
+    weight = eye_array(prepared.q.frames) / settings.sigma_d_m**2
+    factor = splu(csc_array(acceleration.T @ acceleration / settings.sigma_f_n**2 + weight))
+    total = np.zeros((prepared.q.frames, 3))
+    nyquist_hz = 0.5 * prepared.q.rate_hz
+    band_hz = min(settings.band * cutoff_hz, 0.9 * nyquist_hz)
+    translations_of = Motion(prepared.q.time, total, ("x", "y", "z"))
+    original, before = prepared.q.values, _rms(residual[carried])
+    for _ in range(settings.iterations):
+        if not carried.any() or np.abs(residual[carried]).max() < settings.enough_n:
+            break
+        pull = acceleration.T @ (gain * residual * carried[:, None]) / settings.sigma_f_n**2 + total / settings.sigma_d_m**2
+        total = translations_of.with_values(total - factor.solve(pull)).lowpass(band_hz).values
+        values = original.copy()
+        values[:, columns] += total
+        prepared = Prepared.of(prepared.q.with_values(values), prepared)
+        residual, gain = unsupplied_force(skeleton, prepared, root, ground, contact)
+    return prepared, Shift(total, before, _rms(residual[carried]))
+
+
+def _rms(force: Float[np.ndarray, "time 3"]) -> float:
+    return float(np.sqrt((force**2).sum(1).mean())) if len(force) else 0.0
+
+
+def unsupplied_force(
+    skeleton: Skeleton,
+    prepared: Prepared,
+    root: tuple[list[int], list[int]],
+    ground: float,
+    contact: ContactSettings,
+) -> tuple[Float[np.ndarray, "time 3"], float]:
+    """Root force that contact cannot supply, N, and the factor by which it understates the demand.
+
+    A centre of pressure at the edge of the foot leaves a force f and a moment M unsupplied together; with costs
+    (f / f0)^2 + (M / M0)^2 their shares are M / h = f (M0 / f0)^2 / h^2 for a body's height h above ground, so the force
+    demand is f (1 + (M0 / f0)^2 / h^2).
+    """
+    rotations, translations = root
+    rows = [*rotations, *translations]
+    qd, state = prepared.tensor(skeleton, prepared.qd), prepared.state(skeleton)
+    tau = inverse_dynamics(skeleton, state)[:, rows]
+    optimal = tau.new_tensor([contact.residual_moment_nm] * 3 + [contact.residual_force_n] * 3)
+    parts = []
+    for chunk in torch.arange(len(tau)).split(CHUNK):
+        columns = contact_columns(skeleton, take(state, chunk), qd[chunk], ground, contact).columns[:, rows]
+        n = columns.shape[-1]
+        solution = solve(
+            columns,
+            tau[chunk],
+            weight=columns.new_full((n,), contact.weight),
+            lower=columns.new_zeros(n),
+            upper=columns.new_full((n,), torch.inf),
+            reserve_optimal=optimal,
+            tolerance=1e-6,
+        )
+        parts.append(solution.reserve[:, 3:])
+    height = float((skeleton.com(state.poses)[:, 1] - ground).mean())
+    gain = 1.0 + (contact.residual_moment_nm / contact.residual_force_n) ** 2 / max(height, 0.2) ** 2
+    return torch.cat(parts).numpy(), gain
+
+
+def second_difference(time: Float[np.ndarray, " time"]) -> csc_array:
+    """Matrix of the second derivative on a possibly uneven grid, 1/s2; end rows repeat their neighbours."""
+    n = len(time)
+    before, after = np.diff(time)[:-1], np.diff(time)[1:]
+    inner = np.arange(1, n - 1)
+    left, middle, right = 2 / (before * (before + after)), -2 / (before * after), 2 / (after * (before + after))
+    rows = np.concatenate([inner, inner, inner, [0, 0, 0], [n - 1] * 3])
+    cols = np.concatenate([inner - 1, inner, inner + 1, [0, 1, 2], [n - 3, n - 2, n - 1]])
+    ends = [left[0], middle[0], right[0], left[-1], middle[-1], right[-1]]
+    return csc_array((np.concatenate([left, middle, right, ends]), (rows, cols)), shape=(n, n))

@@ -1,0 +1,100 @@
+"""Whether a trial's labels hold: residuals, reserves, saturation and kinematics against published limits.
+
+Limits follow Hicks et al. 2015, "Is my model good enough?", doi:10.1115/1.4029304.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+SATURATED = 0.99
+MOMENT_FLOOR_NM = 10.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check: the value that was found, the limit it must not exceed, the unit of both, and a remedy."""
+
+    value: float
+    limit: float
+    unit: str
+    remedy: str
+
+    @property
+    def passed(self) -> bool:
+        """A value that is not finite fails."""
+        return bool(np.isfinite(self.value) and self.value <= self.limit)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For label.json."""
+        return asdict(self) | {"passed": self.passed}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What the gates look at; T frames.
+
+    residual_force (T, 3) N, residual_moment (T, 3) N·m: root reserves; external_force (T,) N: magnitude of the net
+    external force; com_height_m: mean height above ground; reserves and net_moments (T, J) N·m: of coordinates that
+    muscles drive; activations (T, M); solved (T,).
+    """
+
+    residual_force: Float[np.ndarray, "time 3"]
+    residual_moment: Float[np.ndarray, "time 3"]
+    external_force: Float[np.ndarray, " time"]
+    com_height_m: float
+    reserves: Float[np.ndarray, "time coordinate"]
+    net_moments: Float[np.ndarray, "time coordinate"]
+    activations: Float[np.ndarray, "time muscle"]
+    solved: np.ndarray
+    fastest_rotation: tuple[float, str]
+    shift_peak_mm: float
+
+
+def gates(x: Labelled) -> dict[str, Gate]:
+    """All gates of a trial.
+
+    The force that limits are relative to is the peak net external force, or body weight's residual where there is
+    none. A coordinate's reserve is compared with its own peak net moment, but with at least 10 N·m, below which a few
+    per cent are no more than rounding of the model.
+    """
+    force = np.linalg.norm(x.residual_force, axis=1).max()
+    moment = np.linalg.norm(x.residual_moment, axis=1).max()
+    external = max(float(x.external_force.max()), 1e-9)
+    peaks = np.maximum(np.abs(x.net_moments).max(0), MOMENT_FLOOR_NM)
+    reserve = (np.abs(x.reserves).max(0) / peaks).max() if x.reserves.size else 0.0
+    contact = "Check the mass, the ground contact and the trial's start and end (--start, --end)."
+    return {
+        "residual_force": Gate(100 * force / external, 5.0, "% of peak external force", contact),
+        "residual_moment": Gate(
+            100 * moment / (external * max(x.com_height_m, 1e-9)), 1.0, "% of COM height x peak external force", contact
+        ),
+        "reserves": Gate(
+            100 * float(reserve), 5.0, "% of peak net joint moment", "The muscles are too weak for the motion: scale them."
+        ),
+        "saturated": Gate(
+            100 * float((x.activations > SATURATED).mean()),
+            5.0,
+            "% of muscle frames above 0.99",
+            "The muscles are too weak for the motion: scale them, or check mass and noise.",
+        ),
+        "failed_frames": Gate(
+            100 * float(1 - np.mean(x.solved)), 1.0, "% of frames", "Inspect the frames' coordinates for spikes."
+        ),
+        "rotation_speed": Gate(
+            x.fastest_rotation[0], 40.0, "rad/s", f"{x.fastest_rotation[1]} jumps from frame to frame: inverse kinematics lost it: repair the recording or cut it (--start, --end)."
+        ),
+        "whole_body_shift": Gate(
+            x.shift_peak_mm, 20.0, "mm", "The recording's noise is too large for dynamics: lower --cutoff or record again."
+        ),
+    }
+
+
+def verdict(found: dict[str, Gate]) -> tuple[str, str]:
+    """Status ("passed" or "gates_failed") and the reason in one sentence."""
+    failed = [f"{name} {g.value:.3g} > {g.limit:g} {g.unit}. {g.remedy}" for name, g in found.items() if not g.passed]
+    return ("gates_failed", " ".join(failed)) if failed else ("passed", "all quality gates passed")

@@ -1,0 +1,425 @@
+"""Label one trial: from coordinates to ground forces, joint moments and activations, written as one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time as clock
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import bige_opensim
+from bige_opensim.io.external_loads import ExternalLoadsError
+from bige_opensim.io.storage import StorageError, read_coordinates
+from bige_opensim.labelling.consistency import ConsistencySettings, Shift, make_consistent
+from bige_opensim.labelling.files import write_files
+from bige_opensim.labelling.ground import measured_ground_forces
+from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.quality import Gate, Labelled, gates, verdict
+from bige_opensim.labelling.subject import subject_features
+from bige_opensim.motion import Motion, MotionError
+from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.model import (
+    ModelError,
+    OsimModel,
+    load,
+    opensim_version,
+    require_muscles,
+    reserve_optimal_forces,
+    save_for_static_optimization,
+)
+from bige_opensim.osim.muscles import muscle_frames
+from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup, write_setup
+from bige_opensim.physics.contact import ContactSettings, GroundForces, ground_height
+from bige_opensim.physics.joint_problem import (
+    Effort,
+    muscle_columns,
+    net_generalized_forces,
+    solve_with_ground,
+    solve_with_loads,
+)
+from bige_opensim.physics.skeleton import Skeleton
+
+FORMAT = "bige-label/1"
+MODEL_NAME = "model_static_optimization.osim"
+BALANCED_NM = 0.5
+SHORTEST_FRAMES = 10
+
+TrialError = (StorageError, MotionError, ModelError, ExternalLoadsError, StaticOptimizationError)
+"""What a trial's own files can do wrong: each carries one sentence for the user."""
+
+Report = Callable[[str, float], None]
+"""Called with a step's name and the share of it that is done."""
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How to label: `solver` opensim or fast; `grf` estimated or none, measured where external loads are given."""
+
+    solver: str = "opensim"
+    grf: str = "estimated"
+    cutoff_hz: float = 6.0
+    start: float | None = None
+    end: float | None = None
+    units: str | None = None
+    contact: ContactSettings = field(default_factory=ContactSettings)
+    consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """One trial to label into the folder `out`; the model for static optimization goes to `model_folder`."""
+
+    model: Path
+    motion: Path
+    out: Path
+    model_folder: Path
+    session: str
+    subject: str
+    trial: str
+    external_loads: Path | None = None
+
+    def fingerprint(self, settings: LabelSettings) -> dict[str, Any]:
+        """What a finished label was made from; the same fingerprint need not be labelled again."""
+        files = {"model": self.model, "motion": self.motion, "external_loads": self.external_loads}
+        return {
+            "files": {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items() if p is not None},
+            "settings": json.loads(json.dumps(asdict(settings))),
+            "bige_opensim": bige_opensim.__version__,
+        }
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m."""
+
+    time: np.ndarray
+    activations: np.ndarray
+    reserves: np.ndarray
+    net_moments: np.ndarray
+    ground: GroundForces | None
+    solved: np.ndarray
+    solve_s: float
+
+
+def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, Any] | None:
+    """The label that is already there, if it was made from the same files and settings."""
+    path = request.out / "label.json"
+    if not path.is_file():
+        return None
+    label = json.loads(path.read_text(encoding="utf-8"))
+    same = label.get("provenance", {}).get("fingerprint") == request.fingerprint(settings)
+    return label if same else None
+
+
+def label_trial(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> dict[str, Any]:
+    """Label a trial and write its folder, whole or not at all; return what `label.json` holds.
+
+    Raises
+    ------
+    StorageError, MotionError, ModelError, ExternalLoadsError, StaticOptimizationError
+        The trial's files cannot be labelled; nothing is left behind.
+
+    """
+    started = clock.perf_counter()
+    partial = request.out.with_name(f".{request.out.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        label = _label_into(partial, request, settings, report, started)
+        _replace(partial, request.out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return label
+
+
+def _replace(partial: Path, out: Path) -> None:
+    if out.exists():
+        if any(out.iterdir()) and not (out / "label.json").is_file():
+            raise StorageError(f"{out}: the folder holds other files than a label; name an empty or a new folder.")
+        shutil.rmtree(out)
+    partial.replace(out)
+
+
+def _label_into(
+    folder: Path, request: TrialRequest, settings: LabelSettings, report: Report, started: float
+) -> dict[str, Any]:
+    report("reading", 0.0)
+    model = load(request.model)
+    require_muscles(model)
+    tables = compile_skeleton(request.model)
+    skeleton = Skeleton(tables)
+    recorded = _read_motion(request, settings, model)
+    whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
+    ground, loads = _ground(skeleton, whole, request, settings)
+    shift = None
+    if settings.grf == "estimated" and loads is None:
+        if settings.consistency is not None:
+            report("making the motion consistent with the ground", 0.0)
+            whole, shift = make_consistent(
+                skeleton, whole, _root(model, skeleton), ground, settings.contact, settings.consistency, settings.cutoff_hz
+            )
+    window = whole.between(settings.start, settings.end)
+    if window.q.frames < SHORTEST_FRAMES:
+        raise MotionError(
+            f"{request.motion}: {window.q.frames} frames between --start and --end; at least {SHORTEST_FRAMES} are needed."
+        )
+    model_file = _model_for_optimization(model, request, folder)
+    solution = _solve(folder, model, model_file, skeleton, whole, window, ground, loads, settings, report)
+    report("writing", 0.0)
+    found = _gates(model, skeleton, window, solution, ground, shift)
+    status, reason = verdict(found)
+    label = {
+        "format": FORMAT,
+        "status": status,
+        "reason": reason,
+        "session": request.session,
+        "subject": request.subject,
+        "trial": request.trial,
+        "mass_kg": model.mass_kg,
+        "model": {"file": request.model.name, "sha256": model.sha256},
+        "solver": settings.solver,
+        "grf": "measured" if loads is not None else settings.grf,
+        "cutoff_hz": settings.cutoff_hz,
+        "frames": window.q.frames,
+        "frames_solved": int(solution.solved.sum()),
+        "ground_height_m": ground,
+        "coordinates": list(skeleton.coordinates),
+        "muscles": list(model.muscle_names),
+        "root": tables.root,
+        "subject_features": subject_features(model, skeleton),
+        "gates": {k: g.as_dict() for k, g in found.items()},
+        "peaks": {m: float(v) for m, v in zip(model.muscle_names, solution.activations.max(0), strict=True)},
+        "whole_body_shift": _shift_entry(shift),
+        "notes": [*recorded.notes, *window.notes],
+        "timings": {
+            "frames": window.q.frames,
+            "solve_s": solution.solve_s,
+            "total_s": clock.perf_counter() - started,
+        },
+        "provenance": _provenance(request, settings, model),
+    }
+    write_files(folder, model, window, solution, label)
+    return label
+
+
+def _read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel) -> Any:
+    known = [c.name for c in model.coordinates]
+    recorded = read_coordinates(
+        request.motion,
+        rotational=model.rotational,
+        known=known,
+        units=settings.units,  # type: ignore[arg-type]
+    )
+    missing_root = [n for n in model.root_coordinates if n not in recorded.motion]
+    present = [n for n in model.free_coordinates if n in recorded.motion]
+    if missing_root or len(present) < 0.5 * len(model.free_coordinates):
+        raise StorageError(
+            f"{request.motion}: {len(present)} of the {len(model.free_coordinates)} coordinates of {request.model.name} "
+            f"are in the file (missing: {', '.join([n for n in model.free_coordinates if n not in present][:6])} ...). "
+            "This motion was made with another model: name the one it belongs to."
+        )
+    return recorded
+
+
+def _root(model: OsimModel, skeleton: Skeleton) -> tuple[list[int], list[int]]:
+    root = [n for n in model.root_coordinates if n in skeleton.coordinates]
+    rotations = [skeleton.coordinates.index(n) for n in root if n in model.rotational]
+    return rotations, [skeleton.coordinates.index(n) for n in root if n not in model.rotational]
+
+
+def _ground(
+    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
+) -> tuple[float, GroundForces | None]:
+    """Height of the ground, and measured loads over the whole recording where there are plates."""
+    if request.external_loads is not None:
+        window = whole.between(settings.start, settings.end)
+        loads, height = measured_ground_forces(request.external_loads, window.q.time, settings.cutoff_hz)
+        return height, loads
+    if not skeleton.contact_names:
+        if settings.grf == "estimated":
+            raise ModelError(
+                f"{request.model}: the model has no feet (calcn_r, toes_r, calcn_l, toes_l), so ground forces cannot be "
+                "estimated. Give --external-loads, or --grf none for a motion that nothing supports."
+            )
+        return 0.0, None
+    points = skeleton.contact_points(skeleton(whole.tensor(skeleton, whole.q)))
+    return ground_height(points), None
+
+
+def _model_for_optimization(model: OsimModel, request: TrialRequest, folder: Path) -> str:
+    """Write the stripped model once per model folder; the path from the trial's final folder to it."""
+    if request.model_folder == request.out:
+        save_for_static_optimization(model, folder / MODEL_NAME)
+        return MODEL_NAME
+    shared = request.model_folder / MODEL_NAME
+    if not shared.is_file():
+        save_for_static_optimization(model, shared)
+    return str(Path(os.path.relpath(shared, request.out)).as_posix())
+
+
+def _solve(
+    folder: Path,
+    model: OsimModel,
+    model_file: str,
+    skeleton: Skeleton,
+    whole: Prepared,
+    window: Prepared,
+    ground: float,
+    loads: GroundForces | None,
+    settings: LabelSettings,
+    report: Report,
+) -> Solution:
+    report("muscle paths", 0.0)
+    began = clock.perf_counter()
+    state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
+    effort = _effort(model, skeleton, window, state)
+    forces, joint = loads, None
+    if loads is None and settings.grf == "estimated":
+        report("ground forces", 0.0)
+        joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
+    net = net_generalized_forces(skeleton, state, forces)
+    write_inputs(folder, model, whole, window, forces, model_file)
+    report("static optimization", 0.0)
+    if settings.solver == "fast":
+        answer = solve_with_loads(net, effort)
+        activations, reserves = answer.x.numpy(), answer.reserve.numpy()
+        solved = answer.solved.numpy()
+        seconds = clock.perf_counter() - began
+    else:
+        began = clock.perf_counter()
+        activations, reserves = _by_opensim(folder, model, skeleton, window)
+        seconds = clock.perf_counter() - began
+        solved = _balanced(effort, net, activations, reserves)
+    if joint is not None:
+        solved = solved & joint.solved.numpy()
+    return Solution(window.q.time, activations, reserves, net.numpy(), forces, solved, seconds)
+
+
+def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, state: Any) -> Effort:
+    frames = muscle_frames(model, window.q, window.qd, skeleton.bodies)
+    columns = muscle_columns(
+        skeleton, state, *(torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
+    )
+    optimal = reserve_optimal_forces(model)
+    bounds = torch.as_tensor(model.activation_bounds)
+    locked = 1e6  # a locked coordinate's equation is not posed; a free reserve says the same
+    return Effort(
+        columns,
+        bounds[:, 0],
+        bounds[:, 1],
+        torch.tensor([optimal.get(n, locked) for n in skeleton.coordinates], dtype=columns.dtype),
+        _root(model, skeleton),
+    )
+
+
+def write_inputs(
+    folder: Path,
+    model: OsimModel,
+    whole: Prepared,
+    window: Prepared,
+    forces: GroundForces | None,
+    model_file: str,
+) -> None:
+    """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization."""
+    from bige_opensim.io.external_loads import ground_forces, write_external_loads, write_ground_forces
+    from bige_opensim.io.storage import write_coordinates
+
+    write_coordinates(folder / "coordinates.mot", whole.q, rotational=model.rotational)
+    if forces is not None:
+        sides = {s: tuple(part[:, i].numpy() for part in forces) for i, s in enumerate("rl")}
+        write_ground_forces(folder / "grf.mot", window.q.time, sides)  # type: ignore[arg-type]
+        write_external_loads(
+            folder / "external_loads.xml", "grf.mot", ground_forces({"r": "calcn_r", "l": "calcn_l"})
+        )
+    write_setup(
+        folder,
+        model_file=model_file,
+        coordinates_file="coordinates.mot",
+        external_loads_file="external_loads.xml" if forces is not None else None,
+        start=float(window.q.time[0]),
+        end=float(window.q.time[-1]),
+    )
+
+
+def _by_opensim(
+    folder: Path, model: OsimModel, skeleton: Skeleton, window: Prepared
+) -> tuple[np.ndarray, np.ndarray]:
+    result = run_setup(folder / "setup_static_optimization.xml")
+    at = np.searchsorted(result.activations.time, window.q.time - 1e-6)
+    if at.max() >= result.activations.frames or np.abs(result.activations.time[at] - window.q.time).max() > 1e-5:
+        raise StaticOptimizationError(
+            f"{folder.name}: OpenSim's StaticOptimization returned {result.activations.frames} frames that do not match "
+            f"the {window.q.frames} asked for; see its messages with the setup file."
+        )
+    reserves = np.zeros((window.q.frames, len(skeleton.coordinates)))
+    for c, name in enumerate(skeleton.coordinates):
+        if name in result.reserves:
+            reserves[:, c] = result.reserves[name][at]
+    return result.activations.select(model.muscle_names).values[at], reserves
+
+
+def _balanced(effort: Effort, net: torch.Tensor, activations: np.ndarray, reserves: np.ndarray) -> np.ndarray:
+    """Frames in which OpenSim's muscles and reserves produce the net moments within BALANCED_NM."""
+    produced = torch.einsum("tcm,tm->tc", effort.muscle_columns, torch.as_tensor(activations)) + torch.as_tensor(reserves)
+    free = effort.reserve_optimal < 1e5
+    gap = (produced - net)[:, free].abs().amax(1)
+    return (gap < BALANCED_NM).numpy() & np.isfinite(activations).all(1)
+
+
+def _gates(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, s: Solution, ground: float, shift: Shift | None
+) -> dict[str, Gate]:
+    rotations, translations = _root(model, skeleton)
+    optimal = reserve_optimal_forces(model)
+    driven = [i for i, n in enumerate(skeleton.coordinates) if optimal.get(n) == 1.0]
+    weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
+    external = s.ground.force.sum(1).norm(dim=-1).numpy() if s.ground is not None else np.array([weight])
+    com = skeleton.com(skeleton(window.tensor(skeleton, window.q)))[:, 1]
+    return gates(
+        Labelled(
+            residual_force=s.reserves[:, translations],
+            residual_moment=s.reserves[:, rotations],
+            external_force=external,
+            com_height_m=float(com.mean()) - ground,
+            reserves=s.reserves[:, driven],
+            net_moments=s.net_moments[:, driven],
+            activations=s.activations,
+            solved=s.solved,
+            fastest_rotation=window.fastest_rotation,
+            shift_peak_mm=shift.peak_mm if shift is not None else 0.0,
+        )
+    )
+
+
+def _shift_entry(shift: Shift | None) -> dict[str, float] | None:
+    if shift is None:
+        return None
+    return {
+        "rms_mm": shift.rms_mm,
+        "peak_mm": shift.peak_mm,
+        "residual_before_n": shift.residual_before_n,
+        "residual_after_n": shift.residual_after_n,
+    }
+
+
+def _provenance(request: TrialRequest, settings: LabelSettings, model: OsimModel) -> dict[str, Any]:
+    fingerprint = request.fingerprint(settings)
+    return {
+        "bige_opensim": bige_opensim.__version__,
+        "opensim": opensim_version(),
+        "torch": torch.__version__,
+        "model_sha256": model.sha256,
+        "motion_sha256": fingerprint["files"]["motion"],
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "configuration": fingerprint["settings"],
+        "fingerprint": fingerprint,
+    }

@@ -1,0 +1,115 @@
+"""OpenSim's own StaticOptimization, run through AnalyzeTool from a setup file that stays beside the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import opensim
+
+from bige_opensim.io.storage import read_storage
+from bige_opensim.motion import Motion
+from bige_opensim.osim.model import load, reserve_optimal_forces
+
+SETUP_NAME = "setup_static_optimization.xml"
+RESULT_NAME = "static_optimization"
+
+
+class StaticOptimizationResult(NamedTuple):
+    """Activations (T, M) in 0..1 and reserve forces (T, C) in N or N·m, named by muscle and coordinate."""
+
+    activations: Motion
+    reserves: Motion
+
+
+class StaticOptimizationError(RuntimeError):
+    """OpenSim's tool ended without a usable result."""
+
+
+def write_setup(
+    folder: Path,
+    *,
+    model_file: str,
+    coordinates_file: str,
+    external_loads_file: str | None,
+    start: float,
+    end: float,
+) -> Path:
+    """Write the AnalyzeTool setup; all paths are relative to `folder`, so the folder can move and runs as it is.
+
+    The tool's own low-pass filter is off: coordinates come filtered. Activation exponent 2, physiology on, every frame.
+    """
+    analysis = opensim.StaticOptimization()
+    analysis.setName("StaticOptimization")
+    analysis.setStartTime(start)
+    analysis.setEndTime(end)
+    analysis.setStepInterval(1)
+    analysis.setInDegrees(True)
+    analysis.setUseModelForceSet(True)
+    analysis.setActivationExponent(2.0)
+    analysis.setUseMusclePhysiology(True)
+    analysis.setConvergenceCriterion(1e-4)
+    analysis.setMaxIterations(100)
+    tool = opensim.AnalyzeTool()
+    tool.setName(RESULT_NAME)
+    tool.setModelFilename(model_file)
+    tool.setCoordinatesFileName(coordinates_file)
+    tool.setLowpassCutoffFrequency(-1.0)
+    tool.setInitialTime(start)
+    tool.setFinalTime(end)
+    tool.setSolveForEquilibrium(False)
+    tool.setReplaceForceSet(False)
+    tool.setResultsDir(".")
+    tool.setOutputPrecision(12)
+    if external_loads_file is not None:
+        tool.setExternalLoadsFileName(external_loads_file)
+    tool.getAnalysisSet().cloneAndAppend(analysis)
+    path = folder / SETUP_NAME
+    tool.printToXML(str(path))
+    return path
+
+
+def run_setup(setup: Path) -> StaticOptimizationResult:
+    """Run a setup file and read its results. Grows the process by some 54 MB: call it in a worker process.
+
+    Raises
+    ------
+    StaticOptimizationError
+        The tool failed or wrote no result.
+
+    """
+    folder = setup.parent
+    try:
+        tool = opensim.AnalyzeTool(str(setup))
+        finished = tool.run()
+    except RuntimeError as error:
+        raise StaticOptimizationError(f"{setup}: OpenSim's AnalyzeTool stopped: {str(error).strip()}") from error
+    activation_file = folder / f"{RESULT_NAME}_StaticOptimization_activation.sto"
+    force_file = folder / f"{RESULT_NAME}_StaticOptimization_force.sto"
+    if not finished or not activation_file.is_file() or not force_file.is_file():
+        raise StaticOptimizationError(f"{setup}: OpenSim's StaticOptimization ended without results.")
+    model = load(folder / tool.getModelFilename())
+    activations, forces = read_storage(activation_file), read_storage(force_file)
+    free = tuple(n for n in model.free_coordinates)
+    result = StaticOptimizationResult(
+        Motion(activations.time, activations.values, activations.names).select(model.muscle_names),
+        _reserves(Motion(forces.time, forces.values, forces.names), free),
+    )
+    for path in folder.glob(f"{RESULT_NAME}_StaticOptimization_*"):
+        path.unlink()
+    return result
+
+
+def _reserves(forces: Motion, free: tuple[str, ...]) -> Motion:
+    return Motion(forces.time, forces.select([f"reserve_{n}" for n in free]).values, free)
+
+
+def reserve_costs(model_path: Path) -> dict[str, float]:
+    """Optimal forces of the reserves that `save_for_static_optimization` gives this model."""
+    return reserve_optimal_forces(load(model_path))
+
+
+def frames_solved(result: StaticOptimizationResult, expected: int) -> int:
+    """Frames with finite activations; OpenSim drops or repeats frames that it fails on."""
+    return int(min(expected, np.isfinite(result.activations.values).all(1).sum()))

@@ -1,0 +1,137 @@
+"""Muscles, reserves, residuals and ground contact as unknowns of one least-effort problem per frame.
+
+Without force plates the load of each foot is indeterminate while both are down. Here the muscles decide: contact forces
+enter the muscle problem as non-negative friction-cone coefficients with a small cost, and the residuals of the root
+with a large one, so that the feet carry the body in the way that costs the muscles least (Fluit et al. 2014,
+doi:10.1016/j.jbiomech.2014.04.030; Skals et al. 2017, doi:10.1007/s11044-016-9537-1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bige_opensim.physics.contact import (
+    ContactSettings,
+    GroundForces,
+    contact_columns,
+    feet_of,
+    sum_feet,
+)
+from bige_opensim.physics.dynamics import State, inverse_dynamics, wrench_to_generalized
+from bige_opensim.physics.least_effort import LeastEffort, solve
+from bige_opensim.physics.skeleton import Skeleton
+
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What every unknown contributes in N or N·m, and what it may do.
+
+    muscle_columns (T, C, M): generalized force of each muscle at full activation; lower, upper (M,): bounds of the
+    activations; reserve_optimal (C,): optimal force of each coordinate's reserve; root: indices of the root's
+    coordinates, rotations then translations.
+    """
+
+    muscle_columns: Float[Tensor, "time coordinate muscle"]
+    lower: Float[Tensor, " muscle"]
+    upper: Float[Tensor, " muscle"]
+    reserve_optimal: Float[Tensor, " coordinate"]
+    root: tuple[list[int], list[int]]
+
+
+def solve_with_ground(
+    skeleton: Skeleton,
+    state: State,
+    qd: Float[Tensor, "time coordinate"],
+    effort: Effort,
+    ground: float,
+    settings: ContactSettings,
+) -> tuple[LeastEffort, GroundForces]:
+    """Activations and ground forces together; the first M unknowns of the solution are the activations.
+
+    Frames are solved in chunks, so memory does not grow with their number.
+    """
+    rotations, translations = effort.root
+    optimal = effort.reserve_optimal.clone()
+    optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
+    tau = inverse_dynamics(skeleton, state)
+    solutions, forces = [], []
+    for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
+        part = take(state, rows)
+        contact = contact_columns(skeleton, part, qd[rows], ground, settings)
+        muscles = effort.muscle_columns[rows]
+        n = contact.columns.shape[-1]
+        solution = solve(
+            torch.cat([muscles, contact.columns], -1),
+            tau[rows],
+            weight=torch.cat([torch.ones_like(effort.lower), qd.new_full((n,), settings.weight)]),
+            lower=torch.cat([effort.lower, qd.new_zeros(n)]),
+            upper=torch.cat([effort.upper, qd.new_full((n,), torch.inf)]),
+            reserve_optimal=optimal,
+        )
+        solutions.append(solution)
+        forces.append(sum_feet(skeleton, contact, solution.x[:, muscles.shape[-1] :], ground))
+    return join(solutions), GroundForces(*(torch.cat(parts) for parts in zip(*forces, strict=True)))
+
+
+def solve_with_loads(tau: Float[Tensor, "time coordinate"], effort: Effort) -> LeastEffort:
+    """Activations for net generalized forces, the problem of OpenSim's StaticOptimization."""
+    solutions = [
+        solve(
+            effort.muscle_columns[rows],
+            tau[rows],
+            weight=torch.ones_like(effort.lower),
+            lower=effort.lower,
+            upper=effort.upper,
+            reserve_optimal=effort.reserve_optimal,
+        )
+        for rows in torch.arange(len(tau), device=tau.device).split(CHUNK)
+    ]
+    return join(solutions)
+
+
+def net_generalized_forces(
+    skeleton: Skeleton, state: State, ground: GroundForces | None
+) -> Float[Tensor, "time coordinate"]:
+    """Inverse dynamics minus what the ground does: the joint moments that muscles and reserves must supply."""
+    tau = inverse_dynamics(skeleton, state)
+    if ground is None:
+        return tau
+    T, B = tau.shape[0], len(skeleton.bodies)
+    force, moment = tau.new_zeros(T, B, 3), tau.new_zeros(T, B, 3)
+    _, carriers = feet_of(skeleton)
+    right, left = carriers[0], carriers[-1]
+    for foot, body in enumerate((right, left)):
+        force[:, body] = ground.force[:, foot]
+        moment[:, body] = ground.torque[:, foot] + torch.linalg.cross(ground.point[:, foot], ground.force[:, foot])
+    return tau - wrench_to_generalized(skeleton, state, force, moment)
+
+
+def muscle_columns(
+    skeleton: Skeleton,
+    state: State,
+    force: Float[Tensor, "time muscle body 3"],
+    moment: Float[Tensor, "time muscle body 3"],
+    strength: Float[Tensor, "time muscle"],
+) -> Float[Tensor, "time coordinate muscle"]:
+    """Generalized force of every muscle at full activation, from the wrenches of a unit tension."""
+    chain = type(state.chain)(*(x.unsqueeze(1) for x in state.chain))
+    displacement = type(state.displacement)(*(x.unsqueeze(1) for x in state.displacement))
+    arms = wrench_to_generalized(skeleton, state._replace(chain=chain, displacement=displacement), force, moment)
+    return (arms * strength.unsqueeze(-1)).transpose(1, 2)
+
+
+def take(state: State, rows: Tensor) -> State:
+    """Some frames of a state."""
+    return State(*(type(part)(*(x[rows] for x in part)) for part in state))
+
+
+def join(solutions: list[LeastEffort]) -> LeastEffort:
+    """One solution from the solutions of consecutive chunks."""
+    fields = ("x", "reserve", "multiplier", "status", "iterations", "imbalance")
+    return LeastEffort(**{f: torch.cat([getattr(s, f) for s in solutions]) for f in fields})
