@@ -43,7 +43,7 @@ class ConsistencySettings:
     sigma_f_n: float = 10.0
     enough_n: float = 2.0
     other_support: float = 0.2
-    band: float = 2.5
+    band_hz: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,11 @@ def make_consistent(
     ground: float,
     contact: ContactSettings,
     settings: ConsistencySettings,
-    cutoff_hz: float,
 ) -> tuple[Prepared, Shift]:
     """Alternate between what the ground cannot supply and the shift that avoids it.
 
-    The shift is low-passed at `band` times the coordinates' cut-off: contact at an edge pushes one way only, and
-    without the filter the shift would answer with a shiver at the sampling rate.
+    The shift is low-passed at `band_hz`: contact at an edge pushes one way only, and without the filter the shift would
+    answer with a shiver at the sampling rate.
     """
     translations = [skeleton.coordinates[i] for i in root[1]]
     columns = [prepared.q.index(n) for n in translations]
@@ -89,7 +88,7 @@ def make_consistent(
     factor = splu(csc_array(acceleration.T @ acceleration / settings.sigma_f_n**2 + weight))
     total = np.zeros((prepared.q.frames, 3))
     nyquist_hz = 0.5 * prepared.q.rate_hz
-    band_hz = min(settings.band * cutoff_hz, 0.9 * nyquist_hz)
+    band_hz = min(settings.band_hz, 0.9 * nyquist_hz)
     translations_of = Motion(prepared.q.time, total, ("x", "y", "z"))
     original, before = prepared.q.values, _rms(residual[carried])
     for _ in range(settings.iterations):

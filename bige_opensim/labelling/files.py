@@ -36,14 +36,6 @@ def write_files(folder: Path, model: OsimModel, window: Prepared, solution: Solu
     (folder / "label.json").write_text(json.dumps(label, indent=1), encoding="utf-8")
 
 
-def write_kinematics_activations(path: Path, model: OsimModel, window: Prepared, activations: np.ndarray) -> None:
-    """Coordinates in degrees and `<muscle>/activation` columns, as OpenCap's own tools write and read them."""
-    turns = np.array([n in model.rotational for n in window.q.names])
-    values = np.hstack([np.where(turns, np.rad2deg(window.q.values), window.q.values), activations])
-    names = [*window.q.names, *(f"{m}/activation" for m in model.muscle_names)]
-    write_storage(path, window.q.time, values, names, in_degrees=True, title="Coordinates and activations")
-
-
 def _states(model: OsimModel, window: Prepared, activations: np.ndarray) -> tuple[list[str], np.ndarray]:
     names, columns = [], []
     for c in model.coordinates:

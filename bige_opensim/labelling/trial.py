@@ -24,7 +24,6 @@ from bige_opensim.labelling.files import write_files
 from bige_opensim.labelling.ground import measured_ground_forces
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.quality import Gate, Labelled, gates, verdict
-from bige_opensim.labelling.subject import subject_features
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import (
@@ -38,6 +37,7 @@ from bige_opensim.osim.model import (
 )
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup, write_setup
+from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.contact import ContactSettings, GroundForces, ground_height
 from bige_opensim.physics.joint_problem import (
     Effort,
@@ -165,7 +165,7 @@ def _label_into(
         if settings.consistency is not None:
             report("making the motion consistent with the ground", 0.0)
             whole, shift = make_consistent(
-                skeleton, whole, _root(model, skeleton), ground, settings.contact, settings.consistency, settings.cutoff_hz
+                skeleton, whole, _root(model, skeleton), ground, settings.contact, settings.consistency
             )
     window = whole.between(settings.start, settings.end)
     if window.q.frames < SHORTEST_FRAMES:
@@ -195,7 +195,7 @@ def _label_into(
         "coordinates": list(skeleton.coordinates),
         "muscles": list(model.muscle_names),
         "root": tables.root,
-        "subject_features": subject_features(model, skeleton),
+        "subject_features": subject_features(skeleton),
         "gates": {k: g.as_dict() for k, g in found.items()},
         "peaks": {m: float(v) for m, v in zip(model.muscle_names, solution.activations.max(0), strict=True)},
         "whole_body_shift": _shift_entry(shift),

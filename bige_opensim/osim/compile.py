@@ -15,7 +15,7 @@ import opensim
 from bige_opensim.osim.model import ModelError, OsimModel, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
-FORMAT = 3
+FORMAT = 4
 SPLINE_NODES = 2049
 RANGE_MARGIN = 0.6
 LARGEST_ANGLE = 2.0 * np.pi
@@ -142,6 +142,8 @@ class _Compiler:
             contact_body=np.array([bodies.index(c[1]) for c in contacts], dtype=int),
             contact_centre=np.array([c[2] for c in contacts]).reshape(-1, 3),
             contact_radius=np.array([c[3] for c in contacts]),
+            muscles=self.model.muscle_names,
+            max_isometric_force=self.model.max_isometric_force,
             root=self._root(),
             source={"file": self.model.path.name, "sha256": self.model.sha256},
         )

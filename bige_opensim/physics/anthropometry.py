@@ -1,10 +1,9 @@
-"""Who is moving: the numbers about a body that the surrogate needs beside the motion."""
+"""Who is moving: the numbers about a body that a predictor needs beside the motion."""
 
 from __future__ import annotations
 
 import torch
 
-from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.skeleton import Skeleton
 
 SEGMENTS = {
@@ -16,15 +15,15 @@ SEGMENTS = {
 }
 
 
-def subject_features(model: OsimModel, skeleton: Skeleton) -> dict[str, float]:
+def subject_features(skeleton: Skeleton) -> dict[str, float]:
     """Mass (kg), distances between joint centres in the default pose (m), and summed maximum isometric force (N).
 
     A model without one of the bodies gets 0 for that length.
     """
     poses = skeleton(skeleton.default)
     where = {b: poses.position[i] for i, b in enumerate(skeleton.bodies)}
-    features = {"mass_kg": model.mass_kg}
+    features = {"mass_kg": float(skeleton.mass.sum())}
     for name, (a, b) in SEGMENTS.items():
         features[name] = float(torch.linalg.norm(where[a] - where[b])) if a in where and b in where else 0.0
-    features["strength_n"] = float(model.max_isometric_force.sum())
+    features["strength_n"] = float(skeleton.tables.max_isometric_force.sum())
     return features

@@ -1,0 +1,444 @@
+"""The command line: `bige COMMAND`. Thin: parses, shows progress, prints results; the work is done in the rooms."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import bige_opensim
+
+app = App(name="bige", help="Exercise motions that OpenSim confirms.", version=bige_opensim.__version__)
+train = App(name="train", help="Train a network on a dataset of repetitions.")
+app.command(train)
+console = Console()
+errors = Console(stderr=True)
+
+
+class Steps:
+    """Progress of many items: a bar on a terminal, one line per finished item elsewhere."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self.total, self.what, self.done = total, what, 0
+        self.live = console.is_terminal
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, TextColumn("{task.fields[now]}"), console=console, disable=not self.live)
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Steps:
+        self.progress.start()
+        self.task = self.progress.add_task(self.what, total=self.total, now="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def now(self, text: str) -> None:
+        """Show what is going on."""
+        if self.task is not None:
+            self.progress.update(self.task, now=text)
+
+    def finish(self, line: str) -> None:
+        """Count one item and print its line."""
+        self.done += 1
+        if self.task is not None:
+            self.progress.advance(self.task)
+        (self.progress.console if self.live else console).print(
+            line if self.live else f"[{self.done}/{self.total}] {line}", markup=False, highlight=False, soft_wrap=True
+        )
+
+    def advance(self, done: int, text: str, *, every: int) -> None:
+        """Count iterations; away from a terminal, print every so many."""
+        if self.task is not None:
+            self.progress.update(self.task, completed=done, now=text)
+        if not self.live and (done % every == 0 or done == self.total):
+            console.print(f"[{done}/{self.total}] {self.what}: {text}", markup=False, highlight=False)
+
+
+@app.command
+def info() -> None:
+    """Print versions and devices."""
+    import importlib.metadata
+    import platform
+
+    import torch
+
+    table = Table(show_header=False)
+    table.add_row("bige_opensim", bige_opensim.__version__)
+    table.add_row("python", platform.python_version())
+    try:
+        from bige_opensim.osim.model import opensim_version
+
+        table.add_row("opensim", opensim_version())
+    except ImportError:
+        table.add_row("opensim", "not installed: labelling and validation are not available, training and search are")
+    for name in ("torch", "numpy", "scipy", "xarray", "cyclopts"):
+        table.add_row(name, importlib.metadata.version(name))
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"]
+    table.add_row("devices", ", ".join(devices))
+    console.print(table)
+
+
+@app.command
+def label(
+    sessions: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    /,
+    *,
+    out: Path,
+    model: Path | None = None,
+    motion: Path | None = None,
+    external_loads: Path | None = None,
+    grf: Literal["estimated", "none"] = "estimated",
+    solver: Literal["opensim", "fast"] = "opensim",
+    cutoff: float = 6.0,
+    start: float | None = None,
+    end: float | None = None,
+    units: Literal["degrees", "radians"] | None = None,
+    jobs: int | None = None,
+    timeout: float | None = None,
+    into_sessions: bool = False,
+) -> int:
+    """Label trials with ground forces, joint moments and muscle activations.
+
+    Parameters
+    ----------
+    sessions
+        OpenCap session folders, or folders of them: every trial with coordinates is labelled.
+    out
+        Where labels go: OUT/SESSION/TRIAL, or OUT itself for a single motion.
+    model
+        Model of a single motion.
+    motion
+        A single motion (.mot or .sto).
+    external_loads
+        ExternalLoads file with measured ground forces of the single motion.
+    grf
+        Estimate ground forces, or use none.
+    solver
+        OpenSim's StaticOptimization, or the fast solver that reproduces it.
+    cutoff
+        Low-pass cut-off of the coordinates, Hz; 0 filters nothing.
+    start
+        First time of a single motion, s.
+    end
+        Last time of a single motion, s.
+    units
+        Unit of the rotations, whatever the file's header says.
+    jobs
+        Trials labelled at once; by default one per processor core.
+    timeout
+        Seconds after which a trial is given up.
+    into_sessions
+        Also write kinematics_activations_<trial>_so.mot into the sessions' OpenSimData/Dynamics.
+
+    """
+    from bige_opensim.io.opencap import SessionError, find_sessions
+    from bige_opensim.labelling.batch import Outcome, label_trials, requests_of, write_status
+    from bige_opensim.labelling.opencap import place_in_session
+    from bige_opensim.labelling.trial import LabelSettings, TrialRequest
+
+    single = model is not None or motion is not None
+    if single == bool(sessions):
+        return _fail("Name session folders, or --model and --motion for a single motion.")
+    if single and (model is None or motion is None):
+        return _fail("--model and --motion go together: name both.")
+    if not single and (external_loads or start is not None or end is not None):
+        return _fail("--external-loads, --start and --end are for a single motion (--model, --motion).")
+    if cutoff < 0:
+        return _fail(f"--cutoff is a frequency in Hz, 0 for none; got {cutoff:g}.")
+    settings = LabelSettings(solver=solver, grf=grf, cutoff_hz=cutoff, start=start, end=end, units=units)
+    rejected: list[Outcome] = []
+    found: dict[str, Path] = {}
+    if model is not None and motion is not None:
+        name = motion.stem
+        request = TrialRequest(model, motion, out, out, out.resolve().name, out.resolve().name, name, external_loads)
+        requests = [request]
+    else:
+        try:
+            listed = find_sessions(sessions or [])
+        except SessionError as error:
+            return _fail(str(error))
+        found = {s.name: s.path for s in listed}
+        requests, rejected = requests_of(listed, out)
+    outcomes = list(rejected)
+    with Steps(len(requests) + len(rejected), "labelling") as steps:
+        for outcome in rejected:
+            steps.finish(f"{outcome.session}/{outcome.trial}: {outcome.status}. {outcome.reason}")
+        running = label_trials(
+            requests, settings, jobs=jobs, timeout_s=timeout, progress=lambda t, s, x: steps.now(f"{t}: {s}")
+        )
+        for outcome in running:
+            outcomes.append(outcome)
+            if outcome.labelled and not single:
+                place_in_session(out, outcome, found[outcome.session] if into_sessions else None)
+                write_status(out, outcomes)
+            steps.finish(_label_line(outcome))
+    if single:
+        return 0 if outcomes[0].labelled else 1
+    out.mkdir(parents=True, exist_ok=True)
+    write_status(out, outcomes)
+    counts = {s: sum(o.status == s for o in outcomes) for s in ("passed", "gates_failed", "skipped", "failed")}
+    console.print(", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n), highlight=False)
+    return 0 if any(o.labelled for o in outcomes) else 1
+
+
+def _label_line(outcome: Any) -> str:
+    head = f"{outcome.session}/{outcome.trial}: {outcome.status}"
+    if not outcome.labelled:
+        return f"{head}. {outcome.reason}"
+    t = outcome.label["timings"]
+    rate = t["frames"] / max(t["solve_s"], 1e-9)
+    return f"{head}. {t['frames']} frames, {t['total_s']:.1f} s ({rate:.1f} frames/s). {outcome.reason}"
+
+
+@app.command
+def dataset(
+    labels: Path,
+    /,
+    *,
+    out: Path,
+    include_failed: bool = False,
+    movement: str = "squat",
+    seed: int = 0,
+) -> int:
+    """Cut labelled trials into repetitions of 101 samples, split by subject.
+
+    Parameters
+    ----------
+    labels
+        Folder that `bige label` wrote.
+    out
+        The netCDF file to write.
+    include_failed
+        Keep trials that failed the quality gates, marked.
+    movement
+        The event rule: squat.
+    seed
+        Seed of the split.
+
+    """
+    from bige_opensim.learning.dataset import DatasetError, build_dataset, save_dataset
+
+    try:
+        ds = build_dataset(labels, include_failed=include_failed, movement=movement, seed=seed)
+        save_dataset(ds, out)
+    except DatasetError as error:
+        return _fail(str(error))
+    _print_dataset(ds, out)
+    return 0
+
+
+def _print_dataset(ds: Any, out: Path) -> None:
+    import json
+
+    table = Table("subject", "split", "repetitions", "duration s", "depth deg", title=str(out))
+    for subject in dict.fromkeys(ds["subject"].values.tolist()):
+        mine = ds.isel(repetition=ds["subject"].values == subject)
+        duration, depth = mine["duration"].values, mine["depth_deg"].values
+        table.add_row(
+            subject,
+            str(mine["split"].values[0]),
+            str(mine.sizes["repetition"]),
+            f"{duration.min():.2f}-{duration.max():.2f}",
+            f"{depth.min():.0f}-{depth.max():.0f}",
+        )
+    console.print(table)
+    for item in json.loads(ds.attrs.get("excluded", "[]")):
+        console.print(f"left out {item['trial']}: {item['reason']}", markup=False, highlight=False, soft_wrap=True)
+
+
+@train.command(name="surrogate")
+def train_surrogate_command(
+    *, data: Path, out: Path, seed: int = 0, config: Path | None = None, epochs: int | None = None
+) -> int:
+    """Train the network that predicts activations from kinematics.
+
+    Parameters
+    ----------
+    data
+        Dataset of repetitions that `bige dataset` wrote.
+    out
+        Checkpoint folder; an interrupted training there goes on.
+    seed
+        Seed of weights, order and augmentation.
+    config
+        TOML or JSON file with training settings.
+    epochs
+        Replaces the configured number of epochs.
+
+    """
+    return _train("surrogate", data, out, seed, config, epochs)
+
+
+@train.command(name="generator")
+def train_generator_command(
+    *, data: Path, out: Path, seed: int = 0, config: Path | None = None, epochs: int | None = None
+) -> int:
+    """Train the network that generates motions.
+
+    Parameters
+    ----------
+    data
+        Dataset of repetitions that `bige dataset` wrote.
+    out
+        Checkpoint folder; an interrupted training there goes on.
+    seed
+        Seed of weights, order and augmentation.
+    config
+        TOML or JSON file with training settings.
+    epochs
+        Replaces the configured number of epochs.
+
+    """
+    return _train("generator", data, out, seed, config, epochs)
+
+
+def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None) -> int:
+    from bige_opensim.learning import training
+    from bige_opensim.learning.dataset import DatasetError, load_dataset
+
+    settings_type: Any = training.SurrogateTraining if kind == "surrogate" else training.GeneratorTraining
+    run: Callable[..., Path] = training.train_surrogate if kind == "surrogate" else training.train_generator
+    try:
+        settings = training.load_config(config, settings_type) if config else settings_type()
+        settings = replace(settings, seed=seed, **({"epochs": epochs} if epochs else {}))
+        ds = load_dataset(data)
+        with Steps(settings.epochs, f"training {kind}") as steps:
+            folder = run(ds, out, settings, report=lambda e, n, m: steps.advance(e, _metrics(m), every=20))
+    except (DatasetError, training.TrainingError) as error:
+        return _fail(str(error))
+    console.print((folder / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
+    return 0
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{k} {v:.4g}" for k, v in metrics.items())
+
+
+@app.command
+def generate(
+    *,
+    generator: Path,
+    surrogate: Path,
+    objective: Path,
+    model: Path,
+    out: Path,
+    count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
+    seed: int = 0,
+    iterations: int | None = None,
+) -> int:
+    """Search for motions that meet an objective.
+
+    Parameters
+    ----------
+    generator
+        Checkpoint of the generator.
+    surrogate
+        Checkpoint of the surrogate.
+    objective
+        Objective file (TOML).
+    model
+        The subject's model.
+    out
+        Folder for the motions.
+    count
+        How many motions.
+    seed
+        Seed of the starting points.
+    iterations
+        Replaces the objective's number of search iterations.
+
+    """
+    from bige_opensim.guidance.generation import GenerationError, GenerationRequest
+    from bige_opensim.guidance.generation import generate as run
+    from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.guidance.objective import Objective
+    from bige_opensim.learning.checkpoint import CheckpointError
+    from bige_opensim.osim.compile import compile_skeleton
+    from bige_opensim.osim.model import ModelError
+
+    try:
+        total = iterations or Objective.load(objective).settings.iterations
+        tables = compile_skeleton(model)
+        request = GenerationRequest(generator, surrogate, objective, model, tables, out, count, seed, iterations)
+        with Steps(total, "searching") as steps:
+            result = run(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=100))
+    except (GenerationError, ObjectiveError, CheckpointError, ModelError) as error:
+        return _fail(str(error))
+    console.print(
+        f"{int(result.satisfied.sum())} of {count} motions meet the objective by the surrogate; "
+        f"`bige validate {out}` asks OpenSim.",
+        highlight=False,
+    )
+    for sentence in result.conflicts:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+@app.command
+def validate(motions: Path, /, *, jobs: int | None = None) -> int:
+    """Put generated motions back through OpenSim and write their certificates.
+
+    Parameters
+    ----------
+    motions
+        Folder that `bige generate` wrote.
+    jobs
+        Motions simulated at once; by default one per processor core.
+
+    """
+    from bige_opensim.validation.roundtrip import ValidationError
+    from bige_opensim.validation.roundtrip import validate as run
+
+    verdicts = []
+    try:
+        with Steps(len(sorted(motions.glob("*.mot"))), "validating") as steps:
+            for verdict in run(motions, jobs=jobs, progress=lambda m, s, x: steps.now(f"{m}: {s}")):
+                verdicts.append(verdict)
+                steps.finish(_verdict_line(verdict))
+    except ValidationError as error:
+        return _fail(str(error))
+    confirmed = sum(bool(v.certificate and v.certificate["confirmed"]) for v in verdicts)
+    console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
+    return 0 if any(v.certificate for v in verdicts) else 1
+
+
+def _verdict_line(verdict: Any) -> str:
+    c = verdict.certificate
+    if c is None:
+        return f"{verdict.name}: no certificate. {verdict.reason}"
+    parts = [
+        f"{name} {_number(t['predicted'])} predicted, {_number(t['simulated'])} simulated ({t['target']})"
+        for name, t in c["terms"].items()
+        if t["decides"]
+    ]
+    return f"{verdict.name}: {'confirmed' if c['confirmed'] else 'not confirmed'}; labels {c['labels']['status']}; " + (
+        "; ".join(parts)
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _fail(message: str) -> int:
+    errors.print(f"bige: {message}", markup=False, highlight=False, soft_wrap=True)
+    return 1
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    warnings.filterwarnings("ignore", message="enable_nested_tensor")
+    sys.exit(app(result_action="return_value") or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""From trained networks and an objective to a folder of motions, ready for the round trip through OpenSim."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+import bige_opensim
+from bige_opensim.guidance.conflicts import band_text
+from bige_opensim.guidance.objective import BoundObjective, Objective
+from bige_opensim.guidance.planting import plant_feet
+from bige_opensim.guidance.search import Generator, SearchResult, search
+from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
+from bige_opensim.learning.checkpoint import load_generator, load_surrogate
+from bige_opensim.motion import Motion
+from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
+
+FORMAT = "bige-generation/1"
+RATE_HZ = 100.0
+CUTOFF_HZ = 6.0
+RECORD = "generation.json"
+
+
+class GenerationError(ValueError):
+    """Networks, dataset and model that do not belong together."""
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed."""
+
+    generator: Path
+    surrogate: Path
+    objective: Path
+    model: Path
+    tables: SkeletonTables
+    out: Path
+    count: int
+    seed: int
+    iterations: int | None = None
+
+
+def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> SearchResult:
+    """Search for motions and write them: `<name>.mot`, `generation.json`, `objective.toml`, `model.osim`.
+
+    The folder is written whole or not at all. Motions are resampled to 100 Hz and low-passed at 6 Hz, as the recordings
+    that the networks learned from were, so that the file is the motion that OpenSim will judge.
+
+    Raises
+    ------
+    GenerationError, ObjectiveError, CheckpointError
+        With what does not fit and what to do.
+
+    """
+    if request.out.exists() and any(request.out.iterdir()) and not (request.out / RECORD).is_file():
+        raise GenerationError(f"{request.out}: the folder holds other files; name an empty or a new folder.")
+    skeleton = Skeleton(request.tables, dtype=torch.float32)
+    vqvae, references = load_generator(request.generator), load_references(request.generator)
+    surrogate = load_surrogate(request.surrogate)
+    channels = tuple(vqvae.channels.names)
+    if tuple(surrogate.channels.names) != channels:
+        raise GenerationError(
+            f"{request.surrogate}: the surrogate knows the coordinates {', '.join(surrogate.channels.names)}, the "
+            f"generator {', '.join(channels)}. Train both on the same dataset."
+        )
+    unknown = [m for m in surrogate.muscles if m not in request.tables.muscles]
+    if unknown:
+        raise GenerationError(
+            f"{request.model}: the model lacks the muscles {', '.join(unknown[:5])} that the surrogate predicts. "
+            "Name a model of the family that the training data used."
+        )
+    objective = Objective.load(request.objective).bind(channels, surrogate.muscles, skeleton)
+    features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.features], dtype=torch.float32)
+
+    def decode(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        q, duration = vqvae.decode(z)
+        return plant_feet(skeleton, channels, q), duration
+
+    def predict(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        return surrogate(q, duration, features.expand(len(q), -1))
+
+    q = plant_feet(skeleton, channels, torch.as_tensor(references["q"].values, dtype=torch.float32))
+    durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
+    settings = objective.objective.settings
+    if request.iterations is not None:
+        share = request.iterations / settings.iterations
+        settings = replace(
+            settings,
+            iterations=request.iterations,
+            warmup=round(settings.warmup * share),
+            final=round(settings.final * share),
+        )
+    result = search(
+        objective,
+        Generator(decode, vqvae.encode, vqvae.quantise),
+        q,
+        durations,
+        count=request.count,
+        activations=predict,
+        seed=request.seed,
+        settings=settings,
+        progress=progress,
+    )
+    _write(request, skeleton, objective, surrogate.muscles, result, references)
+    return result
+
+
+def load_references(checkpoint: Path) -> xr.Dataset:
+    """The training repetitions of a generator, kept beside its weights: starting points, proximity and novelty."""
+    path = checkpoint / "references.nc"
+    if not path.is_file():
+        raise GenerationError(f"{checkpoint}: no references.nc; train the generator again with `bige train generator`.")
+    return xr.load_dataset(path, engine="h5netcdf")
+
+
+def smooth(q: np.ndarray, duration: float, channels: tuple[str, ...]) -> Motion:
+    """101 samples as a motion at 100 Hz, low-passed like recordings; q (sample, channel) in rad and m."""
+    coarse = Motion(np.linspace(0.0, duration, len(q)), q, channels)
+    frames = max(int(round(duration * RATE_HZ)) + 1, 12)
+    fine = coarse.resampled(np.linspace(0.0, duration, frames))
+    return fine.lowpass(CUTOFF_HZ)
+
+
+def _write(
+    request: GenerationRequest,
+    skeleton: Skeleton,
+    objective: BoundObjective,
+    muscles: tuple[str, ...],
+    result: SearchResult,
+    references: xr.Dataset,
+) -> None:
+    partial = request.out.with_name(f".{request.out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "predicted").mkdir(parents=True)
+    rotational = [n for n, r in zip(request.tables.coordinates, request.tables.rotational, strict=True) if r]
+    entries = []
+    for i in range(len(result.motions)):
+        name = f"motion_{i + 1:02d}"
+        motion = smooth(result.motions[i], float(result.durations[i]), result.channels)
+        write_coordinates(partial / f"{name}.mot", motion, rotational=rotational)
+        if result.activations is not None:
+            time = np.linspace(0.0, float(result.durations[i]), result.activations.shape[1])
+            path = partial / "predicted" / f"{name}_activations.sto"
+            write_storage(path, time, result.activations[i], muscles, in_degrees=False, title="Predicted activations")
+        entries.append(_entry(name, i, result, references))
+    shutil.copyfile(request.model, partial / "model.osim")
+    shutil.copyfile(request.objective, partial / "objective.toml")
+    record = {
+        "format": FORMAT,
+        "objective": objective.objective.name,
+        "terms": {t.name: _target(t) for t in objective.terms},
+        "motions": entries,
+        "conflicts": list(result.conflicts),
+        "usual_distance": result.usual_distance,
+        "usual_nearest_distance": result.usual_nearest_distance,
+        "provenance": {
+            "bige_opensim": bige_opensim.__version__,
+            "torch": torch.__version__,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model_sha256": request.tables.source["sha256"],
+            "generator": request.generator.name,
+            "surrogate": request.surrogate.name,
+            "seed": result.seed,
+            "settings": asdict(result.settings),
+        },
+    }
+    write_whole(partial / RECORD, json.dumps(record, indent=1))
+    if request.out.exists():
+        shutil.rmtree(request.out)
+    partial.replace(request.out)
+
+
+def _target(term: Any) -> str:
+    return band_text(term) if term.bounded else term.term.goal
+
+
+def _entry(name: str, i: int, result: SearchResult, references: xr.Dataset) -> dict[str, Any]:
+    nearest = int(result.nearest_reference[i])
+    return {
+        "name": name,
+        "duration_s": float(result.durations[i]),
+        "predicted": {k: float(v[i]) for k, v in result.values.items()},
+        "predicted_met": {k: bool(v[i]) for k, v in result.met.items()},
+        "predicted_satisfied": bool(result.satisfied[i]),
+        "loss": float(result.loss[i]),
+        "nearest_training_motion": {
+            "session": str(references["session"].values[nearest]),
+            "trial": str(references["trial"].values[nearest]),
+            "start_s": float(references["start"].values[nearest]),
+            "distance": float(result.nearest[i]),
+            "novelty": float(result.novelty[i]),
+        },
+        "limit_violations": result.limit_violations[i],
+    }

@@ -1,0 +1,1 @@
+"""Learning from labelled repetitions: the dataset, the activation surrogate, the motion generator (no opensim)."""

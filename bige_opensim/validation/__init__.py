@@ -1,0 +1,1 @@
+"""Generated motions back through OpenSim: what holds, and by how much."""

@@ -1,0 +1,121 @@
+"""A small dataset of squat-like repetitions with the variables of `bige_opensim.learning.dataset`."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+SAMPLES = 101
+SUBJECTS = {"a": 10, "b": 7, "c": 4, "d": 3}  # repetitions per subject
+SPLIT = {"a": "train", "b": "train", "c": "validation", "d": "test"}
+FEATURES = {
+    "mass_kg": (70.0, 10.0),
+    "femur_length_m": (0.41, 0.02),
+    "tibia_length_m": (0.42, 0.02),
+    "foot_length_m": (0.19, 0.01),
+    "pelvis_width_m": (0.21, 0.01),
+    "trunk_length_m": (0.39, 0.02),
+    "strength_n": (100e3, 15e3),
+}
+LEG = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle", "mtp_angle")
+ARM = ("arm_flex", "arm_add", "arm_rot", "elbow_flex", "pro_sup")
+COORDINATES = (
+    *("pelvis_tilt", "pelvis_list", "pelvis_rotation", "pelvis_tx", "pelvis_ty", "pelvis_tz"),
+    *(f"{name}_r" for name in LEG),
+    *(f"{name}_l" for name in LEG),
+    *("lumbar_extension", "lumbar_bending", "lumbar_rotation"),
+    *(f"{name}_r" for name in ARM),
+    *(f"{name}_l" for name in ARM),
+)
+MOVING = {  # rad (pelvis_ty: m) per rad of knee flexion
+    "pelvis_tilt": -0.35,
+    "pelvis_ty": -0.18,
+    "hip_flexion": 0.95,
+    "hip_adduction": -0.12,
+    "knee_angle": 1.0,
+    "ankle_angle": 0.28,
+    "lumbar_extension": -0.15,
+    "arm_flex": 0.8,
+}
+MUSCLES_6 = ("vasmed_r", "glmax1_r", "soleus_r", "vasmed_l", "glmax1_l", "soleus_l")
+MUSCLES_80 = tuple(
+    f"{name}_{side}"
+    for side in "rl"
+    for name in (
+        "addbrev addlong addmagDist addmagIsch addmagMid addmagProx bflh bfsh edl ehl fdl fhl gaslat gasmed glmax1 "
+        "glmax2 glmax3 glmed1 glmed2 glmed3 glmin1 glmin2 glmin3 grac iliacus perbrev perlong piri psoas recfem sart "
+        "semimem semiten soleus tfl tibant tibpost vasint vaslat vasmed"
+    ).split()
+)
+
+
+@pytest.fixture
+def synthetic_dataset() -> xr.Dataset:
+    """24 repetitions of 4 subjects, 33 coordinates, 6 muscles whose activations follow the motion smoothly."""
+    return squat_like_dataset(MUSCLES_6)
+
+
+@pytest.fixture
+def synthetic_dataset_80() -> xr.Dataset:
+    """As `synthetic_dataset`, with the 80 leg muscles of the OpenCap models."""
+    return squat_like_dataset(MUSCLES_80)
+
+
+def squat_like_dataset(muscles: tuple[str, ...], seed: int = 0) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    subjects = np.array([name for name, count in SUBJECTS.items() for _ in range(count)])
+    persons = {name: rng.standard_normal(len(COORDINATES) + len(FEATURES)) for name in SUBJECTS}
+    features = np.array(
+        [[m + s * z for (m, s), z in zip(FEATURES.values(), persons[name], strict=False)] for name in subjects]
+    )
+    duration = rng.uniform(1.8, 3.5, len(subjects))
+    knee = np.array([_knee_flexion(rng) for _ in subjects])
+    q = np.array([_coordinates(k, persons[name][len(FEATURES) :], rng) for k, name in zip(knee, subjects, strict=True)])
+    speed = np.gradient(knee, axis=1) * (SAMPLES - 1) / duration[:, None]
+    demand = (features[:, 0] * features[:, 1])[:, None] / 29.0 * np.sin(knee / 2) + 0.02 * speed**2
+    share = np.linspace(0.25, 0.9, len(muscles))
+    activations = np.clip(0.02 + share * demand[..., None] ** (1.0 + share), 0.01, 1.0)
+    times = np.concatenate([np.cumsum(duration[subjects == name] + 0.4) for name in SUBJECTS])
+    return xr.Dataset(
+        {
+            "q": (("repetition", "sample", "coordinate"), q, {"units": "rad or m", "long_name": "coordinates"}),
+            "activations": (
+                ("repetition", "sample", "muscle"),
+                activations,
+                {"units": "1", "long_name": "muscle activations"},
+            ),
+            "duration": ("repetition", duration, {"units": "s", "long_name": "duration"}),
+            "start": ("repetition", times - duration, {"units": "s", "long_name": "start"}),
+            "end": ("repetition", times, {"units": "s", "long_name": "end"}),
+            "depth_deg": ("repetition", np.rad2deg(knee.max(1)), {"units": "degree", "long_name": "depth"}),
+            "subject": ("repetition", subjects.astype(object)),
+            "session": ("repetition", np.array([f"session_{name}" for name in subjects], dtype=object)),
+            "trial": ("repetition", np.array(["squats1"] * len(subjects), dtype=object)),
+            "split": ("repetition", np.array([SPLIT[name] for name in subjects], dtype=object)),
+            "status": ("repetition", np.array(["passed"] * len(subjects), dtype=object)),
+            "features": (("repetition", "feature"), features, {"units": "kg, m or N", "long_name": "subject features"}),
+            "rotational": ("coordinate", np.array([name not in ("pelvis_tx", "pelvis_ty", "pelvis_tz") for name in COORDINATES])),
+        },
+        coords={
+            "sample": ("sample", np.arange(SAMPLES, dtype=np.float64), {"units": "%", "long_name": "part of the repetition"}),
+            "coordinate": np.array(COORDINATES, dtype=object),
+            "muscle": np.array(muscles, dtype=object),
+            "feature": np.array(list(FEATURES), dtype=object),
+        },
+        attrs={"movement": "squat", "seed": seed},
+    )
+
+
+def _knee_flexion(rng: np.random.Generator) -> np.ndarray:
+    phase = np.linspace(0.0, 1.0, SAMPLES) ** rng.uniform(0.85, 1.2)
+    shape = (0.5 - 0.5 * np.cos(2 * np.pi * phase)) ** rng.uniform(0.8, 1.6)
+    return 0.08 + np.deg2rad(rng.uniform(75.0, 120.0)) * shape
+
+
+def _coordinates(knee: np.ndarray, person: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    q = np.empty((SAMPLES, len(COORDINATES)))
+    for column, name in enumerate(COORDINATES):
+        rest = {"pelvis_ty": 0.95, "pelvis_tx": 0.0, "pelvis_tz": 0.0}.get(name, 0.05 * person[column])
+        slope = MOVING.get(name, MOVING.get(name.removesuffix("_r").removesuffix("_l"), 0.0))
+        sway = 0.01 * rng.standard_normal() * np.sin(np.pi * np.linspace(0.0, 1.0, SAMPLES) * rng.integers(1, 4))
+        q[:, column] = rest + slope * (1 + 0.05 * person[column]) * (knee - knee[0]) + sway
+    return q
