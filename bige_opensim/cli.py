@@ -98,6 +98,8 @@ def label(
     external_loads: Path | None = None,
     grf: Literal["estimated", "none"] = "estimated",
     solver: Literal["opensim", "fast"] = "opensim",
+    geometry: Literal["polynomial", "exact"] = "polynomial",
+    audit: float = 0.02,
     cutoff: float = 6.0,
     start: float | None = None,
     end: float | None = None,
@@ -124,6 +126,10 @@ def label(
         Estimate ground forces, or use none.
     solver
         OpenSim's StaticOptimization, or the fast solver that reproduces it.
+    geometry
+        Muscle paths of the fast solver: polynomials fitted to OpenSim, or OpenSim's own.
+    audit
+        Share of frames that OpenSim solves again to check the fast solver, at least 10 frames; 0 for none.
     cutoff
         Low-pass cut-off of the coordinates, Hz; 0 filters nothing.
     start
@@ -143,7 +149,7 @@ def label(
     from bige_opensim.io.opencap import SessionError, find_sessions
     from bige_opensim.labelling.batch import Outcome, label_trials, requests_of, write_status
     from bige_opensim.labelling.opencap import place_in_session
-    from bige_opensim.labelling.trial import LabelSettings, TrialRequest
+    from bige_opensim.labelling.trial import LabelSettings, TrialRequest, person_of
 
     single = model is not None or motion is not None
     if single == bool(sessions):
@@ -154,13 +160,14 @@ def label(
         return _fail("--external-loads, --start and --end are for a single motion (--model, --motion).")
     if cutoff < 0:
         return _fail(f"--cutoff is a frequency in Hz, 0 for none; got {cutoff:g}.")
-    settings = LabelSettings(solver=solver, grf=grf, cutoff_hz=cutoff, start=start, end=end, units=units)
+    settings = LabelSettings(
+        solver=solver, geometry=geometry, audit=audit, grf=grf, cutoff_hz=cutoff, start=start, end=end, units=units
+    )
     rejected: list[Outcome] = []
     found: dict[str, Path] = {}
     if model is not None and motion is not None:
-        name = motion.stem
-        request = TrialRequest(model, motion, out, out, out.resolve().name, out.resolve().name, name, external_loads)
-        requests = [request]
+        person = person_of(model)
+        requests = [TrialRequest(model, motion, out, out, person, person, motion.stem, external_loads)]
     else:
         try:
             listed = find_sessions(sessions or [])
@@ -303,18 +310,20 @@ def train_generator_command(
 
 def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None) -> int:
     from bige_opensim.learning import training
-    from bige_opensim.learning.dataset import DatasetError, load_dataset
+    from bige_opensim.learning.dataset import DatasetError, load_dataset, save_dataset
 
     settings_type: Any = training.SurrogateTraining if kind == "surrogate" else training.GeneratorTraining
     run: Callable[..., Path] = training.train_surrogate if kind == "surrogate" else training.train_generator
     try:
-        settings = training.load_config(config, settings_type) if config else settings_type()
+        settings = training.read_training_config(config, settings_type) if config else settings_type()
         settings = replace(settings, seed=seed, **({"epochs": epochs} if epochs else {}))
         ds = load_dataset(data)
         with Steps(settings.epochs, f"training {kind}") as steps:
             folder = run(ds, out, settings, report=lambda e, n, m: steps.advance(e, _metrics(m), every=20))
     except (DatasetError, training.TrainingError) as error:
         return _fail(str(error))
+    if kind == "generator":
+        save_dataset(ds.isel(repetition=ds["split"].values == "train"), folder / "references.nc")
     console.print((folder / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     return 0
 
@@ -334,6 +343,7 @@ def generate(
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
     seed: int = 0,
     iterations: int | None = None,
+    predictor: Literal["surrogate", "physics"] = "surrogate",
 ) -> int:
     """Search for motions that meet an objective.
 
@@ -355,26 +365,34 @@ def generate(
         Seed of the starting points.
     iterations
         Replaces the objective's number of search iterations.
+    predictor
+        What says how active the muscles are: the surrogate alone, or, after the surrogate's search, a shorter one
+        through the physics of the subject's model.
 
     """
-    from bige_opensim.guidance.generation import GenerationError, GenerationRequest
+    from bige_opensim.guidance.generation import GenerationError, GenerationRequest, reference_ranges
     from bige_opensim.guidance.generation import generate as run
     from bige_opensim.guidance.language import ObjectiveError
     from bige_opensim.guidance.objective import Objective
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.osim.compile import compile_skeleton
+    from bige_opensim.osim.compile_muscles import compile_muscles
     from bige_opensim.osim.model import ModelError
 
     try:
         total = iterations or Objective.load(objective).settings.iterations
         tables = compile_skeleton(model)
-        request = GenerationRequest(generator, surrogate, objective, model, tables, out, count, seed, iterations)
+        muscles = compile_muscles(model, reference_ranges(generator, tables)) if predictor == "physics" else None
+        request = GenerationRequest(
+            generator, surrogate, objective, model, tables, out, count, seed, iterations, muscles
+        )
         with Steps(total, "searching") as steps:
-            result = run(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=100))
+            every = max(1, total // 10)
+            result = run(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
     except (GenerationError, ObjectiveError, CheckpointError, ModelError) as error:
         return _fail(str(error))
     console.print(
-        f"{int(result.satisfied.sum())} of {count} motions meet the objective by the surrogate; "
+        f"{int(result.satisfied.sum())} of {count} motions meet the objective by the {predictor}; "
         f"`bige validate {out}` asks OpenSim.",
         highlight=False,
     )

@@ -16,19 +16,25 @@ import xarray as xr
 
 import bige_opensim
 from bige_opensim.guidance.conflicts import band_text
+from bige_opensim.guidance.language import SearchSettings
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.guidance.search import Generator, SearchResult, search
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
 from bige_opensim.learning.checkpoint import load_generator, load_surrogate
+from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.muscle_tables import MuscleTables
+from bige_opensim.physics.muscles import Muscles
+from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 FORMAT = "bige-generation/1"
 RATE_HZ = 100.0
 CUTOFF_HZ = 6.0
 RECORD = "generation.json"
+REFERENCES = "references.nc"
 
 
 class GenerationError(ValueError):
@@ -37,7 +43,11 @@ class GenerationError(ValueError):
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed."""
+    """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed.
+
+    With compiled `muscles`, the surrogate's search is followed by one through the physics, of `physics_share` times as
+    many iterations, which starts where the first ended.
+    """
 
     generator: Path
     surrogate: Path
@@ -48,6 +58,8 @@ class GenerationRequest:
     count: int
     seed: int
     iterations: int | None = None
+    muscles: MuscleTables | None = None
+    physics_share: float = 0.25
 
 
 def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> SearchResult:
@@ -67,20 +79,21 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     skeleton = Skeleton(request.tables, dtype=torch.float32)
     vqvae, references = load_generator(request.generator), load_references(request.generator)
     surrogate = load_surrogate(request.surrogate)
-    channels = tuple(vqvae.channels.names)
-    if tuple(surrogate.channels.names) != channels:
+    channels = vqvae.channels.coordinates
+    if surrogate.channels.coordinates != channels:
         raise GenerationError(
-            f"{request.surrogate}: the surrogate knows the coordinates {', '.join(surrogate.channels.names)}, the "
+            f"{request.surrogate}: the surrogate knows the coordinates {', '.join(surrogate.channels.coordinates)}, the "
             f"generator {', '.join(channels)}. Train both on the same dataset."
         )
-    unknown = [m for m in surrogate.muscles if m not in request.tables.muscles]
+    muscles = surrogate.channels.muscles
+    unknown = [m for m in muscles if m not in request.tables.muscles]
     if unknown:
         raise GenerationError(
             f"{request.model}: the model lacks the muscles {', '.join(unknown[:5])} that the surrogate predicts. "
             "Name a model of the family that the training data used."
         )
-    objective = Objective.load(request.objective).bind(channels, surrogate.muscles, skeleton)
-    features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.features], dtype=torch.float32)
+    objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
+    features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
 
     def decode(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         q, duration = vqvae.decode(z)
@@ -93,16 +106,11 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
     settings = objective.objective.settings
     if request.iterations is not None:
-        share = request.iterations / settings.iterations
-        settings = replace(
-            settings,
-            iterations=request.iterations,
-            warmup=round(settings.warmup * share),
-            final=round(settings.final * share),
-        )
+        settings = shortened(settings, request.iterations)
+    latent = Generator(decode, vqvae.encode, vqvae.quantise)
     result = search(
         objective,
-        Generator(decode, vqvae.encode, vqvae.quantise),
+        latent,
         q,
         durations,
         count=request.count,
@@ -111,22 +119,57 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         settings=settings,
         progress=progress,
     )
-    _write(request, skeleton, objective, surrogate.muscles, result, references)
+    if request.muscles is not None and objective.needs_activations:
+        precise = Skeleton(request.tables)
+        physics = PhysicsPredictor(precise, Muscles(request.muscles), channels, samples=q.shape[1])
+        order = [request.muscles.names.index(m) for m in muscles]
+        result = search(
+            objective,
+            latent,
+            q,
+            durations,
+            count=request.count,
+            activations=lambda q, duration: physics(q, duration)[..., order],
+            seed=request.seed,
+            settings=shortened(settings, max(1, round(request.physics_share * settings.iterations))),
+            start=torch.as_tensor(result.latents, dtype=torch.float32),
+            progress=progress,
+        )
+    _write(request, skeleton, objective, muscles, result, references)
     return result
+
+
+def shortened(settings: SearchSettings, iterations: int) -> SearchSettings:
+    """The same schedule over another number of iterations."""
+    share = iterations / settings.iterations
+    warmup, final = round(settings.warmup * share), round(settings.final * share)
+    return replace(settings, iterations=iterations, warmup=warmup, final=final)
+
+
+def reference_ranges(checkpoint: Path, tables: SkeletonTables) -> dict[str, tuple[float, float]]:
+    """Range of every coordinate over a generator's training motions, padded by a fifth and at least 10 degrees."""
+    references = load_references(checkpoint)
+    ranges = {}
+    for name in (str(n) for n in references["coordinate"].values):
+        if name in tables.coordinates:
+            x = references["q"].sel(coordinate=name).values
+            pad = max(0.2 * float(np.ptp(x)), np.deg2rad(10.0))
+            ranges[name] = (float(x.min() - pad), float(x.max() + pad))
+    return ranges
 
 
 def load_references(checkpoint: Path) -> xr.Dataset:
     """The training repetitions of a generator, kept beside its weights: starting points, proximity and novelty."""
-    path = checkpoint / "references.nc"
+    path = checkpoint / REFERENCES
     if not path.is_file():
-        raise GenerationError(f"{checkpoint}: no references.nc; train the generator again with `bige train generator`.")
-    return xr.load_dataset(path, engine="h5netcdf")
+        raise GenerationError(f"{checkpoint}: no {REFERENCES}; train the generator again with `bige train generator`.")
+    return load_dataset(path)
 
 
 def smooth(q: np.ndarray, duration: float, channels: tuple[str, ...]) -> Motion:
     """101 samples as a motion at 100 Hz, low-passed like recordings; q (sample, channel) in rad and m."""
     coarse = Motion(np.linspace(0.0, duration, len(q)), q, channels)
-    frames = max(int(round(duration * RATE_HZ)) + 1, 12)
+    frames = max(round(duration * RATE_HZ) + 1, 12)
     fine = coarse.resampled(np.linspace(0.0, duration, frames))
     return fine.lowpass(CUTOFF_HZ)
 

@@ -149,6 +149,7 @@ def search(
     activations: Predictor | None = None,
     seed: int = 0,
     settings: SearchSettings | None = None,
+    start: Float[Tensor, "n ..."] | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Find `count` motions that meet an objective; the same seed gives the same motions.
@@ -167,6 +168,8 @@ def search(
         (motions, durations) -> (n, time, muscle) in [0, 1]; required by objectives that measure muscles.
     settings
         Replaces the objective's own.
+    start
+        Latents to start from, such as those of an earlier search; mixtures of references otherwise.
     progress
         Called after each iteration with (iteration, iterations, mean loss).
 
@@ -187,7 +190,7 @@ def search(
     unit = max(float(reference_latents.std()), 1e-12)
     manifold = Manifold(generator.anchor, reference_latents)
     run = _Search(objective, generator, activations, settings, neighbourhood, manifold, unit)
-    scaled = _starts(reference_latents / unit, count, seed)
+    scaled = _starts(reference_latents / unit, count, seed) if start is None else start / unit
     best, record = _descend(run, scaled, progress)
     return _result(run, best, record, seed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -211,6 +212,7 @@ def _start(context: Any, request: TrialRequest, settings: LabelSettings, timeout
 def _work(connection: Connection, request: TrialRequest, settings: LabelSettings) -> None:
     import torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:
         label = label_trial(request, settings, lambda step, share: connection.send(("progress", (step, share))))
@@ -219,3 +221,11 @@ def _work(connection: Connection, request: TrialRequest, settings: LabelSettings
         connection.send(("failed", str(error)))
     finally:
         connection.close()
+
+
+def _end_with_parent() -> None:
+    """Do not outlive the run: a killed run would leave workers that write beside its successor's."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -24,7 +24,7 @@ from scipy.sparse.linalg import splu
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings, contact_columns
-from bige_opensim.physics.dynamics import inverse_dynamics
+from bige_opensim.physics.dynamics import inverse_dynamics, point_jacobian
 from bige_opensim.physics.joint_problem import CHUNK, take
 from bige_opensim.physics.least_effort import solve
 from bige_opensim.physics.skeleton import Skeleton
@@ -78,70 +78,92 @@ def make_consistent(
     The shift is low-passed at `band_hz`: contact at an edge pushes one way only, and without the filter the shift would
     answer with a shiver at the sampling rate.
     """
-    translations = [skeleton.coordinates[i] for i in root[1]]
-    columns = [prepared.q.index(n) for n in translations]
+    demand = RootDemand(skeleton, prepared, root, ground, contact)
     mass = float(skeleton.mass.sum())
-    residual, gain = unsupplied_force(skeleton, prepared, root, ground, contact)
-    carried = np.abs(residual[:, 1]) < settings.other_support * mass * float(skeleton.gravity.norm())
+    carried = np.abs(demand.residual[:, 1]) < settings.other_support * mass * float(skeleton.gravity.norm())
     acceleration = mass * second_difference(prepared.q.time)
     weight = eye_array(prepared.q.frames) / settings.sigma_d_m**2
     factor = splu(csc_array(acceleration.T @ acceleration / settings.sigma_f_n**2 + weight))
-    total = np.zeros((prepared.q.frames, 3))
-    nyquist_hz = 0.5 * prepared.q.rate_hz
-    band_hz = min(settings.band_hz, 0.9 * nyquist_hz)
-    translations_of = Motion(prepared.q.time, total, ("x", "y", "z"))
-    original, before = prepared.q.values, _rms(residual[carried])
+    total = Motion(prepared.q.time, np.zeros((prepared.q.frames, 3)), ("x", "y", "z"))
+    band_hz = min(settings.band_hz, 0.45 * prepared.q.rate_hz)
+    before = _rms(demand.residual[carried])
     for _ in range(settings.iterations):
-        if not carried.any() or np.abs(residual[carried]).max() < settings.enough_n:
+        if not carried.any() or np.abs(demand.residual[carried]).max() < settings.enough_n:
             break
-        pull = acceleration.T @ (gain * residual * carried[:, None]) / settings.sigma_f_n**2 + total / settings.sigma_d_m**2
-        total = translations_of.with_values(total - factor.solve(pull)).lowpass(band_hz).values
-        values = original.copy()
-        values[:, columns] += total
-        prepared = Prepared.of(prepared.q.with_values(values), prepared)
-        residual, gain = unsupplied_force(skeleton, prepared, root, ground, contact)
-    return prepared, Shift(total, before, _rms(residual[carried]))
+        unsupplied = demand.gain * demand.residual * carried[:, None]
+        pull = acceleration.T @ unsupplied / settings.sigma_f_n**2 + total.values / settings.sigma_d_m**2
+        total = total.with_values(total.values - factor.solve(pull)).lowpass(band_hz)
+        demand.shift(total)
+    values = prepared.q.values.copy()
+    values[:, [prepared.q.index(skeleton.coordinates[i]) for i in root[1]]] += total.values
+    moved = prepared.moved(prepared.q.with_values(values)) if total.values.any() else prepared
+    return moved, Shift(total.values, before, _rms(demand.residual[carried]))
 
 
 def _rms(force: Float[np.ndarray, "time 3"]) -> float:
     return float(np.sqrt((force**2).sum(1).mean())) if len(force) else 0.0
 
 
-def unsupplied_force(
-    skeleton: Skeleton,
-    prepared: Prepared,
-    root: tuple[list[int], list[int]],
-    ground: float,
-    contact: ContactSettings,
-) -> tuple[Float[np.ndarray, "time 3"], float]:
-    """Root force that contact cannot supply, N, and the factor by which it understates the demand.
+class RootDemand:
+    """Root force that contact cannot supply, `residual` (T, 3) in N, and the factor `gain` by which it understates it.
 
     A centre of pressure at the edge of the foot leaves a force f and a moment M unsupplied together; with costs
     (f / f0)^2 + (M / M0)^2 their shares are M / h = f (M0 / f0)^2 / h^2 for a body's height h above ground, so the force
     demand is f (1 + (M0 / f0)^2 / h^2).
+
+    A shift d(t) of the whole body changes the root's generalized forces by J' m d'', J the Jacobian of the mass centre
+    with respect to the root's coordinates, and nothing else; contact columns, which move by as little as the shift, are
+    kept.
     """
-    rotations, translations = root
-    rows = [*rotations, *translations]
-    qd, state = prepared.tensor(skeleton, prepared.qd), prepared.state(skeleton)
-    tau = inverse_dynamics(skeleton, state)[:, rows]
-    optimal = tau.new_tensor([contact.residual_moment_nm] * 3 + [contact.residual_force_n] * 3)
-    parts = []
-    for chunk in torch.arange(len(tau)).split(CHUNK):
-        columns = contact_columns(skeleton, take(state, chunk), qd[chunk], ground, contact).columns[:, rows]
-        n = columns.shape[-1]
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        prepared: Prepared,
+        root: tuple[list[int], list[int]],
+        ground: float,
+        contact: ContactSettings,
+    ) -> None:
+        rows = [*root[0], *root[1]]
+        state, qd = prepared.state(skeleton), prepared.tensor(skeleton, prepared.qd)
+        self.mass = skeleton.mass.sum()
+        self.tau = inverse_dynamics(skeleton, state)[:, rows]
+        self.columns = torch.cat(
+            [
+                contact_columns(skeleton, take(state, part), qd[part], ground, contact).columns[:, rows]
+                for part in torch.arange(len(qd)).split(CHUNK)
+            ]
+        )
+        com = skeleton.com(state.poses)
+        carrier = int(skeleton.subtree.sum(0).argmin())
+        self.com_jacobian = point_jacobian(skeleton, state, com.unsqueeze(-2), [carrier])[:, 0][..., rows]
+        self.optimal = com.new_tensor([contact.residual_moment_nm] * 3 + [contact.residual_force_n] * 3)
+        self.weight = contact.weight
+        height = max(float(com[:, 1].mean()) - ground, 0.2)
+        self.gain = 1.0 + (contact.residual_moment_nm / contact.residual_force_n) ** 2 / height**2
+        self.multiplier: torch.Tensor | None = None
+        self.residual = self._residual(self.tau)
+
+    def shift(self, total: Motion) -> None:
+        """Residual for the body shifted by `total` (T, 3), m."""
+        acceleration = torch.as_tensor(total.derivatives()[0].derivatives()[0].values)
+        added = (self.com_jacobian.transpose(-1, -2) @ (self.mass * acceleration).unsqueeze(-1)).squeeze(-1)
+        self.residual = self._residual(self.tau + added)
+
+    def _residual(self, tau: torch.Tensor) -> Float[np.ndarray, "time 3"]:
+        n = self.columns.shape[-1]
         solution = solve(
-            columns,
-            tau[chunk],
-            weight=columns.new_full((n,), contact.weight),
-            lower=columns.new_zeros(n),
-            upper=columns.new_full((n,), torch.inf),
-            reserve_optimal=optimal,
+            self.columns,
+            tau,
+            weight=tau.new_full((n,), self.weight),
+            lower=tau.new_zeros(n),
+            upper=tau.new_full((n,), torch.inf),
+            reserve_optimal=self.optimal,
+            start=self.multiplier,
             tolerance=1e-6,
         )
-        parts.append(solution.reserve[:, 3:])
-    height = float((skeleton.com(state.poses)[:, 1] - ground).mean())
-    gain = 1.0 + (contact.residual_moment_nm / contact.residual_force_n) ** 2 / max(height, 0.2) ** 2
-    return torch.cat(parts).numpy(), gain
+        self.multiplier = solution.multiplier
+        return solution.reserve[:, 3:].numpy()
 
 
 def second_difference(time: Float[np.ndarray, " time"]) -> csc_array:

@@ -61,7 +61,9 @@ def _wrench(load: ExternalForce, recorded: Motion, path: Path) -> tuple[np.ndarr
         )
     missing = [c for c in load.columns() if c not in recorded]
     if missing:
-        raise ExternalLoadsError(f"{path}: the force file has no columns {', '.join(missing)}, which {load.name} names.")
+        raise ExternalLoadsError(
+            f"{path}: the force file has no columns {', '.join(missing)}, which {load.name} names."
+        )
     f = recorded.select([f"{load.force_identifier}{a}" for a in "xyz"]).values
     p = recorded.select([f"{load.point_identifier}{a}" for a in "xyz"]).values
     torque = np.zeros_like(f)

@@ -32,9 +32,18 @@ class Prepared:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, q: Motion, like: Prepared) -> Prepared:
+    def of(cls, q: Motion, fastest_rotation: tuple[float, str], notes: tuple[str, ...]) -> Prepared:
+        """Differentiate complete coordinates as OpenSim's analyses do: a spline through q gives q', one through q' q''.
+
+        (AnalyzeTool turns coordinates into speeds by a quintic GCVSpline, StaticOptimization differentiates a spline of
+        the speeds.) The second derivative of the first spline is as good, but another at rough spots and at the ends.
+        """
+        qd = q.derivatives()[0]
+        return cls(q, qd, qd.derivatives()[0], fastest_rotation, notes)
+
+    def moved(self, q: Motion) -> Prepared:
         """The same recording with other coordinates."""
-        return cls(q, *q.derivatives(), like.fastest_rotation, like.notes)
+        return Prepared.of(q, self.fastest_rotation, self.notes)
 
     def between(self, start: float | None, end: float | None) -> Prepared:
         """Frames from start to end, s; derivatives stay those of the whole recording."""
@@ -59,7 +68,7 @@ def prepare(model: OsimModel, skeleton: Skeleton, motion: Motion, cutoff_hz: flo
     missing = [c for c in model.free_coordinates if c not in motion]
     if missing:
         notes = (*notes, f"coordinates not in the file keep the model's default: {', '.join(missing)}")
-    return Prepared(q, *q.derivatives(), fastest, notes)
+    return Prepared.of(q, fastest, notes)
 
 
 def rotation_triples(tables: SkeletonTables) -> list[tuple[str, str, str]]:

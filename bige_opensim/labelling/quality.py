@@ -74,7 +74,10 @@ def gates(x: Labelled) -> dict[str, Gate]:
             100 * moment / (external * max(x.com_height_m, 1e-9)), 1.0, "% of COM height x peak external force", contact
         ),
         "reserves": Gate(
-            100 * float(reserve), 5.0, "% of peak net joint moment", "The muscles are too weak for the motion: scale them."
+            100 * float(reserve),
+            5.0,
+            "% of peak net joint moment",
+            "The muscles are too weak for the motion: scale them.",
         ),
         "saturated": Gate(
             100 * float((x.activations > SATURATED).mean()),
@@ -86,10 +89,16 @@ def gates(x: Labelled) -> dict[str, Gate]:
             100 * float(1 - np.mean(x.solved)), 1.0, "% of frames", "Inspect the frames' coordinates for spikes."
         ),
         "rotation_speed": Gate(
-            x.fastest_rotation[0], 40.0, "rad/s", f"{x.fastest_rotation[1]} jumps from frame to frame: inverse kinematics lost it: repair the recording or cut it (--start, --end)."
+            x.fastest_rotation[0],
+            40.0,
+            "rad/s",
+            f"{x.fastest_rotation[1]} jumps from frame to frame: inverse kinematics lost it: repair the recording or cut it (--start, --end).",
         ),
         "whole_body_shift": Gate(
-            x.shift_peak_mm, 20.0, "mm", "The recording's noise is too large for dynamics: lower --cutoff or record again."
+            x.shift_peak_mm,
+            20.0,
+            "mm",
+            "The recording's noise is too large for dynamics: lower --cutoff or record again.",
         ),
     }
 

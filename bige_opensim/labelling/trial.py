@@ -19,12 +19,14 @@ import torch
 import bige_opensim
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.storage import StorageError, read_coordinates
+from bige_opensim.labelling.audit import audit
 from bige_opensim.labelling.consistency import ConsistencySettings, Shift, make_consistent
-from bige_opensim.labelling.files import write_files
+from bige_opensim.labelling.effort import exact_effort, muscle_driven, polynomial_effort, root_of
+from bige_opensim.labelling.files import write_files, write_inputs
 from bige_opensim.labelling.ground import measured_ground_forces
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.quality import Gate, Labelled, gates, verdict
-from bige_opensim.motion import Motion, MotionError
+from bige_opensim.motion import MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import (
     ModelError,
@@ -32,16 +34,13 @@ from bige_opensim.osim.model import (
     load,
     opensim_version,
     require_muscles,
-    reserve_optimal_forces,
     save_for_static_optimization,
 )
-from bige_opensim.osim.muscles import muscle_frames
-from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup, write_setup
+from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.contact import ContactSettings, GroundForces, ground_height
 from bige_opensim.physics.joint_problem import (
     Effort,
-    muscle_columns,
     net_generalized_forces,
     solve_with_ground,
     solve_with_loads,
@@ -49,8 +48,9 @@ from bige_opensim.physics.joint_problem import (
 from bige_opensim.physics.skeleton import Skeleton
 
 FORMAT = "bige-label/1"
+SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
-BALANCED_NM = 0.5
+BALANCED_NM, BALANCED_SHARE = 0.5, 0.01
 SHORTEST_FRAMES = 10
 
 TrialError = (StorageError, MotionError, ModelError, ExternalLoadsError, StaticOptimizationError)
@@ -62,9 +62,16 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """How to label: `solver` opensim or fast; `grf` estimated or none, measured where external loads are given."""
+    """How to label.
+
+    solver: opensim or fast; geometry: muscle paths of the fast solver, polynomial or exact (OpenSim's own); audit: share
+    of frames that OpenSim solves again to check the fast solver, at least 10 frames, 0 for none; grf: estimated or none
+    (measured where external loads are given).
+    """
 
     solver: str = "opensim"
+    geometry: str = "polynomial"
+    audit: float = 0.02
     grf: str = "estimated"
     cutoff_hz: float = 6.0
     start: float | None = None
@@ -97,6 +104,12 @@ class TrialRequest:
         }
 
 
+def person_of(model: Path) -> str:
+    """Name for whoever a model belongs to, where no session says it: one model, one person."""
+    digest = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else "missing"
+    return f"{model.stem}-{digest[:8]}"
+
+
 @dataclass(frozen=True)
 class Solution:
     """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m."""
@@ -120,7 +133,9 @@ def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, 
     return label if same else None
 
 
-def label_trial(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> dict[str, Any]:
+def label_trial(
+    request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None
+) -> dict[str, Any]:
     """Label a trial and write its folder, whole or not at all; return what `label.json` holds.
 
     Raises
@@ -131,7 +146,7 @@ def label_trial(request: TrialRequest, settings: LabelSettings, report: Report =
     """
     started = clock.perf_counter()
     partial = request.out.with_name(f".{request.out.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
+    _remove_abandoned(request.out)
     partial.mkdir(parents=True)
     try:
         label = _label_into(partial, request, settings, report, started)
@@ -139,6 +154,21 @@ def label_trial(request: TrialRequest, settings: LabelSettings, report: Report =
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return label
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Remove partial folders of processes that are no more (where a process can be asked for without harm)."""
+    if os.name != "posix":
+        return
+    for path in out.parent.glob(f".{out.name}.partial-*"):
+        pid = int(path.name.rpartition("-")[2])
+        try:
+            os.kill(pid, 0)
+            alive = pid != os.getpid()
+        except (ProcessLookupError, PermissionError):
+            alive = False
+        if not alive:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _replace(partial: Path, out: Path) -> None:
@@ -165,7 +195,7 @@ def _label_into(
         if settings.consistency is not None:
             report("making the motion consistent with the ground", 0.0)
             whole, shift = make_consistent(
-                skeleton, whole, _root(model, skeleton), ground, settings.contact, settings.consistency
+                skeleton, whole, root_of(model, skeleton), ground, settings.contact, settings.consistency
             )
     window = whole.between(settings.start, settings.end)
     if window.q.frames < SHORTEST_FRAMES:
@@ -207,6 +237,11 @@ def _label_into(
         },
         "provenance": _provenance(request, settings, model),
     }
+    if settings.solver == "fast":
+        label["geometry"] = settings.geometry
+        if settings.audit > 0:
+            report("audit by OpenSim", 0.0)
+            label["audit"] = audit(folder, model, model_file, window, solution, settings.audit)
     write_files(folder, model, window, solution, label)
     return label
 
@@ -228,12 +263,6 @@ def _read_motion(request: TrialRequest, settings: LabelSettings, model: OsimMode
             "This motion was made with another model: name the one it belongs to."
         )
     return recorded
-
-
-def _root(model: OsimModel, skeleton: Skeleton) -> tuple[list[int], list[int]]:
-    root = [n for n in model.root_coordinates if n in skeleton.coordinates]
-    rotations = [skeleton.coordinates.index(n) for n in root if n in model.rotational]
-    return rotations, [skeleton.coordinates.index(n) for n in root if n not in model.rotational]
 
 
 def _ground(
@@ -281,7 +310,8 @@ def _solve(
     report("muscle paths", 0.0)
     began = clock.perf_counter()
     state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
-    effort = _effort(model, skeleton, window, state)
+    polynomial = settings.solver == "fast" and settings.geometry == "polynomial"
+    effort = polynomial_effort(model, skeleton, window) if polynomial else exact_effort(model, skeleton, window, state)
     forces, joint = loads, None
     if loads is None and settings.grf == "estimated":
         report("ground forces", 0.0)
@@ -298,62 +328,14 @@ def _solve(
         began = clock.perf_counter()
         activations, reserves = _by_opensim(folder, model, skeleton, window)
         seconds = clock.perf_counter() - began
-        solved = _balanced(effort, net, activations, reserves)
+        solved = _balanced(effort, muscle_driven(model, skeleton), net, activations, reserves)
     if joint is not None:
         solved = solved & joint.solved.numpy()
     return Solution(window.q.time, activations, reserves, net.numpy(), forces, solved, seconds)
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, state: Any) -> Effort:
-    frames = muscle_frames(model, window.q, window.qd, skeleton.bodies)
-    columns = muscle_columns(
-        skeleton, state, *(torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
-    )
-    optimal = reserve_optimal_forces(model)
-    bounds = torch.as_tensor(model.activation_bounds)
-    locked = 1e6  # a locked coordinate's equation is not posed; a free reserve says the same
-    return Effort(
-        columns,
-        bounds[:, 0],
-        bounds[:, 1],
-        torch.tensor([optimal.get(n, locked) for n in skeleton.coordinates], dtype=columns.dtype),
-        _root(model, skeleton),
-    )
-
-
-def write_inputs(
-    folder: Path,
-    model: OsimModel,
-    whole: Prepared,
-    window: Prepared,
-    forces: GroundForces | None,
-    model_file: str,
-) -> None:
-    """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization."""
-    from bige_opensim.io.external_loads import ground_forces, write_external_loads, write_ground_forces
-    from bige_opensim.io.storage import write_coordinates
-
-    write_coordinates(folder / "coordinates.mot", whole.q, rotational=model.rotational)
-    if forces is not None:
-        sides = {s: tuple(part[:, i].numpy() for part in forces) for i, s in enumerate("rl")}
-        write_ground_forces(folder / "grf.mot", window.q.time, sides)  # type: ignore[arg-type]
-        write_external_loads(
-            folder / "external_loads.xml", "grf.mot", ground_forces({"r": "calcn_r", "l": "calcn_l"})
-        )
-    write_setup(
-        folder,
-        model_file=model_file,
-        coordinates_file="coordinates.mot",
-        external_loads_file="external_loads.xml" if forces is not None else None,
-        start=float(window.q.time[0]),
-        end=float(window.q.time[-1]),
-    )
-
-
-def _by_opensim(
-    folder: Path, model: OsimModel, skeleton: Skeleton, window: Prepared
-) -> tuple[np.ndarray, np.ndarray]:
-    result = run_setup(folder / "setup_static_optimization.xml")
+def _by_opensim(folder: Path, model: OsimModel, skeleton: Skeleton, window: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    result = run_setup(folder / SETUP)
     at = np.searchsorted(result.activations.time, window.q.time - 1e-6)
     if at.max() >= result.activations.frames or np.abs(result.activations.time[at] - window.q.time).max() > 1e-5:
         raise StaticOptimizationError(
@@ -367,20 +349,27 @@ def _by_opensim(
     return result.activations.select(model.muscle_names).values[at], reserves
 
 
-def _balanced(effort: Effort, net: torch.Tensor, activations: np.ndarray, reserves: np.ndarray) -> np.ndarray:
-    """Frames in which OpenSim's muscles and reserves produce the net moments within BALANCED_NM."""
-    produced = torch.einsum("tcm,tm->tc", effort.muscle_columns, torch.as_tensor(activations)) + torch.as_tensor(reserves)
-    free = effort.reserve_optimal < 1e5
-    gap = (produced - net)[:, free].abs().amax(1)
-    return (gap < BALANCED_NM).numpy() & np.isfinite(activations).all(1)
+def _balanced(
+    effort: Effort, driven: list[int], net: torch.Tensor, activations: np.ndarray, reserves: np.ndarray
+) -> np.ndarray:
+    """Frames in which OpenSim's muscles and reserves produce the net moments of the coordinates that muscles drive.
+
+    OpenSim stops at a tolerance in accelerations; a gap below BALANCED_NM, or BALANCED_SHARE of the coordinate's peak
+    moment, is taken as solved.
+    """
+    produced = torch.einsum("tcm,tm->tc", effort.muscle_columns, torch.as_tensor(activations)) + torch.as_tensor(
+        reserves
+    )
+    gap = (produced - net)[:, driven].abs()
+    allowed = (BALANCED_SHARE * net[:, driven].abs().amax(0)).clamp(min=BALANCED_NM)
+    return (gap < allowed).all(1).numpy() & np.isfinite(activations).all(1)
 
 
 def _gates(
     model: OsimModel, skeleton: Skeleton, window: Prepared, s: Solution, ground: float, shift: Shift | None
 ) -> dict[str, Gate]:
-    rotations, translations = _root(model, skeleton)
-    optimal = reserve_optimal_forces(model)
-    driven = [i for i, n in enumerate(skeleton.coordinates) if optimal.get(n) == 1.0]
+    rotations, translations = root_of(model, skeleton)
+    driven = muscle_driven(model, skeleton)
     weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
     external = s.ground.force.sum(1).norm(dim=-1).numpy() if s.ground is not None else np.array([weight])
     com = skeleton.com(skeleton(window.tensor(skeleton, window.q)))[:, 1]

@@ -295,12 +295,18 @@ class _Compiler:
         for side, sign in (("r", 1.0), ("l", -1.0)):
             if not {f"calcn_{side}", f"toes_{side}"} <= set(bodies):
                 continue
-            joint = self.model.model.getJointSet().get(f"mtp_{side}")
-            scale = joint.getParentFrame().findTransformInBaseFrame().p().get(0) / REFERENCE_TOE_JOINT_X
+            scale = self._toe_joint_x(f"toes_{side}") / REFERENCE_TOE_JOINT_X
             for name, body, (x, y, z) in SPHERES:
                 centre = np.array([x * scale, y, sign * z * scale])
                 found.append((f"{name}_{side}", f"{body}_{side}", centre, SPHERE_RADIUS))
         return found
+
+    def _toe_joint_x(self, toes: str) -> float:
+        """How far the joint that carries the toes lies in front of the foot's origin, m."""
+        joints = self.model.model.getJointSet()
+        carried = (joints.get(i) for i in range(joints.getSize()))
+        joint = next(j for j in carried if j.getChildFrame().findBaseFrame().getName() == toes)
+        return float(joint.getParentFrame().findTransformInBaseFrame().p().get(0))
 
 
 def _own_spheres(model: OsimModel, bodies: list[str]) -> list[tuple[str, str, np.ndarray, float]]:

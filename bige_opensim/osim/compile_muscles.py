@@ -21,7 +21,7 @@ from bige_opensim.osim.path_fit import PathFit, fit_paths
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES, MuscleTables
 
-FORMAT = 1
+FORMAT = 2
 PROBE_POSES = 40
 PROBE_STEP = 1e-4
 LARGEST_DIFFERENCE = 3e-3

@@ -26,9 +26,7 @@ def complete(model: OsimModel, motion: Motion) -> Motion:
     return Motion(motion.time, np.column_stack([columns[n] for n in names]), names)
 
 
-def inverse_dynamics(
-    model: OsimModel, q: Motion, qd: Motion, qdd: Motion
-) -> Float[np.ndarray, "time coordinate"]:
+def inverse_dynamics(model: OsimModel, q: Motion, qd: Motion, qdd: Motion) -> Float[np.ndarray, "time coordinate"]:
     """Generalized forces (N, N·m) per coordinate in model order, without muscles, actuators and external loads.
 
     `opensim.InverseDynamicsSolver` works in Simbody's order of mobilities; the map of `OsimModel.mobility_order` brings
@@ -38,9 +36,9 @@ def inverse_dynamics(
     copy = opensim.Model(model.model)
     for i in range(copy.getForceSet().getSize()):
         copy.updForceSet().get(i).set_appliesForce(False)
-    for c in copy.getCoordinateSet():
-        c.setDefaultLocked(False)
     state = copy.initSystem()
+    for coordinate in copy.getCoordinateSet():
+        coordinate.setLocked(state, False)
     solver = opensim.InverseDynamicsSolver(copy)
     order, n = model.mobility_order, len(model.coordinates)
     u, acceleration = opensim.Vector(n, 0.0), opensim.Vector(n, 0.0)

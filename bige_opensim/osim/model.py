@@ -99,7 +99,7 @@ class OsimModel:
             if coupler is None or names is None or names.getSize() != 1:
                 raise ModelError(
                     f"{self.path}: constraint {c.getAbsolutePathString()} is a {c.getConcreteClassName()}; only "
-                    "CoordinateCouplerConstraint of one independent coordinate is supported. Remove it or switch it off."
+                    "CoordinateCouplerConstraint of one independent coordinate is supported. Remove it or disable it."
                 )
             found.append(Coupler(coupler.getDependentCoordinateName(), names.get(0), c.getName()))
         return tuple(found)
@@ -185,10 +185,16 @@ class OsimModel:
         return np.array([function.calcValue(opensim.Vector(1, float(x))) for x in independent])
 
     def set_pose(self, state: opensim.State, values: Mapping[str, float]) -> None:
-        """Set coordinates by name (rad, m) without projecting on constraints; give dependent ones too."""
+        """Set coordinates by name (rad, m) without projecting on constraints; give dependent ones too.
+
+        Locked coordinates are unlocked in `state` first: OpenSim leaves them where they are otherwise.
+        """
         coordinate_set = self.model.getCoordinateSet()
         for name, value in values.items():
-            coordinate_set.get(name).setValue(state, float(value), False)
+            coordinate = coordinate_set.get(name)
+            if coordinate.getLocked(state):
+                coordinate.setLocked(state, False)
+            coordinate.setValue(state, float(value), False)
 
 
 def load(path: Path | str) -> OsimModel:

@@ -18,6 +18,8 @@ _COMMON = (
     "tendon_slack_length",
     "pennation_angle_at_optimal",
     "max_contraction_velocity",
+    "min_control",
+    "max_control",
 )
 _OWN = {
     MILLARD: ("maximum_pennation_angle",),

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import opensim
 
 from bige_opensim.io.storage import read_storage
 from bige_opensim.motion import Motion
-from bige_opensim.osim.model import load, reserve_optimal_forces
+from bige_opensim.osim.model import load
 
-SETUP_NAME = "setup_static_optimization.xml"
 RESULT_NAME = "static_optimization"
 
 
@@ -35,16 +33,19 @@ def write_setup(
     external_loads_file: str | None,
     start: float,
     end: float,
+    every: int = 1,
+    name: str = RESULT_NAME,
 ) -> Path:
     """Write the AnalyzeTool setup; all paths are relative to `folder`, so the folder can move and runs as it is.
 
-    The tool's own low-pass filter is off: coordinates come filtered. Activation exponent 2, physiology on, every frame.
+    The tool's own low-pass filter is off: coordinates come filtered. Activation exponent 2, physiology on; of the frames
+    from start to end, every `every`-th is solved. The file is `setup_<name>.xml`.
     """
     analysis = opensim.StaticOptimization()
     analysis.setName("StaticOptimization")
     analysis.setStartTime(start)
     analysis.setEndTime(end)
-    analysis.setStepInterval(1)
+    analysis.setStepInterval(every)
     analysis.setInDegrees(True)
     analysis.setUseModelForceSet(True)
     analysis.setActivationExponent(2.0)
@@ -52,7 +53,7 @@ def write_setup(
     analysis.setConvergenceCriterion(1e-4)
     analysis.setMaxIterations(100)
     tool = opensim.AnalyzeTool()
-    tool.setName(RESULT_NAME)
+    tool.setName(name)
     tool.setModelFilename(model_file)
     tool.setCoordinatesFileName(coordinates_file)
     tool.setLowpassCutoffFrequency(-1.0)
@@ -65,7 +66,7 @@ def write_setup(
     if external_loads_file is not None:
         tool.setExternalLoadsFileName(external_loads_file)
     tool.getAnalysisSet().cloneAndAppend(analysis)
-    path = folder / SETUP_NAME
+    path = folder / f"setup_{name}.xml"
     tool.printToXML(str(path))
     return path
 
@@ -85,8 +86,9 @@ def run_setup(setup: Path) -> StaticOptimizationResult:
         finished = tool.run()
     except RuntimeError as error:
         raise StaticOptimizationError(f"{setup}: OpenSim's AnalyzeTool stopped: {str(error).strip()}") from error
-    activation_file = folder / f"{RESULT_NAME}_StaticOptimization_activation.sto"
-    force_file = folder / f"{RESULT_NAME}_StaticOptimization_force.sto"
+    name = tool.getName()
+    activation_file = folder / f"{name}_StaticOptimization_activation.sto"
+    force_file = folder / f"{name}_StaticOptimization_force.sto"
     if not finished or not activation_file.is_file() or not force_file.is_file():
         raise StaticOptimizationError(f"{setup}: OpenSim's StaticOptimization ended without results.")
     model = load(folder / tool.getModelFilename())
@@ -96,20 +98,10 @@ def run_setup(setup: Path) -> StaticOptimizationResult:
         Motion(activations.time, activations.values, activations.names).select(model.muscle_names),
         _reserves(Motion(forces.time, forces.values, forces.names), free),
     )
-    for path in folder.glob(f"{RESULT_NAME}_StaticOptimization_*"):
+    for path in folder.glob(f"{name}_StaticOptimization_*"):
         path.unlink()
     return result
 
 
 def _reserves(forces: Motion, free: tuple[str, ...]) -> Motion:
     return Motion(forces.time, forces.select([f"reserve_{n}" for n in free]).values, free)
-
-
-def reserve_costs(model_path: Path) -> dict[str, float]:
-    """Optimal forces of the reserves that `save_for_static_optimization` gives this model."""
-    return reserve_optimal_forces(load(model_path))
-
-
-def frames_solved(result: StaticOptimizationResult, expected: int) -> int:
-    """Frames with finite activations; OpenSim drops or repeats frames that it fails on."""
-    return int(min(expected, np.isfinite(result.activations.values).all(1).sum()))

@@ -23,6 +23,7 @@ from bige_opensim.physics.contact import (
 )
 from bige_opensim.physics.dynamics import State, inverse_dynamics, wrench_to_generalized
 from bige_opensim.physics.least_effort import LeastEffort, solve
+from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
 CHUNK = 1024
@@ -51,10 +52,11 @@ def solve_with_ground(
     effort: Effort,
     ground: float,
     settings: ContactSettings,
+    start: Float[Tensor, "time coordinate"] | None = None,
 ) -> tuple[LeastEffort, GroundForces]:
     """Activations and ground forces together; the first M unknowns of the solution are the activations.
 
-    Frames are solved in chunks, so memory does not grow with their number.
+    Frames are solved in chunks, so memory does not grow with their number. `start` are multipliers to start from.
     """
     rotations, translations = effort.root
     optimal = effort.reserve_optimal.clone()
@@ -73,6 +75,7 @@ def solve_with_ground(
             lower=torch.cat([effort.lower, qd.new_zeros(n)]),
             upper=torch.cat([effort.upper, qd.new_full((n,), torch.inf)]),
             reserve_optimal=optimal,
+            start=None if start is None else start[rows],
         )
         solutions.append(solution)
         forces.append(sum_feet(skeleton, contact, solution.x[:, muscles.shape[-1] :], ground))
@@ -124,6 +127,20 @@ def muscle_columns(
     displacement = type(state.displacement)(*(x.unsqueeze(1) for x in state.displacement))
     arms = wrench_to_generalized(skeleton, state._replace(chain=chain, displacement=displacement), force, moment)
     return (arms * strength.unsqueeze(-1)).transpose(1, 2)
+
+
+def polynomial_columns(
+    muscles: Muscles, q: Float[Tensor, "time coordinate"], qd: Float[Tensor, "time coordinate"]
+) -> Float[Tensor, "time coordinate muscle"]:
+    """Generalized force of every muscle at full activation, from path polynomials; differentiable in q and q'."""
+    lengths, slopes = muscles.lengths_and_slopes(q)
+    muscle, coordinate = muscles.spans
+    velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
+    strength = muscles.strength(lengths, velocity)
+    flat = q.new_zeros(len(q), q.shape[-1] * len(muscles.names))
+    at = coordinate * len(muscles.names) + muscle
+    flat = flat.index_copy(1, at, -slopes * strength[:, muscle])
+    return flat.reshape(len(q), q.shape[-1], -1)
 
 
 def take(state: State, rows: Tensor) -> State:

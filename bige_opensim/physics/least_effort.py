@@ -20,11 +20,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 SOLVED, ITERATION_LIMIT, NOT_FINITE = 0, 1, 2
+STRIDE = 8
 STATUS_TEXT = {
     SOLVED: "solved",
     ITERATION_LIMIT: "the solver reached its iteration limit before the forces balanced; inspect the frame's kinematics",
@@ -82,24 +86,67 @@ def solve(
 
     Notes
     -----
+    Coordinates that no unknown couples are problems of their own and are solved apart: an arm without muscles is
+    carried by its reserves, and the two legs do not know of each other once the ground forces are given.
+
     Gradients come from one more Newton step taken on the graph: at the solution the step is zero, and its derivative is
     the implicit function theorem on the active set.
 
     """
     tol = tolerance if tolerance is not None else (1e-9 if A.dtype == torch.float64 else 1e-4)
-    c = 0.5 * reserve_optimal**2
-    problem = _Problem(A.detach(), b.detach(), weight, lower, upper, c)
-    lam, status, iterations = _newton(problem, start, max_iterations, tol)
-    if torch.is_grad_enabled() and (A.requires_grad or b.requires_grad):
-        live = _Problem(A, b, weight, lower, upper, c)
+    finite = torch.isfinite(A).all((-1, -2)) & torch.isfinite(b).all(-1)
+    scale = tol * (1.0 + b.abs().amax(-1))
+    x = torch.minimum(torch.maximum(torch.zeros_like(lower), lower), upper).expand(len(b), -1)
+    lam = 2.0 * b / reserve_optimal**2
+    status = torch.where(finite, SOLVED, NOT_FINITE)
+    iterations, imbalance = torch.zeros_like(status), torch.zeros_like(b[:, 0])
+    for rows, columns in _blocks(A.detach()):
+        block = _solve_block(
+            _Problem(
+                A[:, rows][:, :, columns],
+                b[:, rows],
+                weight[columns],
+                lower[columns],
+                upper[columns],
+                0.5 * reserve_optimal[rows] ** 2,
+            ),
+            finite,
+            scale,
+            None if start is None else start[:, rows],
+            max_iterations,
+        )
+        x, lam = x.index_copy(1, columns, block.x), lam.index_copy(1, rows, block.multiplier)
+        status = torch.where(status == SOLVED, block.status, status)
+        iterations, imbalance = torch.maximum(iterations, block.iterations), torch.maximum(imbalance, block.imbalance)
+    return LeastEffort(x, 0.5 * reserve_optimal**2 * lam, lam, status, iterations, imbalance)
+
+
+def _blocks(A: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Coordinates and unknowns that hang together through nonzero entries of A in any frame; lone ones are left out."""
+    linked = (A != 0).any(0).cpu().numpy()
+    rows, columns = linked.shape
+    graph = np.zeros((rows + columns, rows + columns), dtype=bool)
+    graph[:rows, rows:] = linked
+    _, group = connected_components(csr_array(graph), directed=False)
+    used = np.unique(group[:rows][linked.any(1)])
+    return [
+        tuple(torch.as_tensor(np.flatnonzero(part == g), device=A.device) for part in (group[:rows], group[rows:]))
+        for g in used
+    ]
+
+
+def _solve_block(
+    problem: _Problem, finite: Tensor, scale: Tensor, start: Tensor | None, max_iterations: int
+) -> LeastEffort:
+    still = problem.detached()
+    lam, status, iterations = _newton(still, finite, scale, start, max_iterations)
+    if torch.is_grad_enabled() and (problem.A.requires_grad or problem.b.requires_grad):
         with torch.no_grad():
-            H = problem.hessian(lam)
-        step = torch.linalg.solve(H, live.gradient(lam).unsqueeze(-1)).squeeze(-1)
-        lam = lam + step
-        problem = live
-    x = problem.unknowns(lam)
-    imbalance = problem.gradient(lam).abs().amax(-1)
-    return LeastEffort(x, c * lam, lam, status, iterations, imbalance)
+            H = still.hessian(lam)
+        lam = lam + torch.linalg.solve(H, problem.gradient(lam).unsqueeze(-1)).squeeze(-1)
+        still = problem
+    x = still.unknowns(lam)
+    return LeastEffort(x, problem.c * lam, lam, status, iterations, still.gradient(lam).abs().amax(-1))
 
 
 @dataclass(frozen=True)
@@ -111,22 +158,25 @@ class _Problem:
     upper: Tensor
     c: Tensor
 
+    def detached(self) -> _Problem:
+        return _Problem(self.A.detach(), self.b.detach(), self.weight, self.lower, self.upper, self.c)
+
     def take(self, rows: Tensor) -> _Problem:
         return _Problem(self.A[rows], self.b[rows], self.weight, self.lower, self.upper, self.c)
 
     def free(self, lam: Tensor) -> Tensor:
-        return torch.einsum("fcu,fc->fu", self.A, lam) / (2.0 * self.weight)
+        return (lam.unsqueeze(1) @ self.A).squeeze(1) / (2.0 * self.weight)
 
     def unknowns(self, lam: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(self.free(lam), self.lower), self.upper)
 
     def gradient(self, lam: Tensor) -> Tensor:
-        return self.b - torch.einsum("fcu,fu->fc", self.A, self.unknowns(lam)) - self.c * lam
+        return self.b - (self.A @ self.unknowns(lam).unsqueeze(-1)).squeeze(-1) - self.c * lam
 
     def unbounded_multipliers(self, rows: Tensor) -> Tensor:
         """Multipliers of the problem without boxes: a start whose moments have the right size."""
         lam = torch.zeros_like(self.b)
-        p = self.take(torch.nonzero(rows).flatten())
+        p = self if bool(rows.all()) else self.take(torch.nonzero(rows).flatten())
         H = (p.A / (2.0 * p.weight)) @ p.A.transpose(-1, -2) + torch.diag(p.c)
         lam[rows] = torch.linalg.solve(H, p.b.unsqueeze(-1)).squeeze(-1)
         return lam
@@ -138,22 +188,31 @@ class _Problem:
         return scaled @ self.A.transpose(-1, -2) + torch.diag_embed(self.c.expand_as(lam))
 
 
-def _newton(problem: _Problem, start: Tensor | None, max_iterations: int, tol: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Damped semismooth Newton ascent; frames that have converged leave the batch."""
-    finite = torch.isfinite(problem.A).all((-1, -2)) & torch.isfinite(problem.b).all(-1)
+def _newton(
+    problem: _Problem, finite: Tensor, scale: Tensor, start: Tensor | None, max_iterations: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Damped semismooth Newton ascent; frames that have converged leave the batch.
+
+    Without a start, every STRIDE-th frame is solved first and its multipliers start the frames around it.
+    """
+    if start is None and len(problem.b) >= 2 * STRIDE and bool(finite.all()):
+        coarse = torch.arange(STRIDE // 2, len(problem.b), STRIDE, device=problem.b.device)
+        part, _, _ = _newton(problem.take(coarse), finite[coarse], scale[coarse], None, max_iterations)
+        nearest = (torch.arange(len(problem.b), device=coarse.device) // STRIDE).clamp(max=len(coarse) - 1)
+        start = part[nearest]
     lam = problem.unbounded_multipliers(finite) if start is None else start.detach().clone()
     status = torch.full(lam.shape[:1], ITERATION_LIMIT, device=lam.device)
     status[~finite] = NOT_FINITE
     iterations = torch.zeros_like(status)
-    scale = tol * (1.0 + problem.b.abs().amax(-1))
     active = torch.nonzero(finite).flatten()
+    p = problem.take(active) if len(active) < len(lam) else problem
     for iteration in range(max_iterations + 1):
-        p = problem.take(active)
         gradient = p.gradient(lam[active])
         done = gradient.abs().amax(-1) <= scale[active]
         status[active[done]] = SOLVED
         iterations[active] = iteration
-        active, p, gradient = active[~done], p.take(~done), gradient[~done]
+        if done.any():
+            active, p, gradient = active[~done], p.take(~done), gradient[~done]
         if not len(active) or iteration == max_iterations:
             break
         factor = torch.linalg.cholesky(p.hessian(lam[active]))
@@ -168,7 +227,7 @@ def _line_search(p: _Problem, lam: Tensor, step: Tensor) -> Tensor:
     The slope phi'(alpha) = step . (b - A x - r) falls monotonically, and one product A' step serves all trials. Slopes
     are compared, not values of the dual, whose rise drowns in rounding near the solution.
     """
-    pull, along = torch.einsum("fcu,fc->fu", p.A, lam), torch.einsum("fcu,fc->fu", p.A, step)
+    pull, along = (torch.stack([lam, step], 1) @ p.A).unbind(1)
     constant = ((p.b - p.c * lam) * step).sum(-1)
     falling = (p.c * step**2).sum(-1)
 

@@ -160,7 +160,9 @@ class Skeleton(torch.nn.Module):
         is_rotation = torch.as_tensor(tables.kind == ROTATION)
         self.register_buffer("is_rotation", is_rotation, persistent=False)
         for name in ("coordinate", "spline", "body_primitive", "contact_body"):
-            self.register_buffer(f"{name}_index", torch.as_tensor(getattr(tables, name).astype(np.int64)), persistent=False)
+            self.register_buffer(
+                f"{name}_index", torch.as_tensor(getattr(tables, name).astype(np.int64)), persistent=False
+            )
         self.register_buffer("simbody_spin", torch.as_tensor(tables.simbody_spin.astype(np.int64)), persistent=False)
         self.register_buffer("subtree", torch.as_tensor(_subtree(tables), dtype=dtype), persistent=False)
         selector = torch.zeros(len(tables.axis), len(tables.coordinates), dtype=dtype)
@@ -243,10 +245,24 @@ class Skeleton(torch.nn.Module):
 
 
 def _float_arrays(t: SkeletonTables) -> dict[str, np.ndarray]:
-    names = (
-        "axis fixed_rotation fixed_translation affine spline_low spline_step spline_nodes body_rotation "
-        "body_translation mass inertia gravity contact_centre contact_radius range default"
-    ).split()
+    names = [
+        "axis",
+        "fixed_rotation",
+        "fixed_translation",
+        "affine",
+        "spline_low",
+        "spline_step",
+        "spline_nodes",
+        "body_rotation",
+        "body_translation",
+        "mass",
+        "inertia",
+        "gravity",
+        "contact_centre",
+        "contact_radius",
+        "range",
+        "default",
+    ]
     return {n: getattr(t, n) for n in names} | {"com_local": t.com}
 
 
@@ -295,5 +311,3 @@ def _hermite(x: Tensor, low: Tensor, step: Tensor, nodes: Tensor) -> tuple[Tenso
     value = y0 + t * (m0 + t * (c2 + t * c3)) + (u - inside) * step * slope
     curvature = torch.where(u == inside, (2.0 * c2 + 6.0 * c3 * t) / (step * step), torch.zeros_like(t))
     return value, slope, curvature
-
-

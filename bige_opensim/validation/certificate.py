@@ -48,9 +48,7 @@ def read_simulated(folder: Path, skeleton: Skeleton) -> Simulated:
         grf = read_storage(folder / "grf.mot")
         forces = grf.values[:, [grf.names.index(n) for n in GRF_COLUMNS]]
     q = recorded.select(skeleton.coordinates).between(float(activations.time[0]), float(activations.time[-1]))
-    return Simulated(
-        q, Motion(activations.time, activations.values, activations.names), moments.values, forces, label
-    )
+    return Simulated(q, Motion(activations.time, activations.values, activations.names), moments.values, forces, label)
 
 
 def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tuple[BoundObjective, dict[str, Any]]:

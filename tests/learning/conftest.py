@@ -1,5 +1,7 @@
 """A small dataset of squat-like repetitions with the variables of `bige_opensim.learning.dataset`."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -15,6 +17,12 @@ FEATURES = {
     "pelvis_width_m": (0.21, 0.01),
     "trunk_length_m": (0.39, 0.02),
     "strength_n": (100e3, 15e3),
+}
+FEATURE_UNITS = {name: {"g": "kg", "m": "m", "n": "N"}[name[-1]] for name in FEATURES}
+ROOT = {
+    "rotations": ["pelvis_tilt", "pelvis_list", "pelvis_rotation"],
+    "axes": [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+    "translations": ["pelvis_tx", "pelvis_ty", "pelvis_tz"],
 }
 LEG = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle", "mtp_angle")
 ARM = ("arm_flex", "arm_add", "arm_rot", "elbow_flex", "pro_sup")
@@ -37,15 +45,13 @@ MOVING = {  # rad (pelvis_ty: m) per rad of knee flexion
     "arm_flex": 0.8,
 }
 MUSCLES_6 = ("vasmed_r", "glmax1_r", "soleus_r", "vasmed_l", "glmax1_l", "soleus_l")
-MUSCLES_80 = tuple(
-    f"{name}_{side}"
-    for side in "rl"
-    for name in (
-        "addbrev addlong addmagDist addmagIsch addmagMid addmagProx bflh bfsh edl ehl fdl fhl gaslat gasmed glmax1 "
-        "glmax2 glmax3 glmed1 glmed2 glmed3 glmin1 glmin2 glmin3 grac iliacus perbrev perlong piri psoas recfem sart "
-        "semimem semiten soleus tfl tibant tibpost vasint vaslat vasmed"
-    ).split()
+LEG_MUSCLES = (
+    *("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "bflh", "bfsh", "edl", "ehl"),
+    *("fdl", "fhl", "gaslat", "gasmed", "glmax1", "glmax2", "glmax3", "glmed1", "glmed2", "glmed3"),
+    *("glmin1", "glmin2", "glmin3", "grac", "iliacus", "perbrev", "perlong", "piri", "psoas", "recfem"),
+    *("sart", "semimem", "semiten", "soleus", "tfl", "tibant", "tibpost", "vasint", "vaslat", "vasmed"),
 )
+MUSCLES_80 = tuple(f"{name}_{side}" for side in "rl" for name in LEG_MUSCLES)
 
 
 @pytest.fixture
@@ -75,34 +81,63 @@ def squat_like_dataset(muscles: tuple[str, ...], seed: int = 0) -> xr.Dataset:
     share = np.linspace(0.25, 0.9, len(muscles))
     activations = np.clip(0.02 + share * demand[..., None] ** (1.0 + share), 0.01, 1.0)
     times = np.concatenate([np.cumsum(duration[subjects == name] + 0.4) for name in SUBJECTS])
+    texts = {
+        "subject": subjects,
+        "session": [f"session_{name}" for name in subjects],
+        "trial": ["squats1"] * len(subjects),
+        "split": [SPLIT[name] for name in subjects],
+        "status": ["passed"] * len(subjects),
+    }
+    numbers = {
+        "duration": (duration, "s"),
+        "start": (times - duration, "s"),
+        "end": (times, "s"),
+        "depth_deg": (np.rad2deg(knee.max(1)), "degree"),
+    }
+    turns = np.array([name not in ROOT["translations"] for name in COORDINATES])
     return xr.Dataset(
         {
             "q": (("repetition", "sample", "coordinate"), q, {"units": "rad or m", "long_name": "coordinates"}),
             "activations": (
                 ("repetition", "sample", "muscle"),
                 activations,
-                {"units": "1", "long_name": "muscle activations"},
+                {"units": "1", "long_name": "activations"},
             ),
-            "duration": ("repetition", duration, {"units": "s", "long_name": "duration"}),
-            "start": ("repetition", times - duration, {"units": "s", "long_name": "start"}),
-            "end": ("repetition", times, {"units": "s", "long_name": "end"}),
-            "depth_deg": ("repetition", np.rad2deg(knee.max(1)), {"units": "degree", "long_name": "depth"}),
-            "subject": ("repetition", subjects.astype(object)),
-            "session": ("repetition", np.array([f"session_{name}" for name in subjects], dtype=object)),
-            "trial": ("repetition", np.array(["squats1"] * len(subjects), dtype=object)),
-            "split": ("repetition", np.array([SPLIT[name] for name in subjects], dtype=object)),
-            "status": ("repetition", np.array(["passed"] * len(subjects), dtype=object)),
-            "features": (("repetition", "feature"), features, {"units": "kg, m or N", "long_name": "subject features"}),
-            "rotational": ("coordinate", np.array([name not in ("pelvis_tx", "pelvis_ty", "pelvis_tz") for name in COORDINATES])),
+            "features": (("repetition", "feature"), features, {"units": "kg, m or N", "long_name": "features"}),
+            **{name: ("repetition", v, {"units": unit, "long_name": name}) for name, (v, unit) in numbers.items()},
+            **{name: ("repetition", np.array(v, dtype=object), {"long_name": name}) for name, v in texts.items()},
+            "rotational": ("coordinate", turns, {"long_name": "true for coordinates in rad"}),
         },
         coords={
-            "sample": ("sample", np.arange(SAMPLES, dtype=np.float64), {"units": "%", "long_name": "part of the repetition"}),
-            "coordinate": np.array(COORDINATES, dtype=object),
-            "muscle": np.array(muscles, dtype=object),
-            "feature": np.array(list(FEATURES), dtype=object),
+            "sample": ("sample", np.linspace(0.0, 100.0, SAMPLES), {"units": "%", "long_name": "sample"}),
+            "coordinate": ("coordinate", np.array(COORDINATES, dtype=object), {"long_name": "coordinate"}),
+            "muscle": ("muscle", np.array(muscles, dtype=object), {"long_name": "muscle"}),
+            "feature": (
+                "feature",
+                np.array(list(FEATURES), dtype=object),
+                {"long_name": "feature", "feature_units": json.dumps(FEATURE_UNITS)},
+            ),
         },
-        attrs={"movement": "squat", "seed": seed},
+        attrs=_attributes(seed),
     )
+
+
+def _attributes(seed: int) -> dict[str, str | int]:
+    return {
+        "format": "bige-repetitions/1",
+        "movement": "squat",
+        "seed": seed,
+        "split_note": "The split was given by subject.",
+        "root": json.dumps(ROOT),
+        "excluded": "[]",
+        "coordinates_left_out": "[]",
+        "labels_sha256": "{}",
+        "models": "{}",
+        "label_provenance": "{}",
+        "bige_opensim": "0.1.0",
+        "numpy": np.__version__,
+        "xarray": xr.__version__,
+    }
 
 
 def _knee_flexion(rng: np.random.Generator) -> np.ndarray:

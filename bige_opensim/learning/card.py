@@ -1,0 +1,136 @@
+"""card.md: what a network was trained on, how well it does on whom, and where it should not be used."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bige_opensim.learning.surrogate import Surrogate
+from bige_opensim.learning.training_data import HELD_OUT, Repetitions
+from bige_opensim.learning.vqvae import Generator
+
+MAIN_MUSCLES = (
+    "vasmed", "vaslat", "vasint", "recfem", "glmax1", "glmax2", "glmax3", "glmed1", "bflh", "semimem", "addmagIsch",
+    "gasmed", "gaslat", "soleus", "tibant", "psoas",
+)  # fmt: skip
+"""Reported one by one, left and right together, where a model has them."""
+
+SURROGATE_NAMES = {
+    "rmse": "RMSE",
+    "mae": "mean absolute error",
+    "peak_mae": "mean absolute error of the peaks",
+}
+GENERATOR_NAMES = {
+    "rmse_deg": "RMSE of angles (degrees)",
+    "rmse_mm": "RMSE of translations (mm)",
+    "duration_mae_s": "mean absolute error of the duration (s)",
+    "codes_used": "share of the first codebook in use",
+}
+ROLES = {"fit": "trained on", "validation": "validation", "test": "test"}
+
+Measure = Callable[[Tensor], dict[str, float]]
+
+
+def surrogate_card(
+    model: Surrogate, data: Repetitions, settings: dict[str, Any], provenance: dict[str, Any], measure: Measure
+) -> str:
+    """The surrogate's card, with the error per main muscle."""
+    lines = ["# Surrogate: kinematics to muscle activations", ""]
+    lines += [
+        f"{len(data.coordinates)} coordinates with their speeds and accelerations, and {len(data.feature_names)} "
+        f"subject features ({', '.join(data.feature_names)}), to the activations of {len(data.muscles)} muscles.",
+        "",
+    ]
+    lines += _data(data) + _metrics(data, measure, SURROGATE_NAMES) + _per_muscle(model, data)
+    lines += [
+        "## Limits",
+        "",
+        "Activations are predicted, not simulated: re-simulate what matters. The labels are static optimization's, "
+        "with its assumptions (least sum of squared activations, no antagonists without need, rigid tendons). "
+        "Subjects, movements and tempi unlike those above are outside what it has seen, and it does not say so.",
+        "",
+    ]
+    return "\n".join(lines + _how(settings, provenance))
+
+
+def generator_card(
+    model: Generator, data: Repetitions, settings: dict[str, Any], provenance: dict[str, Any], measure: Measure
+) -> str:
+    """The generator's card."""
+    tokens, width = model.latent_shape
+    config = model.config
+    lines = ["# Generator: motions to codes and back", ""]
+    lines += [
+        f"{len(data.coordinates)} coordinates and the duration of a repetition ({config.samples} samples), to "
+        f"{tokens} tokens of {width} numbers, quantised in {config.stages} stages of {config.codes} codes.",
+        "",
+    ]
+    lines += _data(data) + _metrics(data, measure, GENERATOR_NAMES)
+    lines += [
+        "## Limits",
+        "",
+        "Motions are kinematics: nothing here knows forces, contact or muscles. Decoded motions hold at most 12.5 "
+        "cycles per repetition, so impacts are smoothed away. Bodies and movements unlike those above are "
+        "reconstructed badly: compare the errors on validation and test subjects with those on the ones trained on.",
+        "",
+    ]
+    return "\n".join(lines + _how(settings, provenance))
+
+
+def _data(data: Repetitions) -> list[str]:
+    lines = ["## Data", "", "| | repetitions | subjects |", "|---|---|---|"]
+    for role, title in ROLES.items():
+        names = data.subjects_of(role)
+        lines.append(f"| {title} | {len(data.rows[role])} | {len(names)}: {', '.join(names) or 'none'} |")
+    if not data.by_subject:
+        lines += [
+            "",
+            "**There was no validation subject.** "
+            f"{HELD_OUT:.0%} of the training subjects' repetitions chose the checkpoint instead, so the validation "
+            "figures below say nothing about new people.",
+        ]
+    if data.left_out:
+        lines += ["", f"{data.left_out} repetitions were left out: no complete activations or subject features."]
+    return [*lines, ""]
+
+
+def _metrics(data: Repetitions, measure: Measure, names: dict[str, str]) -> list[str]:
+    roles = [role for role in ROLES if len(data.rows[role])]
+    measured = {role: measure(data.rows[role]) for role in roles}
+    lines = ["## Errors", "", f"| | {' | '.join(ROLES[role] for role in roles)} |", "|---" * (len(roles) + 1) + "|"]
+    for name, title in names.items():
+        lines.append(f"| {title} | {' | '.join(f'{measured[role][name]:.4f}' for role in roles)} |")
+    return [*lines, "", "Only validation chose the checkpoint; test was measured once, afterwards.", ""]
+
+
+def _per_muscle(model: Surrogate, data: Repetitions) -> list[str]:
+    """RMSE and mean peak on the validation repetitions, sides pooled."""
+    rows = data.rows["validation"]
+    target = data.activations[rows]
+    predicted = model(data.q[rows], data.duration[rows], data.features[rows])
+    lines = [
+        "## Main muscles, validation",
+        "",
+        "| muscle | RMSE | mean peak | mean predicted peak |",
+        "|---|---|---|---|",
+    ]
+    for name in MAIN_MUSCLES:
+        columns = [data.muscles.index(m) for m in (f"{name}_r", f"{name}_l") if m in data.muscles]
+        if columns:
+            error = (predicted[..., columns] - target[..., columns]).square().mean().sqrt()
+            peaks = [float(torch.amax(x[..., columns], 1).mean()) for x in (target, predicted)]
+            lines.append(f"| {name} | {float(error):.4f} | {peaks[0]:.3f} | {peaks[1]:.3f} |")
+    return [*lines, ""]
+
+
+def _how(settings: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
+    return [
+        "## Training",
+        "",
+        f"Seed {provenance['seed']}, {provenance['epochs']} of at most {settings['epochs']} epochs, best epoch "
+        f"{provenance['best_epoch']}, {provenance['seconds']} s; left-right mirrored: "
+        f"{'yes' if settings['mirror'] else 'no'}. bige_opensim {provenance['bige_opensim']}, torch "
+        f"{provenance['torch']}. Data sha256 {provenance['data_sha256'][:16]}. Everything else is in config.json.",
+        "",
+    ]

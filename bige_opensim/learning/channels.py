@@ -1,0 +1,185 @@
+"""Channels of a learned model: names, units, scaling by training statistics, and the left-right mirror."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bige_opensim.learning.derivatives import time_derivatives
+
+MIDLINE_ODD = frozenset({"pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation"})
+"""Midline coordinates that a left-right mirror negates (rotations about X and Y, translation along Z)."""
+
+SCALE_FLOOR = {
+    "position": (0.02, 0.005),
+    "velocity": (0.1, 0.03),
+    "acceleration": (1.0, 0.3),
+}
+"""Least scale of an angle and of a translation (rad, m; per s; per s^2): a still channel must not blow up noise."""
+
+FEATURE_FLOOR = 0.02
+"""Least scale of a subject feature, as a fraction of its mean."""
+
+LOG_DURATION_FLOOR = 0.1
+
+
+class ChannelsError(ValueError):
+    """Channels that do not fit together: a missing mirror partner, a damaged description."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Affine scaling: scaled = (x - offset) / scale, one pair per channel."""
+
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @classmethod
+    def measure(cls, values: Float[Tensor, "*rows channel"], floor: Float[Tensor, " channel"]) -> "Scaling":
+        """Mean and standard deviation over all rows; no scale is below its floor."""
+        flat = values.double().flatten(0, -2)
+        offset = flat.mean(0)
+        scale = (flat - offset).square().mean(0).sqrt().maximum(floor.double())
+        return cls(tuple(offset.tolist()), tuple(scale.tolist()))
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What goes in and out of a model, by name and in order.
+
+    Attributes
+    ----------
+    coordinates, rotational
+        OpenSim coordinates; whether each is an angle (rad) or a translation (m).
+    muscles
+        Muscles whose activation (0 to 1) is predicted; empty for a generator.
+    features
+        Subject features (SI units); empty for a generator.
+    scaling
+        By training statistics: "position", "velocity", "acceleration" (per coordinate; real time), "features" (per
+        feature) and "log_duration" (natural logarithm of the duration in s, one entry).
+
+    """
+
+    coordinates: tuple[str, ...]
+    rotational: tuple[bool, ...]
+    muscles: tuple[str, ...]
+    features: tuple[str, ...]
+    scaling: dict[str, Scaling]
+
+    @classmethod
+    def measure(
+        cls,
+        q: Float[Tensor, "repetition time coordinate"],
+        duration: Float[Tensor, " repetition"],
+        features: Float[Tensor, "repetition feature"],
+        *,
+        coordinates: Sequence[str],
+        rotational: Sequence[bool],
+        muscles: Sequence[str] = (),
+        feature_names: Sequence[str] = (),
+    ) -> "Channels":
+        """Channels with the scaling of the given repetitions (those trained on, no others)."""
+        velocity, acceleration = time_derivatives(q, duration)
+        scaling = {}
+        for name, values in (("position", q), ("velocity", velocity), ("acceleration", acceleration)):
+            angle, translation = SCALE_FLOOR[name]
+            floor = torch.tensor([angle if r else translation for r in rotational])
+            scaling[name] = Scaling.measure(values, floor)
+        scaling["features"] = Scaling.measure(features, FEATURE_FLOOR * features.abs().mean(0) + 1e-9)
+        scaling["log_duration"] = Scaling.measure(duration.log()[:, None], torch.tensor([LOG_DURATION_FLOOR]))
+        kinds = tuple(bool(r) for r in rotational)
+        return cls(tuple(coordinates), kinds, tuple(muscles), tuple(feature_names), scaling)
+
+    def to_json(self) -> dict[str, Any]:
+        """As written to channels.json: one entry per channel with its unit and scaling."""
+        coordinates = [
+            {"name": name, "unit": "rad" if angle else "m"}
+            | {kind: self._entry(kind, i) for kind in ("position", "velocity", "acceleration")}
+            for i, (name, angle) in enumerate(zip(self.coordinates, self.rotational, strict=True))
+        ]
+        return {
+            "coordinates": coordinates,
+            "muscles": [{"name": name, "unit": "activation, 0 to 1"} for name in self.muscles],
+            "features": [{"name": n, "scaling": self._entry("features", i)} for i, n in enumerate(self.features)],
+            "log_duration": {"unit": "natural logarithm of seconds", "scaling": self._entry("log_duration", 0)},
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Channels":
+        """Inverse of `to_json`; raises ChannelsError naming the missing or malformed entry."""
+        try:
+            coordinates = data["coordinates"]
+            kinds = ("position", "velocity", "acceleration")
+            scaling = {kind: _collect([c[kind] for c in coordinates]) for kind in kinds}
+            scaling["features"] = _collect([f["scaling"] for f in data["features"]])
+            scaling["log_duration"] = _collect([data["log_duration"]["scaling"]])
+            return cls(
+                coordinates=tuple(str(c["name"]) for c in coordinates),
+                rotational=tuple(c["unit"] == "rad" for c in coordinates),
+                muscles=tuple(str(m["name"]) for m in data["muscles"]),
+                features=tuple(str(f["name"]) for f in data["features"]),
+                scaling=scaling,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ChannelsError(f"not a description of channels, {type(error).__name__}: {error}") from error
+
+    def _entry(self, kind: str, i: int) -> dict[str, float]:
+        return {"offset": self.scaling[kind].offset[i], "scale": self.scaling[kind].scale[i]}
+
+
+def _collect(entries: list[dict[str, float]]) -> Scaling:
+    return Scaling(tuple(float(e["offset"]) for e in entries), tuple(float(e["scale"]) for e in entries))
+
+
+class Normaliser(torch.nn.Module):
+    """Scaling as a module, so that it moves to the model's device; its numbers live in channels.json."""
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, scaling: Scaling) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.tensor(scaling.offset, dtype=torch.float32), persistent=False)
+        self.register_buffer("scale", torch.tensor(scaling.scale, dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
+        """(x - offset) / scale."""
+        return (x - self.offset) / self.scale
+
+    def inverse(self, scaled: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
+        """Scaled back to units."""
+        return scaled * self.scale + self.offset
+
+
+def mirror_name(name: str) -> str:
+    """The channel on the other side: `vasmed_r` for `vasmed_l`; midline names stay."""
+    return re.sub(r"_([rl])(?=_|$)", lambda m: "_l" if m[1] == "r" else "_r", name)
+
+
+@dataclass(frozen=True, eq=False)
+class Mirror:
+    """The reflection through the sagittal plane: right becomes left, midline list, bending and rotation change sign."""
+
+    order: Tensor
+    sign: Tensor
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "Mirror":
+        """For channels of these names; ChannelsError when one has no partner on the other side."""
+        lonely = [name for name in names if mirror_name(name) not in names]
+        if lonely:
+            raise ChannelsError(
+                f"{lonely[0]} has no partner {mirror_name(lonely[0])} among the channels; mirroring needs both sides"
+            )
+        order = torch.tensor([list(names).index(mirror_name(name)) for name in names], dtype=torch.long)
+        sign = torch.tensor([-1.0 if name in MIDLINE_ODD else 1.0 for name in names])
+        return cls(order, sign)
+
+    def __call__(self, values: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
+        """The mirrored values; twice gives the values back."""
+        return values[..., self.order.to(values.device)] * self.sign.to(values)

@@ -1,0 +1,166 @@
+"""Checkpoints: a trained network as a folder that anyone can read, and nothing pickled.
+
+weights.safetensors   parameters and codebooks
+config.json           what the network is, how it was trained, with which versions
+channels.json         names, units and scaling of its channels
+metrics.csv           one row per epoch
+card.md               what it was trained on, how well it does, and where it should not be used
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from bige_opensim.learning.channels import Channels, ChannelsError
+from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig
+from bige_opensim.learning.vqvae import Generator, GeneratorConfig
+
+FORMAT = "bige-checkpoint/1"
+FILES = ("weights.safetensors", "config.json", "channels.json", "metrics.csv", "card.md")
+KINDS: dict[str, tuple[type[Surrogate] | type[Generator], type[SurrogateConfig] | type[GeneratorConfig]]] = {
+    "surrogate": (Surrogate, SurrogateConfig),
+    "generator": (Generator, GeneratorConfig),
+}
+
+
+class CheckpointError(ValueError):
+    """A folder that is no checkpoint, is incomplete, or holds another kind of network."""
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Surrogate | Generator,
+    *,
+    training: dict[str, Any],
+    provenance: dict[str, Any],
+    metrics: Sequence[dict[str, float]],
+    card: str,
+) -> Path:
+    """Write the folder whole or not at all; a checkpoint that is there already is replaced.
+
+    Raises
+    ------
+    CheckpointError
+        `folder` exists and is something else than a checkpoint.
+
+    """
+    if folder.exists() and not is_checkpoint(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise CheckpointError(f"{folder} exists and is no checkpoint; choose another name or remove it")
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, partial / "weights.safetensors")
+        config = {
+            "format": FORMAT,
+            "kind": "surrogate" if isinstance(model, Surrogate) else "generator",
+            "model": dataclasses.asdict(model.config),
+            "training": training,
+            "provenance": provenance,
+        }
+        _write_json(partial / "config.json", config)
+        _write_json(partial / "channels.json", model.channels.to_json())
+        _write_csv(partial / "metrics.csv", metrics)
+        (partial / "card.md").write_text(card, encoding="utf-8")
+        _put_in_place(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether the folder holds every file of a checkpoint."""
+    return all((folder / name).is_file() for name in FILES)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint; CheckpointError when the folder is none."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; a checkpoint is the folder that `bige train` wrote")
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{folder} is no complete checkpoint: {', '.join(missing)} missing; train it again")
+    config = _read_json(folder / "config.json")
+    if config.get("format") != FORMAT:
+        raise CheckpointError(f"{folder / 'config.json'}: expected format {FORMAT}, found {config.get('format')}")
+    return config
+
+
+def load_surrogate(folder: Path, device: str | torch.device = "cpu") -> Surrogate:
+    """The surrogate in a folder, in evaluation mode, with its `channels`; CheckpointError says what is wrong."""
+    model = _load(folder, "surrogate", device)
+    assert isinstance(model, Surrogate)
+    return model
+
+
+def load_generator(folder: Path, device: str | torch.device = "cpu") -> Generator:
+    """The generator in a folder, in evaluation mode, with its `channels`; CheckpointError says what is wrong."""
+    model = _load(folder, "generator", device)
+    assert isinstance(model, Generator)
+    return model
+
+
+def _load(folder: Path, kind: str, device: str | torch.device) -> Surrogate | Generator:
+    config = read_config(folder)
+    if config.get("kind") != kind:
+        raise CheckpointError(f"{folder} holds a {config.get('kind')}, expected a {kind}")
+    network, settings = KINDS[kind]
+    try:
+        channels = Channels.from_json(_read_json(folder / "channels.json"))
+        model = network(settings(**config["model"]), channels)  # type: ignore[arg-type]
+        model.load_state_dict(load_file(folder / "weights.safetensors"))
+    except ChannelsError as error:
+        raise CheckpointError(f"{folder / 'channels.json'}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} does not describe a {kind}: {error}") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder / 'weights.safetensors'} does not fit {folder / 'config.json'}: {error}"
+        ) from error
+    return model.to(device).eval()
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Rename `partial` to `folder`; what was there is kept aside until the new one stands."""
+    if not folder.exists():
+        partial.replace(folder)
+        return
+    aside = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    folder.replace(aside)
+    try:
+        partial.replace(folder)
+    except OSError:
+        aside.replace(folder)
+        raise
+    shutil.rmtree(aside)
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: expected an object, found {type(data).__name__}")
+    return data
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)

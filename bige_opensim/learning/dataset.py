@@ -1,0 +1,252 @@
+"""Labelled trials cut into repetitions of equal length: one xarray dataset, one netCDF file."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+import bige_opensim
+from bige_opensim.learning.heading import Root, RootError, without_heading
+from bige_opensim.learning.labelled_trials import (
+    FEATURES,
+    LabelledTrial,
+    LeftOut,
+    label_files,
+    read_labelled_trial,
+)
+from bige_opensim.learning.repetitions import Repetition, RepetitionError, event_rule
+from bige_opensim.learning.split import SplitError, split_by_subject
+from bige_opensim.motion import Motion
+
+FORMAT = "bige-repetitions/1"
+SAMPLES = 101
+VARIABLES = {  # name: (dimensions, units, long name)
+    "q": (("repetition", "sample", "coordinate"), "rad or m", "generalized coordinates, heading and place removed"),
+    "activations": (("repetition", "sample", "muscle"), "1", "muscle activations of static optimization"),
+    "features": (("repetition", "feature"), "kg, m or N", "features of the subject"),
+    "duration": (("repetition",), "s", "duration of the repetition"),
+    "start": (("repetition",), "s", "start of the repetition in its recording"),
+    "end": (("repetition",), "s", "end of the repetition in its recording"),
+    "depth_deg": (("repetition",), "degree", "largest knee flexion"),
+    "subject": (("repetition",), "", "subject"),
+    "session": (("repetition",), "", "session"),
+    "trial": (("repetition",), "", "trial"),
+    "split": (("repetition",), "", "train, validation or test, by subject"),
+    "status": (("repetition",), "", "passed or gates_failed: the quality gates of the trial"),
+}
+
+
+class DatasetError(ValueError):
+    """Labels that make no dataset, or a file that is none."""
+
+
+def build_dataset(
+    labels_root: Path,
+    *,
+    include_failed: bool = False,
+    split: Mapping[str, str] | None = None,
+    seed: int = 0,
+    movement: str = "squat",
+    trials: str = "*",
+) -> xr.Dataset:
+    """Cut every labelled trial below a folder into repetitions of 101 samples, split by subject.
+
+    Each repetition is resampled by cubic splines from 0 to 100 % of its duration, turned about the vertical to face
+    forward at its first sample, and moved to start above the origin with the ground at height 0.
+
+    Args:
+        labels_root: Folder with labelled trials (`label.json`, `states.sto`, `inverse_dynamics.sto`) at any depth.
+        include_failed: Keep trials that failed quality gates; their `status` says so.
+        split: Split by subject, replacing the one drawn from `seed`.
+        seed: Draws the split among equals.
+        movement: Event rule of `repetitions.EVENT_RULES`.
+        trials: Shell pattern for the names of the trials to take.
+
+    Returns:
+        The variables of `VARIABLES` and the flag `rotational` by coordinate; as attributes the trials left out with
+        reasons (`excluded`), the root's axes (`root`), and provenance, structured ones as JSON.
+
+    Raises:
+        DatasetError: If the movement has no event rule, there are no labels, all are left out, muscles or root joints
+            differ between trials, the root joint does not turn about X, Y and Z, or `split` lacks a subject.
+    """
+    found, left_out = _read(Path(labels_root), include_failed, movement, trials)
+    first = found[0]
+    for other in found[1:]:
+        _check_same(first, other)
+    shared = set.intersection(*(set(trial.q.names) for trial in found))
+    coordinates = [name for name in first.q.names if name in shared]
+    ds = _assemble(found, coordinates, _root(first))
+    try:
+        parts, note = split_by_subject(Counter(ds["subject"].values.tolist()), seed=seed, given=split)
+    except SplitError as problem:
+        raise DatasetError(str(problem)) from None
+    ds["split"] = _variable("split", [parts[subject] for subject in ds["subject"].values])
+    ds.attrs = {
+        "format": FORMAT,
+        "movement": movement,
+        "seed": seed,
+        "split_note": note,
+        "root": json.dumps(first.label["root"]),
+        "excluded": json.dumps([{"trial": item.trial, "reason": item.reason} for item in left_out]),
+        "coordinates_left_out": json.dumps(sorted({name for trial in found for name in trial.q.names} - shared)),
+        **_provenance(found),
+    }
+    return ds
+
+
+def save_dataset(ds: xr.Dataset, path: Path) -> None:
+    """Write a dataset as netCDF-4, whole or not at all.
+
+    Raises:
+        DatasetError: If the folder of `path` does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise DatasetError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        packed = {name: {"zlib": True, "complevel": 4} for name in ("q", "activations")}
+        ds.to_netcdf(part, engine="h5netcdf", encoding=packed)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_dataset(path: Path) -> xr.Dataset:
+    """Read a dataset that `save_dataset` wrote, into memory.
+
+    Raises:
+        DatasetError: If the file is missing, no netCDF, cut off, or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: there is no such file; make it with `bige dataset LABELS --out {path.name}`.")
+    try:
+        ds = xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError, RuntimeError) as problem:
+        raise DatasetError(f"{path}: not a netCDF file, or cut off ({problem}); build the dataset again.") from problem
+    missing = [name for name in (*VARIABLES, "rotational") if name not in ds]
+    if ds.attrs.get("format") != FORMAT or missing:
+        raise DatasetError(
+            f"{path}: not a dataset of repetitions in format {FORMAT} (format: {ds.attrs.get('format', 'none')}; "
+            f"missing: {', '.join(missing) or 'nothing'}); build it with `bige dataset LABELS --out {path.name}`."
+        )
+    return ds
+
+
+def _read(root: Path, include_failed: bool, movement: str, trials: str) -> tuple[list[LabelledTrial], list[LeftOut]]:
+    try:
+        event_rule(movement)
+    except RepetitionError as problem:
+        raise DatasetError(str(problem)) from None
+    paths = label_files(root)
+    if not paths:
+        raise DatasetError(
+            f"{root}: no labelled trials (label.json) in it or below it; label recordings first with "
+            "`bige label SESSIONS --out LABELS`, and give that LABELS folder."
+        )
+    read = [
+        read_labelled_trial(
+            path,
+            path.parent.relative_to(root).as_posix(),
+            include_failed=include_failed,
+            movement=movement,
+            trials=trials,
+        )
+        for path in paths
+    ]
+    found = [trial for trial in read if isinstance(trial, LabelledTrial)]
+    left_out = [trial for trial in read if isinstance(trial, LeftOut)]
+    if not found:
+        reasons = "\n".join(f"  {item.trial}: {item.reason}" for item in left_out)
+        remedy = "\nUse --include-failed to take trials that failed quality gates."
+        raise DatasetError(
+            f"{root}: none of its {len(paths)} labelled trial(s) can be used:\n{reasons}"
+            + (remedy if any(item.gates for item in left_out) else "")
+        )
+    return found, left_out
+
+
+def _check_same(first: LabelledTrial, other: LabelledTrial) -> None:
+    """Muscles and root must be the same in all trials: their channels would mean different things."""
+    if other.activations.names != first.activations.names:
+        differing = sorted(set(first.activations.names) ^ set(other.activations.names))
+        raise DatasetError(
+            f"{other.name} has {len(other.activations.names)} muscles, {first.name} has "
+            f"{len(first.activations.names)}; in one of them only, or in another order: "
+            f"{', '.join(differing[:8]) or 'none'}. Make one dataset for each kind of model."
+        )
+    if other.label["root"] != first.label["root"]:
+        raise DatasetError(
+            f"The models of {first.name} and {other.name} place the body by different root joints "
+            f"({first.label['root']} and {other.label['root']}). Make one dataset for each kind of model."
+        )
+
+
+def _assemble(trials: Sequence[LabelledTrial], coordinates: Sequence[str], root: Root) -> xr.Dataset:
+    rows = [(trial, repetition) for trial in trials for repetition in trial.repetitions]
+    columns: dict[str, list[Any]] = {
+        "q": [_cut_coordinates(t, r, root, coordinates) for t, r in rows],
+        "activations": [_resampled(t.activations, r).values.clip(0.0, 1.0) for t, r in rows],
+        "features": [[float(t.label["subject_features"][name]) for name in FEATURES] for t, _ in rows],
+        "duration": [r.duration for _, r in rows],
+        **{name: [getattr(r, name) for _, r in rows] for name in ("start", "end", "depth_deg")},
+        **{name: [str(t.label[name]) for t, _ in rows] for name in ("subject", "session", "trial", "status")},
+    }
+    rotational = np.array([all(name in t.rotational for t in trials) for name in coordinates])
+    names = {"coordinate": coordinates, "muscle": trials[0].activations.names, "feature": list(FEATURES)}
+    axes = {name: (name, np.array(values, dtype=object), {"long_name": name}) for name, values in names.items()}
+    axes["feature"][2]["feature_units"] = json.dumps(FEATURES)
+    percent = ("sample", np.linspace(0.0, 100.0, SAMPLES), {"units": "%", "long_name": "part of the repetition"})
+    flag = ("coordinate", rotational, {"long_name": "true for coordinates in rad, false for coordinates in m"})
+    variables = {name: _variable(name, values) for name, values in columns.items()}
+    return xr.Dataset({**variables, "rotational": flag}, coords={"sample": percent, **axes})
+
+
+def _variable(name: str, values: list[Any]) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
+    dimensions, units, long_name = VARIABLES[name]
+    if not units:
+        return dimensions, np.array(values, dtype=object), {"long_name": long_name}
+    return dimensions, np.array(values, dtype=np.float64), {"long_name": long_name, "units": units}
+
+
+def _provenance(trials: Sequence[LabelledTrial]) -> dict[str, str]:
+    return {
+        "labels_sha256": json.dumps({trial.name: trial.sha256 for trial in trials}),
+        "models": json.dumps({trial.name: trial.label["model"] for trial in trials}),
+        "label_provenance": json.dumps({trial.name: trial.label.get("provenance", {}) for trial in trials}),
+        "bige_opensim": bige_opensim.__version__,
+        "numpy": np.__version__,
+        "xarray": xr.__version__,
+    }
+
+
+def _root(trial: LabelledTrial) -> Root:
+    try:
+        root = Root.from_label(trial.label["root"])
+    except RootError as problem:
+        raise DatasetError(f"{trial.name}: {problem}") from None
+    missing = [name for name in (*root.rotations, *root.translations) if name not in trial.q]
+    if missing:
+        raise DatasetError(f"{trial.name}: its label lacks the root's {', '.join(missing)}; label the trial again.")
+    return root
+
+
+def _resampled(motion: Motion, repetition: Repetition) -> Motion:
+    return motion.resampled(np.linspace(repetition.start, repetition.end, SAMPLES))
+
+
+def _cut_coordinates(
+    trial: LabelledTrial, repetition: Repetition, root: Root, coordinates: Sequence[str]
+) -> Float[np.ndarray, "sample coordinate"]:
+    cut = _resampled(trial.q, repetition)
+    return without_heading(cut, root, ground_height_m=float(trial.label["ground_height_m"])).select(coordinates).values

@@ -1,0 +1,144 @@
+"""Read the folders of labelled trials for learning, and say why a trial cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from bige_opensim.io.storage import StorageError, read_storage
+from bige_opensim.learning.repetitions import Repetition, RepetitionError, find_repetitions
+from bige_opensim.motion import Motion, MotionError
+
+LABEL_FORMAT = "bige-label/1"
+FEATURES = {  # of the subject, with units
+    "mass_kg": "kg",
+    "femur_length_m": "m",
+    "tibia_length_m": "m",
+    "foot_length_m": "m",
+    "pelvis_width_m": "m",
+    "trunk_length_m": "m",
+    "strength_n": "N",
+}
+ALWAYS_THERE = ("status", "reason", "session", "subject", "trial")
+THERE_WHEN_LABELLED = ("model", "ground_height_m", "coordinates", "muscles", "root", "subject_features")
+
+
+class LabelError(ValueError):
+    """A labelled trial whose files cannot be used."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledTrial:
+    """A labelled trial with its repetitions.
+
+    Attributes:
+        name: Its folder below the folder of labels.
+        label: What `label.json` holds.
+        sha256: Of `label.json`.
+        q: Independent coordinates, rad and m.
+        activations: By muscle, 0 to 1.
+        rotational: Names of the coordinates in rad.
+        repetitions: In order of time.
+    """
+
+    name: str
+    label: Mapping[str, Any]
+    sha256: str
+    q: Motion
+    activations: Motion
+    rotational: frozenset[str]
+    repetitions: tuple[Repetition, ...]
+
+    @property
+    def subject(self) -> str:
+        """Who moves."""
+        return str(self.label["subject"])
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A labelled trial that is not used, and why; `gates` where its quality gates are the reason."""
+
+    trial: str
+    reason: str
+    gates: bool = False
+
+
+def label_files(labels_root: Path) -> list[Path]:
+    """Every `label.json` at any depth, sorted; folders that are still being written are passed over."""
+    return sorted(path for path in labels_root.rglob("label.json") if not path.parent.name.startswith("."))
+
+
+def read_labelled_trial(
+    path: Path, name: str, *, include_failed: bool, movement: str, trials: str
+) -> LabelledTrial | LeftOut:
+    """The trial of a `label.json`, or the reason for leaving it out.
+
+    Args:
+        path: The `label.json`.
+        name: What to call the trial.
+        include_failed: Take trials that failed quality gates. Trials without a solution are left out in any case.
+        movement: Event rule that must find at least one repetition.
+        trials: Shell pattern that the trial's name must match.
+    """
+    try:
+        label = _read_label(path)
+        if not fnmatch(str(label["trial"]), trials):
+            return LeftOut(name, f"its name does not match '{trials}'")
+        if label["status"] == "failed":
+            return LeftOut(name, f"failed: {label['reason']}")
+        if label["status"] != "passed" and not include_failed:
+            return LeftOut(name, f"{label['status']}: {label['reason']}", gates=True)
+        trial = _read_trial(path, name, label, movement)
+    except (LabelError, StorageError, MotionError, RepetitionError) as problem:
+        return LeftOut(name, str(problem))
+    if not trial.repetitions:
+        return LeftOut(name, f"no repetition of the movement '{movement}' found")
+    return trial
+
+
+def _read_label(path: Path) -> dict[str, Any]:
+    try:
+        label = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise LabelError(f"{path}: not readable as JSON ({problem}); label the trial again.") from problem
+    if not isinstance(label, dict) or label.get("format") != LABEL_FORMAT:
+        raise LabelError(f"{path}: not a label in format {LABEL_FORMAT}; label the trial again.")
+    needed = ALWAYS_THERE if label.get("status") == "failed" else ALWAYS_THERE + THERE_WHEN_LABELLED
+    missing = [key for key in needed if key not in label]
+    if not missing and label["status"] != "failed":
+        missing = [key for key in FEATURES if key not in label["subject_features"]]
+    if missing:
+        raise LabelError(f"{path}: the label lacks {', '.join(missing)}; label the trial again.")
+    return label
+
+
+def _read_trial(path: Path, name: str, label: Mapping[str, Any], movement: str) -> LabelledTrial:
+    states = read_storage(path.with_name("states.sto"))
+    columns = {tuple(column.strip("/").split("/")[-2:]): at for at, column in enumerate(states.names)}
+    wanted = [(c, "value") for c in label["coordinates"]] + [(m, "activation") for m in label["muscles"]]
+    missing = ["/".join(key) for key in wanted if key not in columns]
+    if missing:
+        raise LabelError(f"{states.path}: lacks {', '.join(missing[:6])}, named in its label; label the trial again.")
+    values, count = states.values[:, [columns[key] for key in wanted]], len(label["coordinates"])
+    q = Motion(states.time, values[:, :count], tuple(label["coordinates"]))
+    return LabelledTrial(
+        name=name,
+        label=label,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        q=q,
+        activations=Motion(states.time, values[:, count:], tuple(label["muscles"])),
+        rotational=_rotational(path.with_name("inverse_dynamics.sto")),
+        repetitions=tuple(find_repetitions(q, movement=movement)),
+    )
+
+
+def _rotational(inverse_dynamics: Path) -> frozenset[str]:
+    """Coordinates whose generalized force is a moment (OpenSim's InverseDynamicsTool names columns `<q>_moment`)."""
+    names = read_storage(inverse_dynamics).names
+    return frozenset(name.removesuffix("_moment") for name in names if name.endswith("_moment"))

@@ -1,0 +1,363 @@
+"""Training: one loop for the surrogate and the generator.
+
+The checkpoint is the epoch with the best score on the validation repetitions; test repetitions are measured once, with
+that checkpoint. A stopped training goes on exactly where it was: the same weights come out as without the stop.
+"""
+
+import dataclasses
+import json
+import math
+import platform
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bige_opensim import __version__
+from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, shuffled_batches, varied
+from bige_opensim.learning.card import generator_card, surrogate_card
+from bige_opensim.learning.channels import Channels, Mirror
+from bige_opensim.learning.checkpoint import is_checkpoint, read_config, save_checkpoint
+from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
+from bige_opensim.learning.training_data import Repetitions, TrainingError
+from bige_opensim.learning.training_state import Progress, load_state, save_state
+from bige_opensim.learning.vqvae import Generator, GeneratorConfig
+
+Report = Callable[[int, int, dict[str, float]], None]
+"""(epoch, epochs, metrics of the epoch)."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How any network is trained. `epochs` is the length of the learning rate's schedule, stopped early or not."""
+
+    seed: int = 0
+    epochs: int = 200
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup_epochs: int = 10
+    clip_norm: float = 1.0
+    patience: int = 80
+    mirror: bool = True
+    state_every: int = 10
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size, self.patience, self.state_every) < 1 or self.learning_rate <= 0:
+            raise TrainingError(f"epochs, batch_size, patience, state_every, learning_rate must be positive: {self}")
+
+
+@dataclass(frozen=True)
+class SurrogateTraining(TrainingConfig):
+    """How the surrogate is trained. `peak_weight`: see `surrogate_loss`."""
+
+    peak_weight: float = 2.0
+    model: SurrogateConfig = field(default_factory=SurrogateConfig)
+
+
+@dataclass(frozen=True)
+class GeneratorTraining(TrainingConfig):
+    """How the generator is trained."""
+
+    epochs: int = 400
+    learning_rate: float = 2e-3
+    patience: int = 150
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    model: GeneratorConfig = field(default_factory=GeneratorConfig)
+
+
+ConfigT = TypeVar("ConfigT", SurrogateTraining, GeneratorTraining)
+
+
+class Task(Protocol):
+    """A network and what it is to learn."""
+
+    @property
+    def model(self) -> Surrogate | Generator:
+        """The network."""
+
+    def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
+        """Training loss of repetitions, augmented by draws from `random`."""
+
+    def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
+        """Metrics of repetitions as they are; "score" is the one that chooses the checkpoint, lower is better."""
+
+
+def read_training_config(path: Path, kind: type[ConfigT]) -> ConfigT:
+    """A training configuration from TOML or JSON; keys are the fields, tables the nested dataclasses.
+
+    Raises
+    ------
+    TrainingError
+        An unreadable file, or a key or value that the configuration does not know.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        return _configured(kind, data)
+    except (OSError, ValueError, TypeError) as error:
+        raise TrainingError(f"{path}: {error}") from error
+
+
+def train_surrogate(
+    dataset: xr.Dataset,
+    out: Path,
+    config: SurrogateTraining | None = None,
+    report: Report | None = None,
+    resume: bool = True,
+) -> Path:
+    """Train kinematics to activations and write the checkpoint folder `out`; see `fit` for the loop.
+
+    Raises
+    ------
+    TrainingError
+        Data that cannot be trained with, or `out` belongs to another run and `resume` is set.
+
+    """
+    config = SurrogateTraining() if config is None else config
+    data = Repetitions.read(dataset, labelled=True, seed=config.seed, device=config.device)
+    return _train(lambda: SurrogateTask(data, config), surrogate_card, data, config, out, report, resume)
+
+
+def train_generator(
+    dataset: xr.Dataset,
+    out: Path,
+    config: GeneratorTraining | None = None,
+    report: Report | None = None,
+    resume: bool = True,
+) -> Path:
+    """Train the VQ-VAE of repetitions and write the checkpoint folder `out`; errors as `train_surrogate`."""
+    config = GeneratorTraining() if config is None else config
+    data = Repetitions.read(dataset, labelled=False, seed=config.seed, device=config.device)
+    return _train(lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume)
+
+
+class SurrogateTask:
+    """Activations from kinematics, mirrored at random."""
+
+    def __init__(self, data: Repetitions, config: SurrogateTraining) -> None:
+        self.data, self.config = data, config
+        fit = data.rows["fit"]
+        channels = Channels.measure(
+            data.q[fit],
+            data.duration[fit],
+            data.features[fit],
+            coordinates=data.coordinates,
+            rotational=data.rotational,
+            muscles=data.muscles,
+            feature_names=data.feature_names,
+        )
+        self.model = Surrogate(config.model, channels).to(config.device)
+        self.model.start_from(data.activations[fit].mean((0, 1)))
+        self.mirrors = (Mirror.of(data.coordinates), Mirror.of(data.muscles)) if config.mirror else None
+
+    def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
+        """Weighted absolute error of the activations."""
+        q, target = self.data.q[rows], self.data.activations[rows]
+        if self.mirrors is not None:
+            flip = torch.rand(len(rows), generator=random) < 0.5
+            q, target = (mirrored_rows(x, m, flip) for x, m in zip((q, target), self.mirrors, strict=True))
+        predicted = self.model(q, self.data.duration[rows], self.data.features[rows])
+        return surrogate_loss(predicted, target, self.config.peak_weight)
+
+    def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
+        """Activations of repetitions as they are."""
+        return self.model(self.data.q[rows], self.data.duration[rows], self.data.features[rows])
+
+    def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
+        """Loss (the score), root mean square and mean absolute error over frames and muscles, error of the peaks."""
+        predicted, target = self.predict(rows), self.data.activations[rows]
+        return {
+            "score": float(surrogate_loss(predicted, target, self.config.peak_weight)),
+            "rmse": float((predicted - target).square().mean().sqrt()),
+            "mae": float((predicted - target).abs().mean()),
+            "peak_mae": float((predicted.amax(1) - target.amax(1)).abs().mean()),
+        }
+
+
+class GeneratorTask:
+    """Motions through the codes and back, mirrored, mixed, bent and retimed at random."""
+
+    def __init__(self, data: Repetitions, config: GeneratorTraining) -> None:
+        self.data, self.config = data, config
+        if data.q.shape[1] != config.model.samples:
+            raise TrainingError(f"repetitions have {data.q.shape[1]} samples, the generator {config.model.samples}")
+        fit = data.rows["fit"]
+        channels = Channels.measure(
+            data.q[fit],
+            data.duration[fit],
+            data.features[fit, :0],
+            coordinates=data.coordinates,
+            rotational=data.rotational,
+        )
+        self.model = Generator(config.model, channels).to(config.device)
+        self.mirror = Mirror.of(data.coordinates) if config.mirror else None
+
+    def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
+        """Weighted sum of the generator's loss terms."""
+        q, duration = self.data.q[rows], self.data.duration[rows]
+        if self.mirror is not None:
+            q = mirrored_rows(q, self.mirror, torch.rand(len(rows), generator=random) < 0.5)
+        q, duration = varied(q, duration, self.data.rotational, self.config.augmentation, random)
+        return self.model.loss(q, duration, self.model(q, duration))["total"]
+
+    def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
+        """Loss less commitment (the score), reconstruction errors in degrees, mm and s, and share of codes in use."""
+        q, duration = self.data.q[rows], self.data.duration[rows]
+        through = self.model(q, duration)
+        terms = self.model.loss(q, duration, through)
+        angle = torch.tensor(self.data.rotational, device=q.device)
+        square = (through.q - q).square()
+        return {
+            "score": float(terms["total"] - self.model.config.commitment_weight * terms["commitment"]),
+            "rmse_deg": math.degrees(float(square[..., angle].mean().sqrt())),
+            "rmse_mm": 1000 * float(square[..., ~angle].mean().sqrt()),
+            "duration_mae_s": float((through.duration - duration).abs().mean()),
+            "codes_used": float(through.quantised.indices[..., 0].unique().numel() / self.model.config.codes),
+        }
+
+
+def fit(
+    task: Task, data: Repetitions, config: TrainingConfig, run: dict[str, Any], state: Path, report: Report | None
+) -> Progress:
+    """The training loop: AdamW, warm-up and cosine, clipped gradients, early stopping on validation.
+
+    `run` identifies the run; a state file of the same run is gone on from. The task's model ends with the weights of
+    the best epoch.
+    """
+    random = torch.Generator().manual_seed(config.seed)
+    optimiser = torch.optim.AdamW(task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    progress = Progress(0, 0, math.inf, {}, [])
+    if state.is_file():
+        progress = load_state(state, run, task.model, optimiser, random)
+    while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:
+        rate = config.learning_rate * schedule(progress.epoch, config)
+        optimiser.param_groups[0]["lr"] = rate
+        losses = _epoch(task, data.rows["fit"], config, optimiser, random)
+        progress.epoch += 1
+        measured = measured_as(task, data.rows["validation"])
+        row = {"epoch": progress.epoch, "learning_rate": rate, "train_loss": sum(losses) / len(losses)}
+        progress.history.append(row | {f"validation_{name}": value for name, value in measured.items()})
+        if measured["score"] < progress.best_score:
+            progress.best_epoch, progress.best_score = progress.epoch, measured["score"]
+            progress.best_weights = {k: v.detach().clone() for k, v in task.model.state_dict().items()}
+        if progress.epoch % config.state_every == 0:
+            save_state(state, run, progress, task.model, optimiser, random)
+        if report is not None:
+            report(progress.epoch, config.epochs, progress.history[-1])
+    if not progress.best_weights:
+        raise TrainingError("the validation score was never a number; lower learning_rate or look at the data")
+    task.model.load_state_dict(progress.best_weights)
+    return progress
+
+
+def schedule(epoch: int, config: TrainingConfig) -> float:
+    """Factor on the learning rate: linear warm-up, then a cosine down to a hundredth."""
+    if epoch < config.warmup_epochs:
+        return (epoch + 1) / (config.warmup_epochs + 1)
+    done = (epoch - config.warmup_epochs) / max(1, config.epochs - config.warmup_epochs)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@torch.no_grad()
+def measured_as(task: Task, rows: Int[Tensor, " row"]) -> dict[str, float]:
+    """Metrics of repetitions with the model in evaluation mode."""
+    task.model.eval()
+    return task.measure(rows)
+
+
+def _epoch(
+    task: Task, rows: Tensor, config: TrainingConfig, optimiser: torch.optim.Optimizer, random: torch.Generator
+) -> list[float]:
+    task.model.train()
+    losses = []
+    for batch in shuffled_batches(rows, config.batch_size, random):
+        loss = task.loss(batch, random)
+        if not torch.isfinite(loss):
+            raise TrainingError("the training loss is not finite; lower learning_rate or look at the data")
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def _train(
+    make: Callable[[], Task],
+    card: Callable[..., str],
+    data: Repetitions,
+    config: SurrogateTraining | GeneratorTraining,
+    out: Path,
+    report: Report | None,
+    resume: bool,
+) -> Path:
+    settings = dataclasses.asdict(config)
+    run = {"configuration": settings, "data": data.fingerprint}
+    state = out.with_name(f"{out.name}.training") / "state.safetensors"
+    if not resume:
+        state.unlink(missing_ok=True)
+    elif is_checkpoint(out):
+        return _finished(out, run)
+    began = time.perf_counter()
+    devices = [torch.device(config.device)] if config.device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(config.seed)
+        task = make()
+        progress = fit(task, data, config, run, state, report)
+    provenance = {
+        "bige_opensim": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "seed": config.seed,
+        "data_sha256": data.fingerprint,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    with torch.no_grad():
+        text = card(task.model.eval(), data, settings, provenance, lambda rows: measured_as(task, rows))
+    save_checkpoint(out, task.model, training=settings, provenance=provenance, metrics=progress.history, card=text)
+    state.unlink(missing_ok=True)
+    if state.parent.is_dir() and not any(state.parent.iterdir()):
+        state.parent.rmdir()
+    return out
+
+
+def _finished(out: Path, run: dict[str, Any]) -> Path:
+    """A checkpoint of the same run needs nothing more; one of another run is not overwritten silently."""
+    config = read_config(out)
+    found = {"configuration": config.get("training"), "data": config.get("provenance", {}).get("data_sha256")}
+    different = [name for name, value in json.loads(json.dumps(run)).items() if found[name] != value]
+    if different:
+        raise TrainingError(
+            f"{out} holds a checkpoint trained with other {' and '.join(different)}; "
+            "train into another folder, or replace it with resume=False"
+        )
+    return out
+
+
+def _configured(kind: type[Any], data: dict[str, Any]) -> Any:
+    """A dataclass from a table; nested dataclasses from nested tables, whole numbers taken for floats."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        if name not in fields:
+            raise TrainingError(f"unknown key {name!r}; {kind.__name__} has {', '.join(fields)}")
+        default = getattr(kind(), name)
+        if dataclasses.is_dataclass(default):
+            values[name] = _configured(type(default), value)
+        elif type(value) is type(default) or (isinstance(default, float) and type(value) is int):
+            values[name] = type(default)(value)
+        else:
+            raise TrainingError(f"{name} = {value!r}: expected {type(default).__name__}")
+    return kind(**values)

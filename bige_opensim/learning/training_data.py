@@ -1,0 +1,125 @@
+"""A dataset of repetitions as tensors: what is trained on, what chooses the checkpoint, what is tested."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from torch import Tensor
+
+NEEDED = ("q", "duration", "features", "activations", "subject", "split", "rotational")
+HELD_OUT = 0.2
+"""Share of the training repetitions that stops the training when no validation subject exists."""
+
+
+class TrainingError(ValueError):
+    """Data or settings that cannot be trained with, or a run that belongs to others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Repetitions:
+    """Repetitions in single precision, on one device; row indices per role are on the CPU.
+
+    `rows["fit"]` are trained on, `rows["validation"]` choose the checkpoint, `rows["test"]` are measured once at the
+    end. `by_subject`: whether validation is by subjects that are not trained on.
+    """
+
+    q: Float[Tensor, "repetition time coordinate"]
+    duration: Float[Tensor, " repetition"]
+    features: Float[Tensor, "repetition feature"]
+    activations: Float[Tensor, "repetition time muscle"]
+    coordinates: tuple[str, ...]
+    rotational: tuple[bool, ...]
+    muscles: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    subjects: tuple[str, ...]
+    rows: dict[str, Int[Tensor, " row"]]
+    by_subject: bool
+    left_out: int
+    fingerprint: str
+
+    @classmethod
+    def read(cls, dataset: xr.Dataset, *, labelled: bool, seed: int, device: str) -> "Repetitions":
+        """From the dataset of repetitions; with `labelled`, repetitions without complete activations are left out.
+
+        Raises
+        ------
+        TrainingError
+            Variables missing, coordinates that are not finite, subjects in two splits, too little to train on.
+
+        """
+        missing = [name for name in NEEDED if name not in dataset]
+        if missing:
+            raise TrainingError(f"the dataset has no {', '.join(missing)}; make it with `bige dataset`")
+        q, duration = dataset["q"].values, dataset["duration"].values
+        bad = ~(np.isfinite(q).all((1, 2)) & np.isfinite(duration) & (duration > 0))
+        if bad.any():
+            raise TrainingError(
+                f"repetition {int(bad.argmax())} of subject {dataset['subject'].values[bad.argmax()]} has coordinates "
+                "that are not finite or no duration; make the dataset again"
+            )
+        if labelled:
+            known = np.isfinite(dataset["activations"].values).all((1, 2))
+            known &= np.isfinite(dataset["features"].values).all(1)
+        else:
+            known = np.ones(len(q), dtype=bool)
+        rows, by_subject = _roles(dataset, known, seed)
+
+        def tensor(name: str) -> Tensor:
+            return torch.tensor(np.nan_to_num(dataset[name].values), dtype=torch.float32, device=device)
+
+        return cls(
+            q=tensor("q"),
+            duration=tensor("duration"),
+            features=tensor("features"),
+            activations=tensor("activations"),
+            coordinates=tuple(str(name) for name in dataset["coordinate"].values),
+            rotational=tuple(bool(r) for r in dataset["rotational"].values),
+            muscles=tuple(str(name) for name in dataset["muscle"].values),
+            feature_names=tuple(str(name) for name in dataset["feature"].values),
+            subjects=tuple(str(name) for name in dataset["subject"].values),
+            rows=rows,
+            by_subject=by_subject,
+            left_out=int((~known).sum()),
+            fingerprint=_fingerprint(dataset),
+        )
+
+    def subjects_of(self, role: str) -> list[str]:
+        """Names of the subjects with repetitions in a role."""
+        return sorted({self.subjects[i] for i in self.rows[role].tolist()})
+
+
+def _roles(dataset: xr.Dataset, known: np.ndarray, seed: int) -> tuple[dict[str, Tensor], bool]:
+    """Rows of each role; without a validation subject, some training repetitions of every subject are held out."""
+    split, subject = dataset["split"].values.astype(str), dataset["subject"].values.astype(str)
+    for name in np.unique(subject):
+        if len(found := np.unique(split[subject == name])) > 1:
+            raise TrainingError(f"subject {name} is in {' and '.join(found)}; splits must be by subject")
+    by = {role: np.flatnonzero(known & (split == role)) for role in ("train", "validation", "test")}
+    by_subject = len(by["validation"]) > 0
+    if not by_subject:
+        order = np.random.default_rng(seed).permutation(by["train"])
+        ranks = {name: np.cumsum(subject[order] == name) / max(1, (subject[order] == name).sum()) for name in subject}
+        held = np.array([ranks[subject[row]][i] > 1 - HELD_OUT for i, row in enumerate(order)], dtype=bool)
+        by["train"], by["validation"] = np.sort(order[~held]), np.sort(order[held])
+    if len(by["train"]) < 2 or len(by["validation"]) < 1:
+        raise TrainingError(
+            f"{len(by['train'])} repetitions to train on and {len(by['validation'])} to validate with; "
+            "at least 2 and 1 are needed: label more trials"
+        )
+    names = {"train": "fit", "validation": "validation", "test": "test"}
+    return {names[role]: torch.as_tensor(rows) for role, rows in by.items()}, by_subject
+
+
+def _fingerprint(dataset: xr.Dataset) -> str:
+    """sha256 over the numbers and names that training reads."""
+    digest = hashlib.sha256()
+    for name in NEEDED:
+        values = dataset[name].values
+        numeric = values.dtype.kind in "fiub"
+        digest.update(np.ascontiguousarray(values).tobytes() if numeric else "\n".join(map(str, values)).encode())
+    for name in ("coordinate", "muscle", "feature"):
+        digest.update("\n".join(str(value) for value in dataset[name].values).encode())
+    return digest.hexdigest()

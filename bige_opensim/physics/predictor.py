@@ -1,0 +1,87 @@
+"""Activations that a motion takes, by physics and not by a learned surrogate, differentiable in the motion.
+
+Coordinates are differentiated by natural quintic splines, inverse dynamics gives the net forces, and the least-effort
+problem shares them among muscles and ground, as in labelling; gradients pass through the solution by the implicit
+function theorem, so that a search can descend through muscle redundancy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.interpolate import make_interp_spline
+from torch import Tensor
+
+from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.physics.dynamics import kinematics
+from bige_opensim.physics.joint_problem import Effort, polynomial_columns, solve_with_ground
+from bige_opensim.physics.muscles import Muscles
+from bige_opensim.physics.skeleton import Skeleton
+
+LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM = 1.0, 250.0
+
+
+class PhysicsPredictor(torch.nn.Module):
+    """(q (N, T, C), duration (N,)) -> activations (N, T, M) of motions with feet on the ground at height 0.
+
+    Double precision inside. `channels` names the motions' coordinates; others stay at the model's default. Each call
+    starts from the multipliers of the last one of the same size, which saves most iterations in a search and changes no
+    answer.
+    """
+
+    rate: Tensor
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        muscles: Muscles,
+        channels: Sequence[str],
+        settings: ContactSettings | None = None,
+        samples: int = 101,
+    ) -> None:
+        super().__init__()
+        self.skeleton, self.muscles = skeleton, muscles
+        self.settings = settings or ContactSettings()
+        self.columns = [skeleton.coordinates.index(n) for n in channels]
+        parameters = muscles.tables.parameters
+        bounds = [torch.as_tensor(parameters[k], dtype=torch.float64) for k in ("min_control", "max_control")]
+        self.lower, self.upper = bounds
+        driven = {int(c) for c in muscles.tables.span_coordinates}
+        reserve = [LEG_RESERVE_NM if i in driven else UPPER_BODY_RESERVE_NM for i in range(len(skeleton.coordinates))]
+        self.reserve = torch.tensor(reserve, dtype=torch.float64)
+        root = skeleton.tables.root
+        indices = [[skeleton.coordinates.index(n) for n in root[k]] for k in ("rotations", "translations")]
+        self.root = (indices[0], indices[1])
+        self._multiplier: Tensor | None = None
+        self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
+
+    def forward(
+        self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch time muscle"]:
+        """Activations in the motions' own precision."""
+        N, T, _ = q.shape
+        full = self.skeleton.get_buffer("default").double().expand(N, T, -1).clone()
+        full[..., self.columns] = q.double()
+        rate = self.rate / duration.double()[:, None, None]
+        qd = rate @ full
+        qdd = rate @ qd
+        flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
+        state = kinematics(self.skeleton, *flat)
+        effort = Effort(
+            polynomial_columns(self.muscles, flat[0], flat[1]), self.lower, self.upper, self.reserve, self.root
+        )
+        start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
+        solution, _ = solve_with_ground(self.skeleton, state, flat[1], effort, 0.0, self.settings, start)
+        self._multiplier = solution.multiplier.detach()
+        return solution.x[:, : len(self.lower)].reshape(N, T, -1).to(q)
+
+
+def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:
+    """D with (D x)_i = x'(t_i) of the natural quintic spline through x on `samples` even times from 0 to 1."""
+    t = np.linspace(0.0, 1.0, samples)
+    zero = np.zeros(samples)
+    ends = [(3, zero), (4, zero)]
+    return make_interp_spline(t, np.eye(samples), k=5, bc_type=(ends, ends))(t, 1)

@@ -1,0 +1,206 @@
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import Tensor
+
+from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, mirror_name
+from bige_opensim.learning.derivatives import time_derivatives
+from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
+
+TINY = SurrogateConfig(width=16, heads=2, layers=2, dropout=0.1)
+
+Inputs = tuple[Tensor, Tensor, Tensor]
+
+
+def tensors(dataset: xr.Dataset) -> Inputs:
+    q, duration, features = (
+        torch.tensor(dataset[n].values, dtype=torch.float32) for n in ("q", "duration", "features")
+    )
+    return q, duration, features
+
+
+def channels_of(dataset: xr.Dataset, inputs: Inputs) -> Channels:
+    return Channels.measure(
+        *inputs,
+        coordinates=list(dataset["coordinate"].values),
+        rotational=list(dataset["rotational"].values),
+        muscles=list(dataset["muscle"].values),
+        feature_names=list(dataset["feature"].values),
+    )
+
+
+@pytest.fixture
+def inputs(synthetic_dataset: xr.Dataset) -> Inputs:
+    return tensors(synthetic_dataset)
+
+
+@pytest.fixture
+def surrogate(synthetic_dataset: xr.Dataset, inputs: Inputs) -> Surrogate:
+    torch.manual_seed(0)
+    return Surrogate(TINY, channels_of(synthetic_dataset, inputs)).eval()
+
+
+def test_changing_one_frame_changes_the_output_of_far_frames(surrogate: Surrogate, inputs: Inputs) -> None:
+    q, duration, features = (x[:1] for x in inputs)
+    changed = q.clone()
+    changed[:, 50, :] += 0.3
+    with torch.no_grad():
+        difference = (surrogate(changed, duration, features) - surrogate(q, duration, features)).abs().amax((0, 2))
+    far = torch.cat([difference[:47], difference[54:]])
+    assert far.min() > 1e-6
+    assert difference[50] > far.max()
+
+
+def test_without_attention_only_the_neighbours_of_a_changed_frame_would_differ(
+    surrogate: Surrogate, inputs: Inputs
+) -> None:
+    for block in surrogate.blocks:
+        block.attention.out.weight.data.zero_()
+    q, duration, features = (x[:1] for x in inputs)
+    changed = q.clone()
+    changed[:, 50, :] += 0.3
+    with torch.no_grad():
+        difference = (surrogate(changed, duration, features) - surrogate(q, duration, features)).abs().amax((0, 2))
+    assert (difference > 0).nonzero().flatten().tolist() == [49, 50, 51]
+
+
+def test_a_motions_output_does_not_depend_on_what_else_is_in_the_batch(surrogate: Surrogate, inputs: Inputs) -> None:
+    with torch.no_grad():
+        together = surrogate(*inputs)
+        alone = torch.cat([surrogate(*(x[i : i + 1] for x in inputs)) for i in range(4)])
+        order = torch.arange(len(together)).flip(0)
+        reversed_batch = surrogate(*(x[order] for x in inputs))
+    torch.testing.assert_close(together[:4], alone, atol=2e-6, rtol=0)
+    torch.testing.assert_close(reversed_batch, together[order], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("filler", [0.0, 7.0, float("nan")])
+def test_padding_changes_nothing_whatever_it_holds(surrogate: Surrogate, inputs: Inputs, filler: float) -> None:
+    q, duration, features = (x[:3] for x in inputs)
+    padded = torch.cat([q, torch.full((3, 20, q.shape[-1]), filler)], dim=1)
+    padding = torch.zeros(padded.shape[:2], dtype=torch.bool)
+    padding[:, q.shape[1] :] = True
+    with torch.no_grad():
+        expected = surrogate(q, duration, features)
+        found = surrogate(padded, duration, features, padding)
+    torch.testing.assert_close(found[:, : q.shape[1]], expected, atol=2e-6, rtol=0)
+
+
+def test_motions_of_different_lengths_share_a_batch(surrogate: Surrogate, inputs: Inputs) -> None:
+    q, duration, features = (x[:2] for x in inputs)
+    padding = torch.zeros(q.shape[:2], dtype=torch.bool)
+    padding[1, 60:] = True
+    with torch.no_grad():
+        together = surrogate(q, duration, features, padding)
+        alone = surrogate(q[1:, :60], duration[1:], features[1:])
+    torch.testing.assert_close(together[1:, :60], alone, atol=2e-6, rtol=0)
+
+
+def test_output_is_an_activation_however_wild_the_motion(surrogate: Surrogate, inputs: Inputs) -> None:
+    q, duration, features = inputs
+    with torch.no_grad():
+        found = surrogate(q * 100, duration, features * 100)
+    assert found.shape == (len(q), 101, 6)
+    assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_gradients_reach_motion_and_duration(surrogate: Surrogate, inputs: Inputs) -> None:
+    q, duration, features = (x[:2].clone().requires_grad_(True) for x in inputs)
+    surrogate(q, duration, features).square().sum().backward()
+    assert q.grad is not None
+    assert duration.grad is not None
+    assert (q.grad.abs().amax(2) > 0).all()
+    assert (duration.grad.abs() > 0).all()
+
+
+def test_the_same_path_walked_faster_gives_other_activations(surrogate: Surrogate, inputs: Inputs) -> None:
+    q, duration, features = inputs
+    with torch.no_grad():
+        assert (surrogate(q, duration / 2, features) - surrogate(q, duration, features)).abs().max() > 1e-3
+
+
+def test_start_from_predicts_the_means_before_training(surrogate: Surrogate, inputs: Inputs) -> None:
+    mean = torch.linspace(0.05, 0.5, 6)
+    surrogate.start_from(mean)
+    surrogate.head.weight.data.zero_()
+    with torch.no_grad():
+        torch.testing.assert_close(surrogate(*inputs)[0, 0], mean)
+
+
+def test_loss_of_a_peak_weighs_more() -> None:
+    low, high = torch.full((1, 2, 1), 0.0), torch.full((1, 2, 1), 1.0)
+    assert surrogate_loss(low + 0.1, low, 2.0).item() == pytest.approx(0.1)
+    assert surrogate_loss(high - 0.1, high, 2.0).item() == pytest.approx(0.3)
+
+
+def test_wrong_shapes_are_named(surrogate: Surrogate, inputs: Inputs, unchecked_shapes: None) -> None:
+    q, duration, features = inputs
+    with pytest.raises(ValueError, match=r"expected q \(batch, time >= 3, 33\), got \(24, 101, 32\)"):
+        surrogate(q[..., :-1], duration, features)
+    with pytest.raises(ValueError, match=r"features \(24, 7\)"):
+        surrogate(q, duration, features[:, :-1])
+
+
+def test_width_that_heads_do_not_divide_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 2 \\* heads"):
+        SurrogateConfig(width=30, heads=4)
+
+
+def test_derivatives_of_a_parabola_are_exact_at_every_frame() -> None:
+    time = torch.linspace(0, 2.5, 101, dtype=torch.float64)
+    q = (1 + 2 * time - 3 * time**2)[None, :, None]
+    velocity, acceleration = time_derivatives(q, torch.tensor([2.5], dtype=torch.float64))
+    torch.testing.assert_close(velocity[0, :, 0], 2 - 6 * time, atol=1e-9, rtol=0)
+    torch.testing.assert_close(acceleration, torch.full_like(acceleration, -6.0), atol=1e-7, rtol=0)
+
+
+def test_derivatives_agree_with_numpy_inside_and_scale_with_duration() -> None:
+    random = np.random.default_rng(0)
+    q = random.standard_normal((3, 40, 2))
+    duration = np.array([1.0, 2.0, 4.0])
+    velocity, acceleration = time_derivatives(torch.tensor(q), torch.tensor(duration))
+    for i, d in enumerate(duration):
+        h = d / 39
+        np.testing.assert_allclose(velocity[i, 1:-1], np.gradient(q[i], h, axis=0)[1:-1], atol=1e-10)
+        np.testing.assert_allclose(acceleration[i, 1:-1], np.diff(q[i], n=2, axis=0) / h**2, atol=1e-9)
+
+
+def test_scaling_gives_unit_channels_and_does_not_blow_up_still_ones(
+    synthetic_dataset: xr.Dataset, inputs: Inputs
+) -> None:
+    q = inputs[0].clone()
+    q[..., 0] = 0.4 + 1e-6 * torch.randn(q.shape[:2])
+    channels = channels_of(synthetic_dataset, (q, *inputs[1:]))
+    scaled = Normaliser(channels.scaling["position"])(q).flatten(0, 1)
+    assert scaled[:, 0].abs().max() < 1e-3
+    torch.testing.assert_close(scaled.mean(0), torch.zeros(33), atol=1e-3, rtol=0)
+    moving = [channels.coordinates.index(n) for n in ("knee_angle_r", "pelvis_ty", "hip_flexion_l")]
+    torch.testing.assert_close(scaled[:, moving].std(0, correction=0), torch.ones(3), atol=1e-3, rtol=0)
+
+
+def test_channels_survive_json_and_say_what_is_missing(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    channels = channels_of(synthetic_dataset, inputs)
+    data = channels.to_json()
+    assert Channels.from_json(data) == channels
+    assert data["coordinates"][channels.coordinates.index("pelvis_ty")]["unit"] == "m"
+    del data["coordinates"][3]["velocity"]
+    with pytest.raises(ChannelsError, match="velocity"):
+        Channels.from_json(data)
+
+
+def test_mirroring_twice_is_the_identity_and_once_swaps_sides(inputs: Inputs, synthetic_dataset: xr.Dataset) -> None:
+    names = list(synthetic_dataset["coordinate"].values)
+    mirror, q = Mirror.of(names), inputs[0]
+    mirrored = mirror(q)
+    torch.testing.assert_close(mirror(mirrored), q)
+    torch.testing.assert_close(mirrored[..., names.index("knee_angle_r")], q[..., names.index("knee_angle_l")])
+    torch.testing.assert_close(mirrored[..., names.index("pelvis_list")], -q[..., names.index("pelvis_list")])
+    torch.testing.assert_close(mirrored[..., names.index("pelvis_tilt")], q[..., names.index("pelvis_tilt")])
+
+
+def test_names_mirror_as_opensim_writes_them() -> None:
+    found = [mirror_name(n) for n in ("vasmed_r", "knee_angle_l_beta", "pelvis_rotation", "arm_rot_l")]
+    assert found == ["vasmed_l", "knee_angle_r_beta", "pelvis_rotation", "arm_rot_r"]
+    with pytest.raises(ChannelsError, match="hip_flexion_r has no partner hip_flexion_l"):
+        Mirror.of(["hip_flexion_r", "pelvis_tilt"])

@@ -1,0 +1,241 @@
+import clarabel
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from recordings import recorded, tables_of
+from scipy import sparse
+from small_models import biped, squat
+
+from bige_opensim.labelling.kinematics import prepare
+from bige_opensim.osim.model import load, reserve_optimal_forces
+from bige_opensim.osim.muscles import muscle_frames
+from bige_opensim.physics.contact import ContactSettings, contact_columns, ground_height
+from bige_opensim.physics.dynamics import inverse_dynamics
+from bige_opensim.physics.joint_problem import muscle_columns
+from bige_opensim.physics.least_effort import ITERATION_LIMIT, NOT_FINITE, SOLVED, LeastEffort, solve
+from bige_opensim.physics.skeleton import Skeleton
+
+Problem = dict[str, torch.Tensor]
+
+
+def random_problem(frames: int = 12, coordinates: int = 9, unknowns: int = 30, seed: int = 0) -> Problem:
+    """Sparse moment arms times strengths; some unknowns without upper bound, weights and reserves of many sizes."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(0, 60, (frames, coordinates, unknowns)) * (rng.random((coordinates, unknowns)) < 0.4)
+    b = rng.normal(0, 90, (frames, coordinates))
+    lower = np.where(np.arange(unknowns) % 3 == 0, 0.0, 0.01)
+    upper = np.where(np.arange(unknowns) % 5 == 0, np.inf, 1.0)
+    weight = np.where(np.arange(unknowns) % 5 == 0, 0.05, 1.0)
+    optimal = 10.0 ** rng.uniform(-0.5, 3, coordinates)
+    arrays = {"A": A, "b": b, "weight": weight, "lower": lower, "upper": upper, "reserve_optimal": optimal}
+    return {k: torch.as_tensor(v) for k, v in arrays.items()}
+
+
+def problem_with_ground(model, skeleton: Skeleton, p) -> Problem:
+    """Muscles, contact rays and residuals of a recording as `joint_problem` poses them."""
+    settings = ContactSettings()
+    state, qd = p.state(skeleton), p.tensor(skeleton, p.qd)
+    frames = muscle_frames(model, p.q, p.qd, skeleton.bodies)
+    muscles = muscle_columns(
+        skeleton, state, *(torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
+    )
+    ground = ground_height(skeleton.contact_points(state.poses))
+    rays = contact_columns(skeleton, state, qd, ground, settings).columns
+    n, m = rays.shape[-1], muscles.shape[-1]
+    optimal = reserve_optimal_forces(model)
+    for name in model.root_coordinates:
+        optimal[name] = settings.residual_moment_nm if name in model.rotational else settings.residual_force_n
+    bounds = torch.as_tensor(model.activation_bounds)
+    return {
+        "A": torch.cat([muscles, rays], -1),
+        "b": inverse_dynamics(skeleton, state),
+        "weight": torch.cat([torch.ones(m), torch.full((n,), settings.weight)]).double(),
+        "lower": torch.cat([bounds[:, 0], torch.zeros(n)]).double(),
+        "upper": torch.cat([bounds[:, 1], torch.full((n,), torch.inf)]).double(),
+        "reserve_optimal": torch.tensor([optimal[c] for c in skeleton.coordinates], dtype=torch.float64),
+    }
+
+
+def by_clarabel(p: Problem, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unknowns and reserve forces of one frame from an interior-point solver; reserves scaled by their optimal force."""
+    a, b = p["A"][frame].numpy(), p["b"][frame].numpy()
+    weight, lower, upper, optimal = (p[k].numpy() for k in ("weight", "lower", "upper", "reserve_optimal"))
+    C, n = a.shape
+    scale = 1.0 / np.maximum(1.0, np.abs(b).max())
+    P = sparse.csc_matrix(sparse.diags(2.0 * np.concatenate([weight, np.ones(C)])))
+    equality = scale * np.hstack([a, np.diag(optimal)])
+    bounded = np.flatnonzero(np.isfinite(upper))
+    below = sparse.eye(n, n + C, format="csr")
+    rows = sparse.vstack([sparse.csr_matrix(equality), below[bounded], -below]).tocsc()
+    right = np.concatenate([scale * b, upper[bounded], -lower])
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
+    cones = [clarabel.ZeroConeT(C), clarabel.NonnegativeConeT(len(bounded) + n)]
+    answer = clarabel.DefaultSolver(P, np.zeros(n + C), rows, right, cones, settings).solve()
+    assert str(answer.status) in ("Solved", "AlmostSolved")
+    x = np.array(answer.x)
+    return x[:n], x[n:] * optimal
+
+
+def check_against_clarabel(p: Problem) -> None:
+    answer = solve(**p)
+    assert answer.solved.all()
+    for frame in range(len(p["b"])):
+        x, reserve = by_clarabel(p, frame)
+        assert_allclose(answer.x[frame], x, atol=1e-5)
+        assert_allclose(answer.reserve[frame], reserve, atol=1e-5 * (1.0 + np.abs(p["b"][frame].numpy()).max()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_problems_agree_with_an_interior_point_solver(seed):
+    p = random_problem(seed=seed)
+    check_against_clarabel(p)
+    x = solve(**p).x
+    assert ((x == p["upper"]).any() and (x == p["lower"]).any()) or seed
+
+
+def test_frames_of_a_real_squat_with_ground_agree_with_an_interior_point_solver(shared_data):
+    model, skeleton, p = recorded(shared_data, "subject6", "squats1", start=1.0, end=6.0)
+    at = np.linspace(0, p.q.frames - 1, 20).astype(int)
+    few = type(p)(*(type(m)(m.time[at], m.values[at], m.names) for m in (p.q, p.qd, p.qdd)), (0.0, ""), ())
+    problem = problem_with_ground(model, skeleton, few)
+    assert problem["A"].shape == (20, 33, 80 + 48)
+    check_against_clarabel(problem)
+
+
+def test_frames_of_a_small_bipeds_squat_with_ground_agree_with_an_interior_point_solver(tmp_path):
+    path = biped(tmp_path / "biped.osim")
+    model, skeleton = load(path), Skeleton(tables_of(path))
+    check_against_clarabel(problem_with_ground(model, skeleton, prepare(model, skeleton, squat(path, frames=20), 0.0)))
+
+
+def check_kkt(p: Problem, s: LeastEffort) -> None:
+    """Balance, box, r = opt^2 lam / 2, and the sign of the reduced gradient at each bound."""
+    produced = torch.einsum("fcu,fu->fc", p["A"], s.x) + s.reserve
+    assert_allclose(produced, p["b"], atol=1e-8 * (1 + p["b"].abs().max()))
+    assert ((s.x >= p["lower"]) & (s.x <= p["upper"])).all()
+    assert_allclose(s.reserve, 0.5 * p["reserve_optimal"] ** 2 * s.multiplier, rtol=1e-9)
+    reduced = 2 * p["weight"] * s.x - torch.einsum("fcu,fc->fu", p["A"], s.multiplier)
+    at_lower, at_upper = s.x <= p["lower"], s.x >= p["upper"]
+    assert (reduced[at_lower] >= -1e-9).all()
+    assert (reduced[at_upper] <= 1e-9).all()
+    assert reduced[~at_lower & ~at_upper].abs().max() < 1e-9
+    assert s.imbalance.max() < 1e-8 * (1 + p["b"].abs().max())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_optimality_conditions_hold(seed):
+    p = random_problem(frames=40, seed=100 + seed)
+    s = solve(**p)
+    assert s.solved.all()
+    check_kkt(p, s)
+
+
+def test_optimality_conditions_hold_where_muscles_are_far_too_weak():
+    p = random_problem(frames=40, seed=5)
+    p["b"] = p["b"] * 100
+    s = solve(**p)
+    assert s.solved.all()
+    assert (s.x == p["upper"]).float().mean() > 0.1
+    check_kkt(p, s)
+
+
+def test_a_frame_that_is_not_finite_is_marked_and_the_others_are_solved():
+    p = random_problem()
+    whole = solve(**p)
+    p["b"][3, 0] = torch.nan
+    p["A"][7, 2, 2] = torch.inf
+    s = solve(**p)
+    bad = torch.zeros(12, dtype=torch.bool)
+    bad[[3, 7]] = True
+    assert (s.status[bad] == NOT_FINITE).all()
+    assert (s.status[~bad] == SOLVED).all()
+    assert_allclose(s.x[~bad], whole.x[~bad], atol=1e-12)
+
+
+def test_all_frames_not_finite_is_no_error():
+    p = random_problem(frames=3)
+    p["b"][:] = torch.nan
+    assert (solve(**p).status == NOT_FINITE).all()
+
+
+def test_frames_without_enough_iterations_say_so_and_how_far_off_they_are():
+    p = random_problem(frames=30, seed=2)
+    s = solve(**p, max_iterations=1)
+    unsolved = s.status == ITERATION_LIMIT
+    assert unsolved.any()
+    assert (s.imbalance[unsolved] > 1e-6).all()
+    assert solve(**p).iterations.max() < 40
+
+
+def test_the_start_does_not_change_the_answer():
+    p = random_problem(seed=3)
+    cold = solve(**p)
+    for start in (torch.zeros_like(p["b"]), cold.multiplier.roll(1, 0), 100 * torch.ones_like(p["b"])):
+        warm = solve(**p, start=start)
+        assert warm.solved.all()
+        assert_allclose(warm.x, cold.x, atol=1e-9)
+    assert solve(**p, start=cold.multiplier).iterations.max() == 0
+
+
+def test_a_frames_answer_does_not_depend_on_its_batch():
+    p = random_problem(seed=6)
+    whole = solve(**p)
+    for frame in (0, 5, 11):
+        alone = solve(**{k: v[frame : frame + 1] if k in ("A", "b") else v for k, v in p.items()})
+        assert_allclose(alone.x[0], whole.x[frame], atol=1e-10)
+
+
+def test_coordinates_that_no_unknown_couples_are_carried_by_their_reserves_and_disturb_nothing():
+    p = random_problem(seed=12)
+    p["A"][:, [2, 5]] = 0.0
+    p["A"][:, :4, 15:] = 0.0
+    p["A"][:, 4:, :15] = 0.0
+    s = solve(**p)
+    assert s.solved.all()
+    assert_allclose(s.reserve[:, [2, 5]], p["b"][:, [2, 5]], rtol=1e-9)
+    check_kkt(p, s)
+    check_against_clarabel(p)
+
+
+def test_an_unknown_that_does_nothing_stays_at_its_smallest_cost():
+    p = random_problem(seed=7)
+    p["A"][:, :, 4] = 0.0
+    p["lower"][4] = 0.02
+    assert_allclose(solve(**p).x[:, 4], 0.02)
+
+
+def test_gradients_in_arms_and_moments_are_those_of_finite_differences():
+    p = random_problem(frames=3, coordinates=4, unknowns=8, seed=8)
+    p["A"] = 60 * torch.randn(3, 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    p["reserve_optimal"][:] = 30.0
+    fixed = {k: v for k, v in p.items() if k not in ("A", "b")}
+
+    def answer(A: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        s = solve(A, b, **fixed, tolerance=1e-12)
+        return s.x, s.reserve
+
+    x = answer(p["A"], p["b"])[0]
+    assert (x == p["lower"]).any()
+    assert ((x > p["lower"]) & (x < p["upper"])).any()
+    inputs = (p["A"].requires_grad_(), p["b"].requires_grad_())
+    assert torch.autograd.gradcheck(answer, inputs, eps=1e-5, atol=1e-6, rtol=1e-4)
+
+
+def test_gradients_flow_past_a_frame_that_is_not_finite():
+    p = random_problem(seed=9)
+    p["b"][2] = torch.nan
+    p["b"].requires_grad_()
+    s = solve(**p)
+    s.x[s.solved].sum().backward()
+    assert p["b"].grad[s.solved].isfinite().all()
+    assert p["b"].grad[s.solved].abs().max() > 0
+
+
+def test_single_precision_finds_the_same_activations():
+    p = random_problem(seed=10)
+    single = solve(**{k: v.float() for k, v in p.items()})
+    assert single.solved.all()
+    assert_allclose(single.x, solve(**p).x, atol=2e-3)
