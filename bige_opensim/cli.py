@@ -214,6 +214,7 @@ def dataset(
     out: Path,
     include_failed: bool = False,
     movement: str = "squat",
+    trials: str = "*",
     seed: int = 0,
 ) -> int:
     """Cut labelled trials into repetitions of 101 samples, split by subject.
@@ -228,6 +229,8 @@ def dataset(
         Keep trials that failed the quality gates, marked.
     movement
         The event rule: squat.
+    trials
+        Pattern of trial names to take, such as "squat*".
     seed
         Seed of the split.
 
@@ -235,7 +238,7 @@ def dataset(
     from bige_opensim.learning.dataset import DatasetError, build_dataset, save_dataset
 
     try:
-        ds = build_dataset(labels, include_failed=include_failed, movement=movement, seed=seed)
+        ds = build_dataset(labels, include_failed=include_failed, movement=movement, trials=trials, seed=seed)
         save_dataset(ds, out)
     except DatasetError as error:
         return _fail(str(error))

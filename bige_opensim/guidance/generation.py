@@ -82,7 +82,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     channels = vqvae.channels.coordinates
     if surrogate.channels.coordinates != channels:
         raise GenerationError(
-            f"{request.surrogate}: the surrogate knows the coordinates {', '.join(surrogate.channels.coordinates)}, the "
+            f"{request.surrogate}: the surrogate knows coordinates {', '.join(surrogate.channels.coordinates)}, the "
             f"generator {', '.join(channels)}. Train both on the same dataset."
         )
     muscles = surrogate.channels.muscles

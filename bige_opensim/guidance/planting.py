@@ -20,9 +20,9 @@ def plant_feet(
     """Replace the root's translations by those that hold both feet in place on the ground at height 0.
 
     With both feet planted, the joint angles alone say where the pelvis is. Horizontally the mean of all contact points
-    stands still; vertically each foot's soft lowest point, -s log sum exp(-y / s) + s log n, is on the ground in the mean
-    of both feet. The generator's own translations come from bodies of other sizes and slide by centimetres on this one.
-    Valid for movements in which no foot leaves the ground.
+    stands still; vertically each foot's soft lowest point, -s log sum exp(-y / s) + s log n, is on the ground in the
+    mean of both feet. The generator's own translations come from bodies of other sizes and slide by centimetres on this
+    one. Valid for movements in which no foot leaves the ground.
     """
     default = skeleton.get_buffer("default").to(q)
     full = default.expand(*q.shape[:-1], -1).clone()

@@ -23,8 +23,8 @@ def audit(
 ) -> dict[str, Any]:
     """Solve every k-th frame from a random first one by OpenSim's StaticOptimization under the same loads.
 
-    k = 1 / share, but small enough for at least ten frames. Returns the frames' number, the root mean square and largest
-    difference of activations, and the muscle and time of the latter. The sample is random by its first frame, drawn from
+    k = 1 / share, but small enough for at least ten frames. Returns the frames' number, the root mean square and the
+    largest difference of activations, and its muscle and time. The sample is random by its first frame, drawn from
     the trial's length alone, so that it is repeatable; scattered frames would each cost a run of the tool.
     """
     frames = window.q.frames

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,14 @@ from typing import Any
 
 from bige_opensim.io.opencap import Session
 from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.trial import LabelSettings, TrialError, TrialRequest, finished_label, label_trial
+from bige_opensim.labelling.trial import (
+    LabelSettings,
+    TrialError,
+    TrialRequest,
+    finished_label,
+    label_trial,
+    partial_folder,
+)
 
 PASSED, GATES_FAILED, FAILED, SKIPPED = "passed", "gates_failed", "failed", "skipped"
 STATUS_FILE = "status.csv"
@@ -54,7 +62,10 @@ def requests_of(sessions: Iterable[Session], out: Path) -> tuple[list[TrialReque
         folder = out / session.name
         for trial in session.trials:
             if trial.motion_path is None:
-                why = f"{session.path.name}/{trial.name}: no coordinates (OpenSimData/Kinematics); run inverse kinematics first."
+                why = (
+                    f"{session.path.name}/{trial.name}: no coordinates (OpenSimData/Kinematics); run inverse "
+                    "kinematics first."
+                )
                 rejected.append(Outcome(session.name, trial.name, SKIPPED, why))
                 continue
             requests.append(
@@ -116,7 +127,7 @@ def label_trials(
 
 
 def write_status(out: Path, outcomes: list[Outcome]) -> Path:
-    """Write `status.csv`: one row per trial with its status, reason, frames, seconds, gates and vastus medialis peaks."""
+    """Write `status.csv`: one row per trial with status, reason, frames, seconds, gates and vastus medialis peaks."""
     path = out / STATUS_FILE
     rows = [_row(o) for o in sorted(outcomes, key=lambda o: (o.session, o.trial))]
     names = list(dict.fromkeys(k for row in rows for k in row))
@@ -171,19 +182,20 @@ class _Running:
     def poll(self, progress: Progress) -> Outcome | None:
         """The outcome once there is one; passes on progress meanwhile."""
         seconds = time.monotonic() - self.started
-        try:
-            while self.connection.poll():
+        while self.connection.poll():
+            try:
                 kind, content = self.connection.recv()
-                if kind == "progress":
-                    progress(self.request.trial, *content)
-                    continue
-                self.process.join()
-                if kind == "label":
-                    return _outcome(self.request, content, seconds)
-                return Outcome(self.request.session, self.request.trial, FAILED, content, seconds)
-        except EOFError:
+            except (EOFError, OSError):  # OSError: the worker died in the middle of a message
+                self.process.join(10.0)
+                self.stop()
+                return self._lost(f"the worker ended without a word (exit code {self.process.exitcode})", seconds)
+            if kind == "progress":
+                progress(self.request.trial, *content)
+                continue
             self.process.join()
-            return self._lost(f"the worker ended without a word (exit code {self.process.exitcode})", seconds)
+            if kind == "label":
+                return _outcome(self.request, content, seconds)
+            return Outcome(self.request.session, self.request.trial, FAILED, content, seconds)
         if self.timeout_s is not None and seconds > self.timeout_s:
             self.stop()
             return self._lost(f"stopped after {self.timeout_s:.0f} s", seconds)
@@ -194,11 +206,13 @@ class _Running:
         return Outcome(self.request.session, self.request.trial, FAILED, why, seconds)
 
     def stop(self) -> None:
-        """End the worker; what it wrote is a partial folder that the next run removes."""
+        """End the worker and remove what it had written so far."""
         self.process.terminate()
         self.process.join(5.0)
         if self.process.is_alive():
             self.process.kill()
+            self.process.join()
+        shutil.rmtree(partial_folder(self.request.out, self.process.pid), ignore_errors=True)
 
 
 def _start(context: Any, request: TrialRequest, settings: LabelSettings, timeout_s: float | None) -> _Running:

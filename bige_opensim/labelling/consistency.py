@@ -48,7 +48,7 @@ class ConsistencySettings:
 
 @dataclass(frozen=True)
 class Shift:
-    """Whole-body shift that was made, m, and the root's unsupplied force before and after, N (both root mean square)."""
+    """Whole-body shift that was made, m, and root mean square of the root's unsupplied force before and after, N."""
 
     shift: Float[np.ndarray, "time 3"]
     residual_before_n: float
@@ -108,8 +108,8 @@ class RootDemand:
     """Root force that contact cannot supply, `residual` (T, 3) in N, and the factor `gain` by which it understates it.
 
     A centre of pressure at the edge of the foot leaves a force f and a moment M unsupplied together; with costs
-    (f / f0)^2 + (M / M0)^2 their shares are M / h = f (M0 / f0)^2 / h^2 for a body's height h above ground, so the force
-    demand is f (1 + (M0 / f0)^2 / h^2).
+    (f / f0)^2 + (M / M0)^2 their shares are M / h = f (M0 / f0)^2 / h^2 for a body at height h above ground, so the
+    force demand is f (1 + (M0 / f0)^2 / h^2).
 
     A shift d(t) of the whole body changes the root's generalized forces by J' m d'', J the Jacobian of the mass centre
     with respect to the root's coordinates, and nothing else; contact columns, which move by as little as the shift, are

@@ -45,19 +45,25 @@ def measured_ground_forces(
         both = Motion(recorded.time, np.hstack([f, m]), tuple("abcdef")).lowpass(cutoff_hz).resampled(time).values
         force[:, foot] += both[:, :3]
         moment[:, foot] += both[:, 3:]
-        heights.append(height)
-    ground = float(np.mean(heights))
+        heights += [height] if height is not None else []
+    ground = float(np.mean(heights)) if heights else 0.0
     about = np.zeros_like(force)
     about[..., 1] = ground
     moved = moment - np.cross(about, force)
     return centre_of_pressure(*(torch.as_tensor(v) for v in (force, about, moved))), ground
 
 
-def _wrench(load: ExternalForce, recorded: Motion, path: Path) -> tuple[np.ndarray, np.ndarray, float]:
+def _wrench(load: ExternalForce, recorded: Motion, path: Path) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """Force (T, 3), moment about the ground origin (T, 3), and the height of the plate where it is ever loaded."""
     if load.force_expressed_in_body != "ground" or load.point_expressed_in_body != "ground":
         raise ExternalLoadsError(
             f"{path}: load {load.name} is expressed in {load.force_expressed_in_body}; expected ground. Transform the "
             "force file to ground axes."
+        )
+    if not load.force_identifier or not load.point_identifier:
+        raise ExternalLoadsError(
+            f"{path}: load {load.name} has no {'point' if load.force_identifier else 'force'}; expected a force and "
+            "the point where it acts. Name their columns in <force_identifier> and <point_identifier>."
         )
     missing = [c for c in load.columns() if c not in recorded]
     if missing:
@@ -70,7 +76,7 @@ def _wrench(load: ExternalForce, recorded: Motion, path: Path) -> tuple[np.ndarr
     if load.torque_identifier:
         torque = recorded.select([f"{load.torque_identifier}{a}" for a in "xyz"]).values
     loaded = f[:, 1] > 20.0
-    height = float(np.median(p[loaded, 1])) if loaded.any() else 0.0
+    height = float(np.median(p[loaded, 1])) if loaded.any() else None
     return f, torque + np.cross(p, f), height
 
 

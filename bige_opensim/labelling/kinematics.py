@@ -77,7 +77,7 @@ def rotation_triples(tables: SkeletonTables) -> list[tuple[str, str, str]]:
     for k in range(len(tables.kind) - 2):
         run = [k, k + 1, k + 2]
         joined = all(tables.parent[j] == j - 1 and not tables.fixed_translation[j].any() for j in run[1:])
-        plain = all(tables.kind[j] == ROTATION and abs(abs(tables.affine[j, 0]) - 1.0) < 1e-9 for j in run)
+        plain = all(tables.kind[j] == ROTATION and np.allclose(np.abs(tables.affine[j]), (1, 0)) for j in run)
         aligned = all(np.allclose(tables.fixed_rotation[j], np.eye(3)) for j in run[1:])
         orthogonal = np.allclose(tables.axis[run] @ tables.axis[run].T, np.eye(3), atol=1e-9)
         if joined and plain and aligned and orthogonal and len({int(tables.coordinate[j]) for j in run}) == 3:

@@ -1,4 +1,7 @@
-"""Activations where OpenCap's own tools look for them: OpenSimData/Dynamics/<trial>/kinematics_activations_<trial>_so.mot."""
+"""Activations where OpenCap's own tools look for them.
+
+OpenSimData/Dynamics/<trial>/kinematics_activations_<trial>_so.mot
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from bige_opensim.labelling.batch import Outcome
 def place_in_session(labels: Path, outcome: Outcome, session: Path | None) -> list[Path]:
     """Write coordinates (degrees) and `<muscle>/activation` columns of one labelled trial.
 
-    The file goes below LABELS/<session>, laid out like an OpenCap session, and into the session itself where one is given.
+    The file goes below LABELS/<session>, laid out like an OpenCap session, and into the session itself where given.
     """
     folder = labels / outcome.session / outcome.trial
     activations, coordinates = read_storage(folder / "activations.sto"), read_storage(folder / "coordinates.mot")

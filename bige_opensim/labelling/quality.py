@@ -58,9 +58,9 @@ class Labelled:
 def gates(x: Labelled) -> dict[str, Gate]:
     """All gates of a trial.
 
-    The force that limits are relative to is the peak net external force, or body weight's residual where there is
-    none. A coordinate's reserve is compared with its own peak net moment, but with at least 10 N·m, below which a few
-    per cent are no more than rounding of the model.
+    The force that limits are relative to is the peak net external force; body weight, where nothing pushes. A
+    coordinate's reserve is compared with its own peak net moment, but with at least 10 N·m, below which a few per cent
+    are no more than rounding of the model.
     """
     force = np.linalg.norm(x.residual_force, axis=1).max()
     moment = np.linalg.norm(x.residual_moment, axis=1).max()
@@ -92,7 +92,8 @@ def gates(x: Labelled) -> dict[str, Gate]:
             x.fastest_rotation[0],
             40.0,
             "rad/s",
-            f"{x.fastest_rotation[1]} jumps from frame to frame: inverse kinematics lost it: repair the recording or cut it (--start, --end).",
+            f"Inverse kinematics lost {x.fastest_rotation[1]}, which jumps from frame to frame: repair the recording "
+            "or cut it (--start, --end).",
         ),
         "whole_body_shift": Gate(
             x.shift_peak_mm,

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 import bige_opensim
-from bige_opensim.io.external_loads import ExternalLoadsError
-from bige_opensim.io.storage import StorageError, read_coordinates
+from bige_opensim.io.external_loads import ExternalLoadsError, read_external_loads
+from bige_opensim.io.storage import CoordinateFile, StorageError, read_coordinates
 from bige_opensim.labelling.audit import audit
 from bige_opensim.labelling.consistency import ConsistencySettings, Shift, make_consistent
 from bige_opensim.labelling.effort import exact_effort, muscle_driven, polynomial_effort, root_of
@@ -26,7 +26,7 @@ from bige_opensim.labelling.files import write_files, write_inputs
 from bige_opensim.labelling.ground import measured_ground_forces
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.quality import Gate, Labelled, gates, verdict
-from bige_opensim.motion import MotionError
+from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import (
     ModelError,
@@ -64,8 +64,8 @@ Report = Callable[[str, float], None]
 class LabelSettings:
     """How to label.
 
-    solver: opensim or fast; geometry: muscle paths of the fast solver, polynomial or exact (OpenSim's own); audit: share
-    of frames that OpenSim solves again to check the fast solver, at least 10 frames, 0 for none; grf: estimated or none
+    solver: opensim or fast; geometry: muscle paths of the fast solver, polynomial or exact (OpenSim's own); audit:
+    share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated or none
     (measured where external loads are given).
     """
 
@@ -97,6 +97,8 @@ class TrialRequest:
     def fingerprint(self, settings: LabelSettings) -> dict[str, Any]:
         """What a finished label was made from; the same fingerprint need not be labelled again."""
         files = {"model": self.model, "motion": self.motion, "external_loads": self.external_loads}
+        if self.external_loads is not None:
+            files["forces"] = read_external_loads(self.external_loads).datafile
         return {
             "files": {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items() if p is not None},
             "settings": json.loads(json.dumps(asdict(settings))),
@@ -145,15 +147,24 @@ def label_trial(
 
     """
     started = clock.perf_counter()
-    partial = request.out.with_name(f".{request.out.name}.partial-{os.getpid()}")
+    partial = partial_folder(request.out, os.getpid())
     _remove_abandoned(request.out)
+    _refuse_other_files(request.out)
     partial.mkdir(parents=True)
     try:
         label = _label_into(partial, request, settings, report, started)
         _replace(partial, request.out)
+    except MotionError as error:
+        named = str(error).startswith(str(request.motion))
+        raise error if named else MotionError(f"{request.motion}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return label
+
+
+def partial_folder(out: Path, pid: int) -> Path:
+    """Where process `pid` gathers a label before it becomes `out`."""
+    return out.with_name(f".{out.name}.partial-{pid}")
 
 
 def _remove_abandoned(out: Path) -> None:
@@ -165,16 +176,24 @@ def _remove_abandoned(out: Path) -> None:
         try:
             os.kill(pid, 0)
             alive = pid != os.getpid()
-        except (ProcessLookupError, PermissionError):
+        except ProcessLookupError:
             alive = False
+        except PermissionError:  # another user's
+            alive = True
         if not alive:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _refuse_other_files(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"{out}: this is a file; name an empty or a new folder for the label.")
+    if out.exists() and any(out.iterdir()) and not (out / "label.json").is_file():
+        raise StorageError(f"{out}: the folder holds other files than a label; name an empty or a new folder.")
+
+
 def _replace(partial: Path, out: Path) -> None:
+    _refuse_other_files(out)
     if out.exists():
-        if any(out.iterdir()) and not (out / "label.json").is_file():
-            raise StorageError(f"{out}: the folder holds other files than a label; name an empty or a new folder.")
         shutil.rmtree(out)
     partial.replace(out)
 
@@ -188,20 +207,16 @@ def _label_into(
     tables = compile_skeleton(request.model)
     skeleton = Skeleton(tables)
     recorded = _read_motion(request, settings, model)
+    _require_frames(recorded.motion, "frames in the file")
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
     ground, loads = _ground(skeleton, whole, request, settings)
     shift = None
-    if settings.grf == "estimated" and loads is None:
-        if settings.consistency is not None:
-            report("making the motion consistent with the ground", 0.0)
-            whole, shift = make_consistent(
-                skeleton, whole, root_of(model, skeleton), ground, settings.contact, settings.consistency
-            )
+    if settings.grf == "estimated" and loads is None and settings.consistency is not None:
+        report("making the motion consistent with the ground", 0.0)
+        root = root_of(model, skeleton)
+        whole, shift = make_consistent(skeleton, whole, root, ground, settings.contact, settings.consistency)
     window = whole.between(settings.start, settings.end)
-    if window.q.frames < SHORTEST_FRAMES:
-        raise MotionError(
-            f"{request.motion}: {window.q.frames} frames between --start and --end; at least {SHORTEST_FRAMES} are needed."
-        )
+    _require_frames(window.q, "frames between --start and --end")
     model_file = _model_for_optimization(model, request, folder)
     solution = _solve(folder, model, model_file, skeleton, whole, window, ground, loads, settings, report)
     report("writing", 0.0)
@@ -246,7 +261,12 @@ def _label_into(
     return label
 
 
-def _read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel) -> Any:
+def _require_frames(motion: Motion, where: str) -> None:
+    if motion.frames < SHORTEST_FRAMES:
+        raise MotionError(f"{motion.frames} {where}; at least {SHORTEST_FRAMES} are needed.")
+
+
+def _read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel) -> CoordinateFile:
     known = [c.name for c in model.coordinates]
     recorded = read_coordinates(
         request.motion,
@@ -255,11 +275,12 @@ def _read_motion(request: TrialRequest, settings: LabelSettings, model: OsimMode
         units=settings.units,  # type: ignore[arg-type]
     )
     missing_root = [n for n in model.root_coordinates if n not in recorded.motion]
-    present = [n for n in model.free_coordinates if n in recorded.motion]
-    if missing_root or len(present) < 0.5 * len(model.free_coordinates):
+    missing = [n for n in model.free_coordinates if n not in recorded.motion]
+    count = len(model.free_coordinates)
+    if missing_root or len(missing) > 0.5 * count:
         raise StorageError(
-            f"{request.motion}: {len(present)} of the {len(model.free_coordinates)} coordinates of {request.model.name} "
-            f"are in the file (missing: {', '.join([n for n in model.free_coordinates if n not in present][:6])} ...). "
+            f"{request.motion}: {count - len(missing)} of the {count} coordinates of {request.model.name} are in the "
+            f"file (missing: {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}). "
             "This motion was made with another model: name the one it belongs to."
         )
     return recorded
@@ -269,29 +290,36 @@ def _ground(
     skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
 ) -> tuple[float, GroundForces | None]:
     """Height of the ground, and measured loads over the whole recording where there are plates."""
+    carried = settings.grf == "estimated" or request.external_loads is not None
+    if carried and not skeleton.contact_names:
+        raise ModelError(
+            f"{request.model}: the model has no feet (calcn_r, toes_r, calcn_l, toes_l), so ground forces can neither "
+            "be estimated nor applied. Use a model with feet, or --grf none for a motion that nothing supports."
+        )
     if request.external_loads is not None:
         window = whole.between(settings.start, settings.end)
         loads, height = measured_ground_forces(request.external_loads, window.q.time, settings.cutoff_hz)
         return height, loads
     if not skeleton.contact_names:
-        if settings.grf == "estimated":
-            raise ModelError(
-                f"{request.model}: the model has no feet (calcn_r, toes_r, calcn_l, toes_l), so ground forces cannot be "
-                "estimated. Give --external-loads, or --grf none for a motion that nothing supports."
-            )
         return 0.0, None
     points = skeleton.contact_points(skeleton(whole.tensor(skeleton, whole.q)))
     return ground_height(points), None
 
 
 def _model_for_optimization(model: OsimModel, request: TrialRequest, folder: Path) -> str:
-    """Write the stripped model once per model folder; the path from the trial's final folder to it."""
+    """Write the stripped model, one for all trials of a model folder; the path from the trial's final folder to it.
+
+    Another worker may be reading the shared file: it is replaced only where its content changes.
+    """
     if request.model_folder == request.out:
         save_for_static_optimization(model, folder / MODEL_NAME)
         return MODEL_NAME
     shared = request.model_folder / MODEL_NAME
-    if not shared.is_file():
-        save_for_static_optimization(model, shared)
+    fresh = save_for_static_optimization(model, folder / MODEL_NAME)
+    if shared.is_file() and shared.read_bytes() == fresh.read_bytes():
+        fresh.unlink()
+    else:
+        fresh.replace(shared)
     return str(Path(os.path.relpath(shared, request.out)).as_posix())
 
 
@@ -339,8 +367,8 @@ def _by_opensim(folder: Path, model: OsimModel, skeleton: Skeleton, window: Prep
     at = np.searchsorted(result.activations.time, window.q.time - 1e-6)
     if at.max() >= result.activations.frames or np.abs(result.activations.time[at] - window.q.time).max() > 1e-5:
         raise StaticOptimizationError(
-            f"{folder.name}: OpenSim's StaticOptimization returned {result.activations.frames} frames that do not match "
-            f"the {window.q.frames} asked for; see its messages with the setup file."
+            f"{folder.name}: OpenSim's StaticOptimization returned {result.activations.frames} frames that do not "
+            f"match the {window.q.frames} asked for; see its messages with the setup file."
         )
     reserves = np.zeros((window.q.frames, len(skeleton.coordinates)))
     for c, name in enumerate(skeleton.coordinates):

@@ -42,7 +42,7 @@ def save_checkpoint(
     *,
     training: dict[str, Any],
     provenance: dict[str, Any],
-    metrics: Sequence[dict[str, float]],
+    metrics: Sequence[dict[str, int | float]],
     card: str,
 ) -> Path:
     """Write the folder whole or not at all; a checkpoint that is there already is replaced.
@@ -158,7 +158,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _write_csv(path: Path, rows: Sequence[dict[str, float]]) -> None:
+def _write_csv(path: Path, rows: Sequence[dict[str, int | float]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 import xarray as xr
@@ -30,7 +30,7 @@ from bige_opensim.learning.training_data import Repetitions, TrainingError
 from bige_opensim.learning.training_state import Progress, load_state, save_state
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 
-Report = Callable[[int, int, dict[str, float]], None]
+Report = Callable[[int, int, dict[str, int | float]], None]
 """(epoch, epochs, metrics of the epoch)."""
 
 
@@ -77,6 +77,7 @@ class GeneratorTraining(TrainingConfig):
 ConfigT = TypeVar("ConfigT", SurrogateTraining, GeneratorTraining)
 
 
+@runtime_checkable
 class Task(Protocol):
     """A network and what it is to learn."""
 
@@ -245,7 +246,11 @@ def fit(
         losses = _epoch(task, data.rows["fit"], config, optimiser, random)
         progress.epoch += 1
         measured = measured_as(task, data.rows["validation"])
-        row = {"epoch": progress.epoch, "learning_rate": rate, "train_loss": sum(losses) / len(losses)}
+        row: dict[str, int | float] = {
+            "epoch": progress.epoch,
+            "learning_rate": rate,
+            "train_loss": sum(losses) / len(losses),
+        }
         progress.history.append(row | {f"validation_{name}": value for name, value in measured.items()})
         if measured["score"] < progress.best_score:
             progress.best_epoch, progress.best_score = progress.epoch, measured["score"]

@@ -22,7 +22,7 @@ class Progress:
     best_epoch: int
     best_score: float
     best_weights: dict[str, Tensor]
-    history: list[dict[str, float]]
+    history: list[dict[str, int | float]]
 
 
 def save_state(

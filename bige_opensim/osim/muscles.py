@@ -15,8 +15,8 @@ from bige_opensim.osim.model import OsimModel
 class MuscleFrames(NamedTuple):
     """What the muscles are and do in every frame.
 
-    force (T, M, B, 3) and moment (T, M, B, 3): wrench of a unit tension (1 N) on the bodies of `bodies`, in ground axes,
-    moment about the ground origin, in N and N·m; strength (T, M): active fibre force along the tendon at full
+    force (T, M, B, 3) and moment (T, M, B, 3): wrench of a unit tension (1 N) on the bodies of `bodies`, in ground
+    axes, moment about the ground origin, in N and N·m; strength (T, M): active fibre force along the tendon at full
     activation for a rigid tendon, N; length (T, M) of the musculotendon path, m.
     """
 
@@ -35,10 +35,8 @@ def muscle_frames(model: OsimModel, q: Motion, qd: Motion, bodies: tuple[str, ..
     cost of `Muscle::computeMomentArm`.
     """
     muscles = [model.model.getMuscles().get(i) for i in range(len(model.muscle_names))]
-    mobilized = [int(model.model.getBodySet().get(b).getMobilizedBodyIndex()) for b in bodies]
-    touched = [
-        [(k, mobilized[k]) for k, b in enumerate(bodies) if b in on_path] for on_path in map(_bodies_of, muscles)
-    ]
+    index = [int(model.model.getBodySet().get(b).getMobilizedBodyIndex()) for b in bodies]
+    touched = [[(k, index[k]) for k, b in enumerate(bodies) if b in on_path] for on_path in map(_bodies_of, muscles)]
     T, M, B = q.frames, len(muscles), len(bodies)
     force, moment = np.zeros((T, M, B, 3)), np.zeros((T, M, B, 3))
     strength, length, origin = np.empty((T, M)), np.empty((T, M)), np.empty((T, B, 3))

@@ -38,7 +38,7 @@ def write_setup(
 ) -> Path:
     """Write the AnalyzeTool setup; all paths are relative to `folder`, so the folder can move and runs as it is.
 
-    The tool's own low-pass filter is off: coordinates come filtered. Activation exponent 2, physiology on; of the frames
+    The tool's own low-pass filter is off: coordinates come filtered. Exponent 2, muscle physiology on; of the frames
     from start to end, every `every`-th is solved. The file is `setup_<name>.xml`.
     """
     analysis = opensim.StaticOptimization()

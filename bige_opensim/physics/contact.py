@@ -21,8 +21,8 @@ class ContactSettings:
 
     friction: Coulomb coefficient of the cone; rays: edges of the cone's pyramid; weight: cost of a ray's coefficient in
     body weights squared, against 1 for an activation squared; height_m, height_scale_m and speed_ms, speed_scale_ms:
-    middle and width of the fade with height above ground and with speed; residual_force_n, residual_moment_nm: optimal force
-    of the root's residuals inside the joint problem, small so that ground forces carry the body.
+    middle and width of the fade with height above ground and with speed; residual_force_n, residual_moment_nm: optimal
+    force of the root's residuals inside the joint problem, small so that ground forces carry the body.
     """
 
     friction: float = 0.8

@@ -21,10 +21,10 @@ from bige_opensim.physics.contact import (
     feet_of,
     sum_feet,
 )
-from bige_opensim.physics.dynamics import State, inverse_dynamics, wrench_to_generalized
+from bige_opensim.physics.dynamics import Motions, State, inverse_dynamics, wrench_to_generalized
 from bige_opensim.physics.least_effort import LeastEffort, solve
 from bige_opensim.physics.muscles import Muscles
-from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
 
 CHUNK = 1024
 
@@ -145,7 +145,12 @@ def polynomial_columns(
 
 def take(state: State, rows: Tensor) -> State:
     """Some frames of a state."""
-    return State(*(type(part)(*(x[rows] for x in part)) for part in state))
+    return State(
+        Chain(*(x[rows] for x in state.chain)),
+        Displacement(*(x[rows] for x in state.displacement)),
+        Poses(*(x[rows] for x in state.poses)),
+        Motions(*(x[rows] for x in state.motions)),
+    )
 
 
 def join(solutions: list[LeastEffort]) -> LeastEffort:

@@ -31,7 +31,7 @@ SOLVED, ITERATION_LIMIT, NOT_FINITE = 0, 1, 2
 STRIDE = 8
 STATUS_TEXT = {
     SOLVED: "solved",
-    ITERATION_LIMIT: "the solver reached its iteration limit before the forces balanced; inspect the frame's kinematics",
+    ITERATION_LIMIT: "the solver reached its iteration limit before forces balanced; inspect the frame's kinematics",
     NOT_FINITE: "the frame's moments or moment arms are not finite; inspect its coordinates for spikes",
 }
 
@@ -129,10 +129,11 @@ def _blocks(A: Tensor) -> list[tuple[Tensor, Tensor]]:
     graph[:rows, rows:] = linked
     _, group = connected_components(csr_array(graph), directed=False)
     used = np.unique(group[:rows][linked.any(1)])
-    return [
-        tuple(torch.as_tensor(np.flatnonzero(part == g), device=A.device) for part in (group[:rows], group[rows:]))
-        for g in used
-    ]
+
+    def members(part: np.ndarray, g: int) -> Tensor:
+        return torch.as_tensor(np.flatnonzero(part == g), device=A.device)
+
+    return [(members(group[:rows], g), members(group[rows:], g)) for g in used]
 
 
 def _solve_block(

@@ -139,11 +139,33 @@ class Skeleton(torch.nn.Module):
     Agrees with OpenSim's `Frame.getTransformInGround` to 1e-6 m inside the sampled coordinate range.
     """
 
+    axis: Tensor
+    fixed_rotation: Tensor
+    fixed_translation: Tensor
+    affine: Tensor
+    spline_low: Tensor
+    spline_step: Tensor
+    spline_nodes: Tensor
+    body_rotation: Tensor
+    body_translation: Tensor
     mass: Tensor
     com_local: Tensor
+    inertia: Tensor
+    gravity: Tensor
+    contact_centre: Tensor
+    contact_radius: Tensor
+    range: Tensor
+    default: Tensor
+    cross: Tensor
+    cross_squared: Tensor
+    is_rotation: Tensor
+    coordinate_index: Tensor
+    spline_index: Tensor
+    body_primitive_index: Tensor
+    contact_body_index: Tensor
+    simbody_spin: Tensor
     subtree: Tensor
     selector: Tensor
-    range: Tensor
 
     def __init__(self, tables: SkeletonTables, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -160,9 +182,8 @@ class Skeleton(torch.nn.Module):
         is_rotation = torch.as_tensor(tables.kind == ROTATION)
         self.register_buffer("is_rotation", is_rotation, persistent=False)
         for name in ("coordinate", "spline", "body_primitive", "contact_body"):
-            self.register_buffer(
-                f"{name}_index", torch.as_tensor(getattr(tables, name).astype(np.int64)), persistent=False
-            )
+            index = torch.as_tensor(getattr(tables, name).astype(np.int64))
+            self.register_buffer(f"{name}_index", index, persistent=False)
         self.register_buffer("simbody_spin", torch.as_tensor(tables.simbody_spin.astype(np.int64)), persistent=False)
         self.register_buffer("subtree", torch.as_tensor(_subtree(tables), dtype=dtype), persistent=False)
         selector = torch.zeros(len(tables.axis), len(tables.coordinates), dtype=dtype)
@@ -244,26 +265,15 @@ class Skeleton(torch.nn.Module):
         return poses.position[..., b, :] + centre - down
 
 
+_FLOATS = (
+    *("axis", "fixed_rotation", "fixed_translation", "affine", "spline_low", "spline_step", "spline_nodes"),
+    *("body_rotation", "body_translation", "mass", "inertia", "gravity", "contact_centre", "contact_radius"),
+    *("range", "default"),
+)
+
+
 def _float_arrays(t: SkeletonTables) -> dict[str, np.ndarray]:
-    names = [
-        "axis",
-        "fixed_rotation",
-        "fixed_translation",
-        "affine",
-        "spline_low",
-        "spline_step",
-        "spline_nodes",
-        "body_rotation",
-        "body_translation",
-        "mass",
-        "inertia",
-        "gravity",
-        "contact_centre",
-        "contact_radius",
-        "range",
-        "default",
-    ]
-    return {n: getattr(t, n) for n in names} | {"com_local": t.com}
+    return {n: getattr(t, n) for n in _FLOATS} | {"com_local": t.com}
 
 
 def _cross_matrix(a: Tensor) -> Tensor:

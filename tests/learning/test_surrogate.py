@@ -24,7 +24,7 @@ def channels_of(dataset: xr.Dataset, inputs: Inputs) -> Channels:
     return Channels.measure(
         *inputs,
         coordinates=list(dataset["coordinate"].values),
-        rotational=list(dataset["rotational"].values),
+        rotational=dataset["rotational"].values.tolist(),
         muscles=list(dataset["muscle"].values),
         feature_names=list(dataset["feature"].values),
     )

@@ -24,7 +24,7 @@ def generator(synthetic_dataset: xr.Dataset, motions: tuple[Tensor, Tensor]) -> 
         *motions,
         torch.zeros(len(motions[0]), 0),
         coordinates=list(synthetic_dataset["coordinate"].values),
-        rotational=list(synthetic_dataset["rotational"].values),
+        rotational=synthetic_dataset["rotational"].values.tolist(),
     )
     model = Generator(TINY, channels)
     model.train()(*motions)

@@ -58,7 +58,7 @@ def problem_with_ground(model, skeleton: Skeleton, p) -> Problem:
 
 
 def by_clarabel(p: Problem, frame: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unknowns and reserve forces of one frame from an interior-point solver; reserves scaled by their optimal force."""
+    """Unknowns and reserve forces of one frame from an interior-point solver, which sees r / opt."""
     a, b = p["A"][frame].numpy(), p["b"][frame].numpy()
     weight, lower, upper, optimal = (p[k].numpy() for k in ("weight", "lower", "upper", "reserve_optimal"))
     C, n = a.shape

@@ -1,0 +1,89 @@
+"""Activations by physics inside the search agree with the labels' solver, and their gradient with differences."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import make_interp_spline
+
+from bige_opensim.guidance.planting import plant_feet
+from bige_opensim.labelling.effort import exact_effort, movement_ranges
+from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.motion import Motion
+from bige_opensim.osim.compile_muscles import compile_muscles
+from bige_opensim.osim.inverse_dynamics import complete
+from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.physics.joint_problem import solve_with_ground
+from bige_opensim.physics.muscles import Muscles
+from bige_opensim.physics.predictor import PhysicsPredictor, derivative_matrix
+from tests.recordings import recorded
+
+SAMPLES = 41
+
+
+@pytest.fixture(scope="module")
+def planted(shared_data: Path):
+    """Model, skeleton, a planted real squat (1, SAMPLES, C) and its duration, and its muscles as polynomials."""
+    model, skeleton, prepared = recorded(shared_data, "subject6", "squats1", start=2.5, end=4.9)
+    whole = prepared.q.resampled(np.linspace(prepared.q.time[0], prepared.q.time[-1], SAMPLES))
+    q = plant_feet(skeleton, skeleton.coordinates, prepared.tensor(skeleton, whole).unsqueeze(0))
+    muscles = Muscles(compile_muscles(model.path, movement_ranges(skeleton, prepared), poses=600, cache=False))
+    return model, skeleton, muscles, q, torch.tensor([whole.duration], dtype=torch.float64)
+
+
+def test_the_derivative_matrix_is_the_natural_splines(planted) -> None:
+    x = np.random.default_rng(0).normal(size=SAMPLES)
+    t = np.linspace(0.0, 1.0, SAMPLES)
+    spline = make_interp_spline(t, x, k=5, bc_type=([(3, 0.0), (4, 0.0)], [(3, 0.0), (4, 0.0)]))
+    assert np.allclose(derivative_matrix(SAMPLES) @ x, spline(t, 1), atol=1e-8)
+
+
+def test_agrees_with_exact_geometry_and_spline_derivatives(planted) -> None:
+    model, skeleton, muscles, q, duration = planted
+    with torch.no_grad():
+        activations = PhysicsPredictor(skeleton, muscles, skeleton.coordinates, samples=SAMPLES)(q, duration)[0]
+    time = np.linspace(0.0, float(duration), SAMPLES)
+    motion = complete(model, Motion(time, q[0].numpy(), skeleton.coordinates))
+    prepared = Prepared.of(motion, (0.0, ""), ())
+    state = prepared.state(skeleton)
+    effort = exact_effort(model, skeleton, prepared, state)
+    qd = prepared.tensor(skeleton, prepared.qd)
+    solution, _ = solve_with_ground(skeleton, state, qd, effort, 0.0, ContactSettings())
+    error = (solution.x[:, : len(model.muscle_names)] - activations).abs()
+    assert error.square().mean().sqrt() < 0.01
+    assert error.max() < 0.06
+
+
+def test_gradient_of_a_peak_agrees_with_differences(planted) -> None:
+    _, skeleton, muscles, q, duration = planted
+    predictor = PhysicsPredictor(skeleton, muscles, skeleton.coordinates, samples=SAMPLES)
+    direction = torch.zeros_like(q)
+    bump = torch.hann_window(SAMPLES, periodic=False, dtype=q.dtype)
+    for name in ("knee_angle_r", "knee_angle_l"):
+        direction[0, :, skeleton.index(name)] = bump
+    vasmed = muscles.names.index("vasmed_r")
+
+    def activation(step: float) -> torch.Tensor:
+        return predictor(q + step * direction, duration)[0, SAMPLES // 2, vasmed]
+
+    moved = q.clone().requires_grad_(True)
+    value = predictor(moved, duration)[0, SAMPLES // 2, vasmed]
+    (gradient,) = torch.autograd.grad(value, moved)
+    h = 1e-5
+    with torch.no_grad():
+        difference = (activation(h) - activation(-h)) / (2 * h)
+    assert float((gradient * direction).sum()) == pytest.approx(float(difference), rel=1e-3)
+
+
+def test_a_batch_gives_what_its_motions_give_alone(planted) -> None:
+    _, skeleton, muscles, q, duration = planted
+    slower = torch.cat([duration, 1.5 * duration])
+    both = torch.cat([q, q])
+    with torch.no_grad():
+        together = PhysicsPredictor(skeleton, muscles, skeleton.coordinates, samples=SAMPLES)(both, slower)
+        alone = [
+            PhysicsPredictor(skeleton, muscles, skeleton.coordinates, samples=SAMPLES)(q, d[None])[0] for d in slower
+        ]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-6)
+    assert not torch.allclose(together[0], together[1], atol=1e-3)
