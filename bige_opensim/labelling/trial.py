@@ -204,8 +204,7 @@ def _label_into(
     report("reading", 0.0)
     model = load(request.model)
     require_muscles(model)
-    tables = compile_skeleton(request.model)
-    skeleton = Skeleton(tables)
+    skeleton = Skeleton(compile_skeleton(request.model))
     recorded = _read_motion(request, settings, model)
     _require_frames(recorded.motion, "frames in the file")
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
@@ -226,30 +225,16 @@ def _label_into(
         "format": FORMAT,
         "status": status,
         "reason": reason,
-        "session": request.session,
-        "subject": request.subject,
-        "trial": request.trial,
-        "mass_kg": model.mass_kg,
-        "model": {"file": request.model.name, "sha256": model.sha256},
-        "solver": settings.solver,
+        **_identity(request, settings, model, skeleton),
         "grf": "measured" if loads is not None else settings.grf,
-        "cutoff_hz": settings.cutoff_hz,
         "frames": window.q.frames,
         "frames_solved": int(solution.solved.sum()),
         "ground_height_m": ground,
-        "coordinates": list(skeleton.coordinates),
-        "muscles": list(model.muscle_names),
-        "root": tables.root,
-        "subject_features": subject_features(skeleton),
         "gates": {k: g.as_dict() for k, g in found.items()},
         "peaks": {m: float(v) for m, v in zip(model.muscle_names, solution.activations.max(0), strict=True)},
         "whole_body_shift": _shift_entry(shift),
         "notes": [*recorded.notes, *window.notes],
-        "timings": {
-            "frames": window.q.frames,
-            "solve_s": solution.solve_s,
-            "total_s": clock.perf_counter() - started,
-        },
+        "timings": _timings(solution, started),
         "provenance": _provenance(request, settings, model),
     }
     if settings.solver == "fast":
@@ -259,6 +244,27 @@ def _label_into(
             label["audit"] = audit(folder, model, model_file, window, solution, settings.audit)
     write_files(folder, model, window, solution, label)
     return label
+
+
+def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, skeleton: Skeleton) -> dict[str, Any]:
+    return {
+        "session": request.session,
+        "subject": request.subject,
+        "trial": request.trial,
+        "mass_kg": model.mass_kg,
+        "model": {"file": request.model.name, "sha256": model.sha256},
+        "solver": settings.solver,
+        "cutoff_hz": settings.cutoff_hz,
+        "coordinates": list(skeleton.coordinates),
+        "muscles": list(model.muscle_names),
+        "root": skeleton.tables.root,
+        "subject_features": subject_features(skeleton),
+    }
+
+
+def _timings(solution: Solution, started: float) -> dict[str, float]:
+    total_s = clock.perf_counter() - started
+    return {"frames": len(solution.time), "solve_s": solution.solve_s, "total_s": total_s}
 
 
 def _require_frames(motion: Motion, where: str) -> None:

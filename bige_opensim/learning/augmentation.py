@@ -18,11 +18,11 @@ class Augmentation:
     `tempo`: standard deviation of the logarithm of the factor on the duration.
     """
 
-    mixed: float = 0.6
-    mix_low: float = -0.2
-    mix_high: float = 1.2
-    angle_deg: float = 1.5
-    translation_m: float = 0.005
+    mixed: float = 0.5
+    mix_low: float = -0.1
+    mix_high: float = 0.6
+    angle_deg: float = 0.75
+    translation_m: float = 0.002
     curves: int = 4
     tempo: float = 0.1
 

@@ -67,9 +67,9 @@ class SurrogateTraining(TrainingConfig):
 class GeneratorTraining(TrainingConfig):
     """How the generator is trained."""
 
-    epochs: int = 400
-    learning_rate: float = 2e-3
-    patience: int = 150
+    epochs: int = 600
+    learning_rate: float = 4e-3
+    patience: int = 200
     augmentation: Augmentation = field(default_factory=Augmentation)
     model: GeneratorConfig = field(default_factory=GeneratorConfig)
 

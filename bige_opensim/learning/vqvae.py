@@ -12,7 +12,8 @@ guidance can change it by gradient, without a second network. The logarithm, bec
 **Smoothness.** Noise in a decoded motion becomes noise in forces: 1 mm at 10 Hz is 4 m/s^2. The decoder therefore does
 not emit samples: it emits control points, one per token, of a uniform cubic B-spline (de Boor 1978), which a fixed
 matrix evaluates at the 101 samples. Accelerations are continuous by construction, and what the codes cannot express
-is above 12.5 cycles per repetition, 4 Hz for a repetition of 3 s: beyond what slow exercise contains.
+is above 12.5 cycles per repetition, 6 Hz for one of 2 s: what the labels' low-pass filter removes anyway. On real squats
+the spline alone costs 0.1 degrees and 0.3 mm.
 """
 
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class GeneratorConfig:
     width: int = 96
     latent_width: int = 32
     codes: int = 128
-    stages: int = 2
+    stages: int = 3
     decay: float = 0.97
     dead_below: float = 0.3
     commitment_weight: float = 0.25

@@ -31,7 +31,9 @@ def inverse_dynamics(model: OsimModel, q: Motion, qd: Motion, qdd: Motion) -> Fl
 
     `opensim.InverseDynamicsSolver` works in Simbody's order of mobilities; the map of `OsimModel.mobility_order` brings
     its result to the model's order. Every force of the model is switched off first, as the solver would include it.
-    Motions must be complete (see `complete`).
+    Motions must be complete (see `complete`). Not for ball and free joints: their speeds in Simbody are
+    an angular velocity and not the rates of their coordinates, for which they are taken, as OpenSim's tools do;
+    `physics.dynamics` has the generalized forces that belong to the coordinates.
     """
     copy = opensim.Model(model.model)
     for i in range(copy.getForceSet().getSize()):

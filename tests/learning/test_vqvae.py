@@ -83,7 +83,7 @@ def test_codes_and_back_are_the_quantised_latents(generator: Generator, motions:
         z = generator.encode(*motions)
         indices = generator.codes(z)
         torch.testing.assert_close(generator.from_codes(indices), generator.quantise(z))
-    assert indices.shape == (24, 28, 2)
+    assert indices.shape == (24, 28, 3)
 
 
 def test_a_permuted_batch_gives_permuted_motions(generator: Generator, motions: tuple[Tensor, Tensor]) -> None:
