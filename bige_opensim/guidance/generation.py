@@ -119,6 +119,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         settings=settings,
         progress=progress,
     )
+    outside: torch.Tensor | None = None
     if request.muscles is not None and objective.needs_activations:
         precise = Skeleton(request.tables)
         physics = PhysicsPredictor(precise, Muscles(request.muscles), channels, samples=q.shape[1])
@@ -135,7 +136,10 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
             start=torch.as_tensor(result.latents, dtype=torch.float32),
             progress=progress,
         )
-    _write(request, skeleton, objective, muscles, result, references)
+        with torch.no_grad():
+            physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
+        outside = physics.outside
+    _write(request, skeleton, objective, muscles, result, references, outside)
     return result
 
 
@@ -181,6 +185,7 @@ def _write(
     muscles: tuple[str, ...],
     result: SearchResult,
     references: xr.Dataset,
+    outside: torch.Tensor | None,
 ) -> None:
     partial = request.out.with_name(f".{request.out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -195,7 +200,10 @@ def _write(
             time = np.linspace(0.0, float(result.durations[i]), result.activations.shape[1])
             path = partial / "predicted" / f"{name}_activations.sto"
             write_storage(path, time, result.activations[i], muscles, in_degrees=False, title="Predicted activations")
-        entries.append(_entry(name, i, result, references))
+        entry = _entry(name, i, result, references)
+        if outside is not None:
+            entry["frames_outside_fitted_paths"] = int(outside[i].sum())
+        entries.append(entry)
     shutil.copyfile(request.model, partial / "model.osim")
     shutil.copyfile(request.objective, partial / "objective.toml")
     record = {

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 SATURATED = 0.99
 MOMENT_FLOOR_NM = 10.0
+RESERVE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def gates(x: Labelled) -> dict[str, Gate]:
         ),
         "reserves": Gate(
             100 * float(reserve),
-            5.0,
+            100 * RESERVE_SHARE,
             "% of peak net joint moment",
             "The muscles are too weak for the motion: scale them.",
         ),
@@ -108,3 +109,22 @@ def verdict(found: dict[str, Gate]) -> tuple[str, str]:
     """Status ("passed" or "gates_failed") and the reason in one sentence."""
     failed = [f"{name} {g.value:.3g} > {g.limit:g} {g.unit}. {g.remedy}" for name, g in found.items() if not g.passed]
     return ("gates_failed", " ".join(failed)) if failed else ("passed", "all quality gates passed")
+
+
+def infeasible_frames(
+    time: Float[np.ndarray, " time"],
+    names: list[str],
+    reserves: Float[np.ndarray, "time coordinate"],
+    net_moments: Float[np.ndarray, "time coordinate"],
+) -> list[dict[str, Any]]:
+    """Frames whose moments the muscles cannot make, and the coordinate whose reserve carries most of what is lacking.
+
+    A frame is listed when a reserve exceeds the gate's share of its coordinate's peak net moment.
+    """
+    peaks = np.maximum(np.abs(net_moments).max(0, initial=0.0), MOMENT_FLOOR_NM)
+    share = np.abs(reserves) / peaks
+    listed = []
+    for t in np.flatnonzero((share > RESERVE_SHARE).any(1)):
+        worst = int(share[t].argmax())
+        listed.append({"time_s": float(time[t]), "coordinate": names[worst], "reserve_nm": float(reserves[t, worst])})
+    return listed

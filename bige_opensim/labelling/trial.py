@@ -25,7 +25,7 @@ from bige_opensim.labelling.effort import exact_effort, muscle_driven, polynomia
 from bige_opensim.labelling.files import write_files, write_inputs
 from bige_opensim.labelling.ground import measured_ground_forces
 from bige_opensim.labelling.kinematics import Prepared, prepare
-from bige_opensim.labelling.quality import Gate, Labelled, gates, verdict
+from bige_opensim.labelling.quality import Gate, Labelled, gates, infeasible_frames, verdict
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import (
@@ -231,6 +231,7 @@ def _label_into(
         "frames_solved": int(solution.solved.sum()),
         "ground_height_m": ground,
         "gates": {k: g.as_dict() for k, g in found.items()},
+        "infeasible_frames": _infeasible(model, skeleton, solution),
         "peaks": {m: float(v) for m, v in zip(model.muscle_names, solution.activations.max(0), strict=True)},
         "whole_body_shift": _shift_entry(shift),
         "notes": [*recorded.notes, *window.notes],
@@ -421,6 +422,12 @@ def _gates(
             shift_peak_mm=shift.peak_mm if shift is not None else 0.0,
         )
     )
+
+
+def _infeasible(model: OsimModel, skeleton: Skeleton, s: Solution) -> list[dict[str, Any]]:
+    driven = muscle_driven(model, skeleton)
+    names = [skeleton.coordinates[i] for i in driven]
+    return infeasible_frames(s.time, names, s.reserves[:, driven], s.net_moments[:, driven])
 
 
 def _shift_entry(shift: Shift | None) -> dict[str, float] | None:

@@ -12,8 +12,9 @@ guidance can change it by gradient, without a second network. The logarithm, bec
 **Smoothness.** Noise in a decoded motion becomes noise in forces: 1 mm at 10 Hz is 4 m/s^2. The decoder therefore does
 not emit samples: it emits control points, one per token, of a uniform cubic B-spline (de Boor 1978), which a fixed
 matrix evaluates at the 101 samples. Accelerations are continuous by construction, and what the codes cannot express
-is above 12.5 cycles per repetition, 6 Hz for one of 2 s: what the labels' low-pass filter removes anyway. On real squats
-the spline alone costs 0.1 degrees and 0.3 mm.
+is above 12.5 cycles per repetition, 6 Hz for one of 2 s. On 34 real squats and sit-to-stands of 1.2 to 2.8 s, filtered
+at 6 Hz, the spline alone costs 0.07 degrees and 0.25 mm (RMS), and a quarter of the RMS vertical acceleration of the
+pelvis: sharp events, such as leaving a chair, are smoothed.
 """
 
 from dataclasses import dataclass

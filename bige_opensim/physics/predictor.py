@@ -29,7 +29,7 @@ class PhysicsPredictor(torch.nn.Module):
 
     Double precision inside. `channels` names the motions' coordinates; others stay at the model's default. Each call
     starts from the multipliers of the last one of the same size, which saves most iterations in a search and changes no
-    answer.
+    answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were fitted on.
     """
 
     rate: Tensor
@@ -56,6 +56,7 @@ class PhysicsPredictor(torch.nn.Module):
         indices = [[skeleton.coordinates.index(n) for n in root[k]] for k in ("rotations", "translations")]
         self.root = (indices[0], indices[1])
         self._multiplier: Tensor | None = None
+        self.outside: Tensor | None = None
         self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
 
     def forward(
@@ -65,6 +66,7 @@ class PhysicsPredictor(torch.nn.Module):
         N, T, _ = q.shape
         full = self.skeleton.get_buffer("default").double().expand(N, T, -1).clone()
         full[..., self.columns] = q.double()
+        self.outside = ~self.muscles.in_range(full.detach())
         rate = self.rate / duration.double()[:, None, None]
         qd = rate @ full
         qdd = rate @ qd

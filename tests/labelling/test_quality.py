@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bige_opensim.labelling.quality import Gate, Labelled, gates, verdict
+from bige_opensim.labelling.quality import Gate, Labelled, gates, infeasible_frames, verdict
 
 T = 100
 
@@ -96,3 +96,13 @@ def test_several_failures_are_all_in_the_sentence():
     _, reason = verdict(gates(replace(clean(), shift_peak_mm=25.0, solved=np.zeros(T, dtype=bool))))
     assert "failed_frames 100 > 1 % of frames" in reason
     assert "whole_body_shift 25 > 20 mm" in reason
+
+
+def test_an_infeasible_frame_names_the_coordinate_whose_reserve_carries_it() -> None:
+    time, net = np.array([0.0, 0.1, 0.2]), np.array([[50.0, 5.0], [100.0, 8.0], [20.0, 1.0]])
+    reserves = np.array([[1.0, 0.4], [6.0, 0.1], [0.0, -0.6]])
+    listed = infeasible_frames(time, ["hip_flexion_r", "mtp_angle_r"], reserves, net)
+    assert listed == [
+        {"time_s": 0.1, "coordinate": "hip_flexion_r", "reserve_nm": 6.0},
+        {"time_s": 0.2, "coordinate": "mtp_angle_r", "reserve_nm": -0.6},
+    ]
