@@ -16,6 +16,10 @@ from bige_opensim.osim.muscles import bodies_with_muscles
 from bige_opensim.physics.dynamics import State, kinematics
 from bige_opensim.physics.skeleton import ROTATION, Skeleton, SkeletonTables
 
+HOP_RAD = 1.0
+"""Step between two samples below which an angle has not hopped: two descriptions of one orientation lie farther apart,
+unless the middle angle is at its singularity, where they meet."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -108,6 +112,8 @@ def continuous_rotations(motion: Motion, triples: list[tuple[str, str, str]]) ->
 
 
 def _nearest_descriptions(angles: Float[np.ndarray, "time 3"]) -> Float[np.ndarray, "time 3"]:
+    if np.abs(np.diff(angles, axis=0)).max(initial=0.0) < HOP_RAD:
+        return angles
     out = angles.copy()
     turn = 2.0 * np.pi
     for t in range(1, len(out)):

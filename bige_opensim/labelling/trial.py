@@ -34,7 +34,7 @@ from bige_opensim.osim.model import (
     load,
     opensim_version,
     require_muscles,
-    save_for_static_optimization,
+    static_optimization_model,
 )
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
 from bige_opensim.physics.anthropometry import subject_features
@@ -318,11 +318,11 @@ def _model_for_optimization(model: OsimModel, request: TrialRequest, folder: Pat
 
     Another worker may be reading the shared file: it is replaced only where its content changes.
     """
+    fresh = folder / MODEL_NAME
+    shutil.copyfile(static_optimization_model(model), fresh)
     if request.model_folder == request.out:
-        save_for_static_optimization(model, folder / MODEL_NAME)
         return MODEL_NAME
     shared = request.model_folder / MODEL_NAME
-    fresh = save_for_static_optimization(model, folder / MODEL_NAME)
     if shared.is_file() and shared.read_bytes() == fresh.read_bytes():
         fresh.unlink()
     else:
@@ -355,8 +355,9 @@ def _solve(
     write_inputs(folder, model, whole, window, forces, model_file)
     report("static optimization", 0.0)
     if settings.solver == "fast":
-        answer = solve_with_loads(net, effort)
-        activations, reserves = answer.x.numpy(), answer.reserve.numpy()
+        # with the ground forces the joint problem found, its muscles already solve static optimization
+        answer = joint if joint is not None else solve_with_loads(net, effort)
+        activations, reserves = answer.x[:, : len(model.muscle_names)].numpy(), answer.reserve.numpy()
         solved = answer.solved.numpy()
         seconds = clock.perf_counter() - began
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import opensim
 
-from bige_opensim.osim.model import ModelError, OsimModel, load
+from bige_opensim.osim.model import ModelError, OsimModel, cache_folder, file_sha256, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
 FORMAT = 4
@@ -35,12 +34,6 @@ SPHERES = (
 )
 
 
-def cache_folder() -> Path:
-    """Where compiled models are kept: $BIGE_CACHE, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bige_opensim"
-    return Path(os.environ.get("BIGE_CACHE", default))
-
-
 def compile_skeleton(path: Path | str, *, cache: bool = True) -> SkeletonTables:
     """Joints, inertias, couplers and contact spheres of a model as arrays, cached by the file's sha256.
 
@@ -50,11 +43,10 @@ def compile_skeleton(path: Path | str, *, cache: bool = True) -> SkeletonTables:
         A joint or constraint is not supported; the message names the component's path.
 
     """
-    model = load(path)
-    folder = cache_folder() / f"skeleton-{FORMAT}-{model.sha256[:32]}"
+    folder = cache_folder() / f"skeleton-{FORMAT}-{file_sha256(path)[:32]}"
     if cache and (folder / "tables.json").is_file():
         return SkeletonTables.load(folder)
-    tables = _Compiler(model).tables()
+    tables = _Compiler(load(path)).tables()
     if cache:
         _store(tables, folder)
     return tables

@@ -14,8 +14,7 @@ import opensim
 from jaxtyping import Float
 from scipy.stats import qmc
 
-from bige_opensim.osim.compile import cache_folder
-from bige_opensim.osim.model import ModelError, OsimModel, load, require_muscles
+from bige_opensim.osim.model import ModelError, OsimModel, cache_folder, file_sha256, load, require_muscles
 from bige_opensim.osim.muscle_parameters import muscle_curves, muscle_parameters
 from bige_opensim.osim.path_fit import PathFit, fit_paths
 from bige_opensim.osim.path_sampler import PathSampler
@@ -63,20 +62,20 @@ def compile_muscles(
         range names an unknown coordinate, or a spanned coordinate has no finite range.
 
     """
-    model = load(path)
-    require_muscles(model)
-    folder = cache_folder() / f"muscles-{_cache_key(model, ranges or {}, poses, seed)}"
+    folder = cache_folder() / f"muscles-{_cache_key(file_sha256(path), ranges or {}, poses, seed)}"
     if cache and (folder / "muscles.json").is_file():
         return MuscleTables.load(folder)
+    model = load(path)
+    require_muscles(model)
     tables = _Compiler(model).tables(ranges or {}, poses, seed)
     if cache:
         _store(tables, folder)
     return tables
 
 
-def _cache_key(model: OsimModel, ranges: Mapping[str, tuple[float, float]], poses: int, seed: int) -> str:
+def _cache_key(sha256: str, ranges: Mapping[str, tuple[float, float]], poses: int, seed: int) -> str:
     plain = {name: [float(v) for v in limits] for name, limits in sorted(ranges.items())}
-    what = json.dumps([FORMAT, opensim.GetVersion(), model.sha256, plain, poses, seed])
+    what = json.dumps([FORMAT, opensim.GetVersion(), sha256, plain, poses, seed])
     return hashlib.sha256(what.encode()).hexdigest()[:32]
 
 

@@ -22,6 +22,7 @@ _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 LEG_RESERVE_NM = 1.0
 UPPER_BODY_RESERVE_NM = 250.0
 RESIDUAL_OPTIMAL_FORCE = 1000.0
+STRIPPED_FORMAT = 1
 
 
 class ModelError(ValueError):
@@ -149,6 +150,11 @@ class OsimModel:
         return np.array([muscles.get(i).getMaxIsometricForce() for i in range(muscles.getSize())])
 
     @cached_property
+    def muscle_driven(self) -> frozenset[str]:
+        """Coordinates on which at least one muscle has a moment arm above 0.1 mm in a bent pose."""
+        return frozenset(_muscle_driven(self))
+
+    @cached_property
     def mass_kg(self) -> float:
         """Total mass in kg."""
         return float(self.model.getTotalMass(self.state))
@@ -156,7 +162,7 @@ class OsimModel:
     @cached_property
     def sha256(self) -> str:
         """Hash of the file the model was read from."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return file_sha256(self.path)
 
     @cached_property
     def mobility_order(self) -> Int[np.ndarray, " coordinate"]:
@@ -195,6 +201,20 @@ class OsimModel:
             if coordinate.getLocked(state):
                 coordinate.setLocked(state, False)
             coordinate.setValue(state, float(value), False)
+
+
+def cache_folder() -> Path:
+    """Where compiled models are kept: $BIGE_CACHE, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bige_opensim"
+    return Path(os.environ.get("BIGE_CACHE", default))
+
+
+def file_sha256(path: Path | str) -> str:
+    """Hash of a model file; ModelError where there is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file. Name an .osim file.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load(path: Path | str) -> OsimModel:
@@ -237,7 +257,7 @@ def reserve_optimal_forces(model: OsimModel) -> dict[str, float]:
     residuals of the root, as the scripts of the field have them (Rajagopal et al. 2016, doi:10.1109/TBME.2016.2586891;
     OpenCap, doi:10.1371/journal.pcbi.1011462).
     """
-    driven = _muscle_driven(model)
+    driven = model.muscle_driven
     forces = {}
     for name in model.free_coordinates:
         if name in model.root_coordinates:
@@ -266,6 +286,16 @@ def _muscle_driven(model: OsimModel) -> set[str]:
         if np.abs(after - before).max() > 1e-4 * step:
             driven.add(name)
     return driven
+
+
+def static_optimization_model(model: OsimModel) -> Path:
+    """The model that `save_for_static_optimization` writes, kept in the cache by the model's hash."""
+    version = hashlib.sha256(opensim_version().encode()).hexdigest()[:8]
+    path = cache_folder() / f"static-optimization-{STRIPPED_FORMAT}-{version}-{model.sha256[:32]}.osim"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_for_static_optimization(model, path)
+    return path
 
 
 def save_for_static_optimization(model: OsimModel, path: Path) -> Path:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bige_opensim.physics.dynamics import State, point_jacobian
+from bige_opensim.physics.dynamics import State, body_point_velocity, point_jacobian
 from bige_opensim.physics.skeleton import Skeleton
 
 FEET = ("r", "l")
@@ -98,9 +98,9 @@ def contact_columns(
     """
     _, bodies = feet_of(skeleton)
     points = skeleton.contact_points(state.poses)
-    own = point_jacobian(skeleton, state, points, [int(b) for b in skeleton.contact_body_index])
-    velocity = (own @ qd[..., None, :, None]).squeeze(-1)
-    ready = readiness(points, velocity, ground, settings)
+    ready = readiness(
+        points, body_point_velocity(skeleton, state, points, skeleton.contact_body_index), ground, settings
+    )
     on_plane = points.clone()
     on_plane[..., 1] = ground
     jacobian = point_jacobian(skeleton, state, on_plane, bodies)

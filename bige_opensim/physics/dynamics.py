@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
@@ -128,16 +128,30 @@ def wrench_to_generalized(
     return ((state.chain.axis * load).sum(-1) * state.displacement.slope) @ skeleton.selector
 
 
+def body_point_velocity(
+    skeleton: Skeleton, state: State, points: Float[Tensor, "*batch point 3"], bodies: Int[Tensor, " point"]
+) -> Float[Tensor, "*batch point 3"]:
+    """Velocity in ground, m/s, of points in ground that move with the given bodies."""
+    motions = state.motions
+    arm = points - skeleton.body_coms(state.poses)[..., bodies, :]
+    return motions.com_velocity[..., bodies, :] + _cross(motions.omega[..., bodies, :], arm)
+
+
 def point_jacobian(
     skeleton: Skeleton, state: State, points: Float[Tensor, "*batch point 3"], bodies: list[int]
 ) -> Float[Tensor, "*batch point 3 coordinate"]:
-    """d(point velocity)/d(q') of points in ground that move with the given bodies, m per unit of coordinate."""
-    arm = points[..., :, None, :] - state.chain.origin[..., None, :, :]
-    axis = state.chain.axis[..., None, :, :].expand_as(arm)
-    column = torch.where(skeleton.is_rotation[:, None], _cross(axis, arm), axis)
-    moved = skeleton.subtree[:, bodies].T[:, :, None]
-    scaled = column * moved * state.displacement.slope[..., None, :, None]
-    return scaled.transpose(-1, -2) @ skeleton.selector
+    """d(point velocity)/d(q') of points in ground that move with the given bodies, m per unit of coordinate.
+
+    Only primitives that move one of the bodies are looked at: column k is a_k x (p - o_k) for a rotation, a_k for a
+    translation, times ds_k/dq_c.
+    """
+    moved = skeleton.subtree[:, bodies]
+    used = torch.nonzero(moved.any(1)).flatten()
+    arm = points[..., :, None, :] - state.chain.origin[..., None, used, :]
+    axis = state.chain.axis[..., None, used, :].expand_as(arm)
+    column = torch.where(skeleton.is_rotation[used, None], _cross(axis, arm), axis)
+    scaled = column * (state.displacement.slope[..., None, used] * moved[used].T)[..., None]
+    return scaled.transpose(-1, -2) @ skeleton.selector[used]
 
 
 def mechanical_energy(skeleton: Skeleton, state: State) -> Float[Tensor, "*batch"]:
@@ -151,4 +165,5 @@ def mechanical_energy(skeleton: Skeleton, state: State) -> Float[Tensor, "*batch
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
-    return torch.linalg.cross(a, b)
+    (a1, a2, a3), (b1, b2, b3) = a.unbind(-1), b.unbind(-1)
+    return torch.stack([a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1], -1)

@@ -28,7 +28,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 SOLVED, ITERATION_LIMIT, NOT_FINITE = 0, 1, 2
-STRIDE = 8
+STRIDE = 16
 STATUS_TEXT = {
     SOLVED: "solved",
     ITERATION_LIMIT: "the solver reached its iteration limit before forces balanced; inspect the frame's kinematics",
@@ -94,7 +94,7 @@ def solve(
 
     """
     tol = tolerance if tolerance is not None else (1e-9 if A.dtype == torch.float64 else 1e-4)
-    finite = torch.isfinite(A).all((-1, -2)) & torch.isfinite(b).all(-1)
+    finite = torch.isfinite(A.detach().sum((-1, -2)) + b.detach().sum(-1))
     scale = tol * (1.0 + b.abs().amax(-1))
     x = torch.minimum(torch.maximum(torch.zeros_like(lower), lower), upper).expand(len(b), -1)
     lam = 2.0 * b / reserve_optimal**2
@@ -194,13 +194,14 @@ def _newton(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Damped semismooth Newton ascent; frames that have converged leave the batch.
 
-    Without a start, every STRIDE-th frame is solved first and its multipliers start the frames around it.
+    Without a start, every STRIDE-th frame is solved first, and multipliers interpolated between them start the others.
     """
     if start is None and len(problem.b) >= 2 * STRIDE and bool(finite.all()):
         coarse = torch.arange(STRIDE // 2, len(problem.b), STRIDE, device=problem.b.device)
         part, _, _ = _newton(problem.take(coarse), finite[coarse], scale[coarse], None, max_iterations)
-        nearest = (torch.arange(len(problem.b), device=coarse.device) // STRIDE).clamp(max=len(coarse) - 1)
-        start = part[nearest]
+        place = ((torch.arange(len(problem.b), device=coarse.device) - STRIDE // 2) / STRIDE).clamp(0, len(coarse) - 1)
+        before = place.floor().long().clamp(max=len(coarse) - 2)
+        start = torch.lerp(part[before], part[before + 1], (place - before).to(part).unsqueeze(-1))
     lam = problem.unbounded_multipliers(finite) if start is None else start.detach().clone()
     status = torch.full(lam.shape[:1], ITERATION_LIMIT, device=lam.device)
     status[~finite] = NOT_FINITE
@@ -232,23 +233,26 @@ def _line_search(p: _Problem, lam: Tensor, step: Tensor) -> Tensor:
     constant = ((p.b - p.c * lam) * step).sum(-1)
     falling = (p.c * step**2).sum(-1)
 
-    def slope(alpha: Tensor) -> Tensor:
-        v = (pull + alpha.unsqueeze(-1) * along) / (2.0 * p.weight)
+    def slope(rows: Tensor, alpha: Tensor) -> Tensor:
+        v = (pull[rows] + alpha.unsqueeze(-1) * along[rows]) / (2.0 * p.weight)
         x = torch.minimum(torch.maximum(v, p.lower), p.upper)
-        return constant - alpha * falling - (along * x).sum(-1)
+        return constant[rows] - alpha * falling[rows] - (along[rows] * x).sum(-1)
 
-    low, high = torch.zeros_like(constant), torch.ones_like(constant)
-    s_start, s_high = slope(low), slope(high)
-    s_low = s_start
-    accepted = torch.where(s_high.abs() <= 0.1 * s_start, high, torch.where(s_high > 0, high, torch.zeros_like(high)))
+    rows = torch.arange(len(lam), device=lam.device)
+    length = torch.ones_like(constant)
+    start, full = slope(rows, torch.zeros_like(constant)), slope(rows, length)
+    rows = torch.nonzero(full < -0.1 * start).flatten()
+    low, high, at_low, at_high = torch.zeros_like(start[rows]), length[rows], start[rows], full[rows]
     for trial in range(40):
-        if bool((accepted > 0).all()):
+        if not len(rows):
             break
-        secant = low + (high - low) * s_low / (s_low - s_high)
+        secant = low + (high - low) * at_low / (at_low - at_high)
         middle = secant if trial % 2 == 0 else 0.5 * (low + high)
-        s_middle = slope(middle)
-        accepted = torch.where((accepted == 0) & (s_middle.abs() <= 0.1 * s_start), middle, accepted)
-        rising = s_middle > 0
-        low, s_low = torch.where(rising, middle, low), torch.where(rising, s_middle, s_low)
-        high, s_high = torch.where(rising, high, middle), torch.where(rising, s_high, s_middle)
-    return torch.where(accepted > 0, accepted, low)
+        there = slope(rows, middle)
+        rising = there > 0
+        low, at_low = torch.where(rising, middle, low), torch.where(rising, there, at_low)
+        high, at_high = torch.where(rising, high, middle), torch.where(rising, at_high, there)
+        good = there.abs() <= 0.1 * start[rows]
+        length[rows] = torch.where(good, middle, low)
+        rows, low, high, at_low, at_high = (v[~good] for v in (rows, low, high, at_low, at_high))
+    return length

@@ -74,14 +74,17 @@ def _group(tables: MuscleTables, muscles: list[int]) -> _Group:
     terms = [tables.terms(m) for m in muscles]
     degree = max(int(e.sum(axis=1).max(initial=0)) for e, _ in terms)
     exponents = monomial_exponents(n, degree)
-    row = {tuple(e): k for k, e in enumerate(exponents)}
+    digits = (degree + 1) ** np.arange(n, dtype=np.int64)
+    codes = exponents @ digits
+    order = np.argsort(codes)
     weights = np.zeros((len(exponents), len(muscles), 1 + n))
-    for m, (powers, coefficients) in enumerate(terms):
-        for e, w, arm in zip(powers, *coefficients, strict=True):
-            weights[row[tuple(e)], m, 0] += w
-            for j in np.flatnonzero(e):
-                lowered = tuple(p - (i == j) for i, p in enumerate(e))
-                weights[row[lowered], m, 1 + j] += arm * e[j] / tables.scale[coordinates[j]]
+    for m, (powers, (lengths, arms)) in enumerate(terms):
+        code = powers @ digits
+        np.add.at(weights[:, m, 0], order[np.searchsorted(codes, code, sorter=order)], lengths)
+        for j in range(n):
+            has = powers[:, j] > 0
+            lowered = order[np.searchsorted(codes, code[has] - digits[j], sorter=order)]
+            np.add.at(weights[:, m, 1 + j], lowered, arms[has] * powers[has, j] / tables.scale[coordinates[j]])
     flat = np.concatenate([weights[:, :, 0], weights[:, :, 1:].reshape(len(exponents), -1)], axis=1)
     return _Group(tuple(muscles), coordinates, _levels(n, degree), flat)
 

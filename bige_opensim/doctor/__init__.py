@@ -1,0 +1,1 @@
+"""Lint of models, motions, markers, forces and sessions, and repair of what can be repaired without guessing."""
