@@ -93,7 +93,7 @@ def make_consistent(
         unsupplied = demand.gain * demand.residual * carried[:, None]
         pull = acceleration.T @ unsupplied / settings.sigma_f_n**2 + total.values / settings.sigma_d_m**2
         total = total.with_values(total.values - factor.solve(pull)).lowpass(band_hz)
-        demand.shift(total)
+        demand.shift(acceleration @ total.values)
     values = prepared.q.values.copy()
     values[:, [prepared.q.index(skeleton.coordinates[i]) for i in root[1]]] += total.values
     moved = prepared.moved(prepared.q.with_values(values)) if total.values.any() else prepared
@@ -126,7 +126,6 @@ class RootDemand:
     ) -> None:
         rows = [*root[0], *root[1]]
         state, qd = prepared.state(skeleton), prepared.tensor(skeleton, prepared.qd)
-        self.mass = skeleton.mass.sum()
         self.tau = inverse_dynamics(skeleton, state)[:, rows]
         self.columns = torch.cat(
             [
@@ -144,10 +143,9 @@ class RootDemand:
         self.multiplier: torch.Tensor | None = None
         self.residual = self._residual(self.tau)
 
-    def shift(self, total: Motion) -> None:
-        """Residual for the body shifted by `total` (T, 3), m."""
-        acceleration = torch.as_tensor(total.derivatives()[0].derivatives()[0].values)
-        added = (self.com_jacobian.transpose(-1, -2) @ (self.mass * acceleration).unsqueeze(-1)).squeeze(-1)
+    def shift(self, inertia: Float[np.ndarray, "time 3"]) -> None:
+        """Residual for a body shifted by d, given m d'' (T, 3) in N."""
+        added = (self.com_jacobian.transpose(-1, -2) @ torch.as_tensor(inertia).unsqueeze(-1)).squeeze(-1)
         self.residual = self._residual(self.tau + added)
 
     def _residual(self, tau: torch.Tensor) -> Float[np.ndarray, "time 3"]:

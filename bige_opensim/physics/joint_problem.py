@@ -3,7 +3,7 @@
 Without force plates the load of each foot is indeterminate while both are down. Here the muscles decide: contact forces
 enter the muscle problem as non-negative friction-cone coefficients with a small cost, and the residuals of the root
 with a large one, so that the feet carry the body in the way that costs the muscles least (Fluit et al. 2014,
-doi:10.1016/j.jbiomech.2014.04.030; Skals et al. 2017, doi:10.1007/s11044-016-9537-1).
+doi:10.1016/j.jbiomech.2014.04.030; Skals et al. 2017, Multibody System Dynamics 39:175-195).
 """
 
 from __future__ import annotations
