@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,34 +108,22 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     settings = objective.objective.settings
     if request.iterations is not None:
         settings = shortened(settings, request.iterations)
-    latent = Generator(decode, vqvae.encode, vqvae.quantise)
-    result = search(
-        objective,
-        latent,
-        q,
-        durations,
-        count=request.count,
-        activations=predict,
-        seed=request.seed,
-        settings=settings,
-        progress=progress,
-    )
+    by_physics = request.muscles is not None and objective.needs_activations
+    after = shortened(settings, max(1, round(request.physics_share * settings.iterations)))
+    whole = settings.iterations + (after.iterations if by_physics else 0)
+    find = partial(search, objective, Generator(decode, vqvae.encode, vqvae.quantise), q, durations)
+    find = partial(find, count=request.count, seed=request.seed)
+    tell = progress or (lambda done, of, loss: None)
+    result = find(activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
     outside: torch.Tensor | None = None
-    if request.muscles is not None and objective.needs_activations:
-        precise = Skeleton(request.tables)
-        physics = PhysicsPredictor(precise, Muscles(request.muscles), channels, samples=q.shape[1])
+    if by_physics and request.muscles is not None:
+        physics = PhysicsPredictor(Skeleton(request.tables), Muscles(request.muscles), channels, samples=q.shape[1])
         order = [request.muscles.names.index(m) for m in muscles]
-        result = search(
-            objective,
-            latent,
-            q,
-            durations,
-            count=request.count,
+        result = find(
             activations=lambda q, duration: physics(q, duration)[..., order],
-            seed=request.seed,
-            settings=shortened(settings, max(1, round(request.physics_share * settings.iterations))),
+            settings=after,
             start=torch.as_tensor(result.latents, dtype=torch.float32),
-            progress=progress,
+            progress=lambda i, _, loss: tell(settings.iterations + i, whole, loss),
         )
         with torch.no_grad():
             physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
@@ -187,25 +176,25 @@ def _write(
     references: xr.Dataset,
     outside: torch.Tensor | None,
 ) -> None:
-    partial = request.out.with_name(f".{request.out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "predicted").mkdir(parents=True)
+    folder = request.out.with_name(f".{request.out.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "predicted").mkdir(parents=True)
     rotational = [n for n, r in zip(request.tables.coordinates, request.tables.rotational, strict=True) if r]
     entries = []
     for i in range(len(result.motions)):
         name = f"motion_{i + 1:02d}"
         motion = smooth(result.motions[i], float(result.durations[i]), result.channels)
-        write_coordinates(partial / f"{name}.mot", motion, rotational=rotational)
+        write_coordinates(folder / f"{name}.mot", motion, rotational=rotational)
         if result.activations is not None:
             time = np.linspace(0.0, float(result.durations[i]), result.activations.shape[1])
-            path = partial / "predicted" / f"{name}_activations.sto"
+            path = folder / "predicted" / f"{name}_activations.sto"
             write_storage(path, time, result.activations[i], muscles, in_degrees=False, title="Predicted activations")
         entry = _entry(name, i, result, references)
         if outside is not None:
             entry["frames_outside_fitted_paths"] = int(outside[i].sum())
         entries.append(entry)
-    shutil.copyfile(request.model, partial / "model.osim")
-    shutil.copyfile(request.objective, partial / "objective.toml")
+    shutil.copyfile(request.model, folder / "model.osim")
+    shutil.copyfile(request.objective, folder / "objective.toml")
     record = {
         "format": FORMAT,
         "objective": objective.objective.name,
@@ -225,10 +214,10 @@ def _write(
             "settings": asdict(result.settings),
         },
     }
-    write_whole(partial / RECORD, json.dumps(record, indent=1))
+    write_whole(folder / RECORD, json.dumps(record, indent=1))
     if request.out.exists():
         shutil.rmtree(request.out)
-    partial.replace(request.out)
+    folder.replace(request.out)
 
 
 def _target(term: Any) -> str:

@@ -53,9 +53,9 @@ def save_checkpoint(
         `folder` exists and is something else than a checkpoint.
 
     """
-    if folder.exists() and not is_checkpoint(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise CheckpointError(f"{folder} exists and is no checkpoint; choose another name or remove it")
+    require_free(folder)
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process of the same number that was killed
     partial.mkdir(parents=True)
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -75,6 +75,12 @@ def save_checkpoint(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def require_free(folder: Path) -> None:
+    """Raise CheckpointError where a checkpoint would take the place of something else."""
+    if folder.exists() and not is_checkpoint(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise CheckpointError(f"{folder} exists and is no checkpoint; choose another name or remove it")
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -135,6 +141,7 @@ def _put_in_place(partial: Path, folder: Path) -> None:
         partial.replace(folder)
         return
     aside = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
     folder.replace(aside)
     try:
         partial.replace(folder)

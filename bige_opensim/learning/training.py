@@ -24,7 +24,7 @@ from bige_opensim import __version__
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, shuffled_batches, varied
 from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, Mirror
-from bige_opensim.learning.checkpoint import is_checkpoint, read_config, save_checkpoint
+from bige_opensim.learning.checkpoint import is_checkpoint, read_config, require_free, save_checkpoint
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
 from bige_opensim.learning.training_data import Repetitions, TrainingError
 from bige_opensim.learning.training_state import Progress, load_state, save_state
@@ -306,6 +306,7 @@ def _train(
     report: Report | None,
     resume: bool,
 ) -> Path:
+    require_free(out)
     settings = dataclasses.asdict(config)
     run = {"configuration": settings, "data": data.fingerprint}
     state = out.with_name(f"{out.name}.training") / "state.safetensors"

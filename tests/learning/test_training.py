@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,18 @@ def test_a_folder_that_is_no_checkpoint_is_not_overwritten(synthetic_dataset: xr
     with pytest.raises(CheckpointError, match="thesis exists and is no checkpoint"):
         train_surrogate(synthetic_dataset, out, SURROGATE)
     assert [p.name for p in out.iterdir()] == ["chapter1.txt"]
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(
+    synthetic_dataset: xr.Dataset, tmp_path: Path
+) -> None:
+    out = train_surrogate(synthetic_dataset, tmp_path / "s", SURROGATE)
+    for name in (f".s.partial-{os.getpid()}", f".s.replaced-{os.getpid()}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.safetensors").write_text("half")
+    assert train_surrogate(synthetic_dataset, out, SURROGATE, resume=False) == out
+    load_surrogate(out)
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
 
 
 def test_configuration_files_fill_fields_and_refuse_the_unknown(tmp_path: Path) -> None:
