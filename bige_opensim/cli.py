@@ -19,6 +19,8 @@ import bige_opensim
 app = App(name="bige", help="Exercise motions that OpenSim confirms.", version=bige_opensim.__version__)
 train = App(name="train", help="Train a network on a dataset of repetitions.")
 app.command(train)
+imports = App(name="import", help="Bring public recordings into the layout of OpenCap sessions.")
+app.command(imports)
 console = Console()
 errors = Console(stderr=True)
 
@@ -85,6 +87,55 @@ def info() -> None:
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"]
     table.add_row("devices", ", ".join(devices))
     console.print(table)
+
+
+@app.command
+def doctor(
+    paths: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    model: Path | None = None,
+    json: Path | None = None,
+    fix: Path | None = None,
+) -> int:
+    """Find faults in models, motions, markers, forces and sessions.
+
+    Parameters
+    ----------
+    paths
+        Files (.osim, .mot, .sto, .trc, ExternalLoads .xml), session folders, or folders of them.
+    model
+        Model that the motions belong to; by default the session's, or the only one in the folder.
+    json
+        Also write the findings to this file.
+    fix
+        New folder for repaired copies and a log of what was changed; the originals stay as they are.
+
+    """
+    from bige_opensim.doctor.cases import find_cases
+    from bige_opensim.doctor.examination import Examiner
+    from bige_opensim.doctor.findings import DoctorError, Finding, counted, counts, write_findings
+    from bige_opensim.doctor.repair import LOG, repair_all
+
+    examiner, found = Examiner(), list[Finding]()
+    try:
+        cases = find_cases(paths, model)
+        with Steps(len(cases), "examining") as steps:
+            for case in cases:
+                steps.now(case.path.name)
+                mine = examiner.examine(case)
+                found += mine
+                steps.finish("\n".join([f"{case.path}: {counted(mine)}", *(f"  {item.line()}" for item in mine)]))
+        if json is not None:
+            write_findings(json, found, len(cases))
+        if fix is not None:
+            repairs = repair_all(cases, fix, examiner)
+            written = sum(bool(repair.written) for repair in repairs)
+            console.print(f"{written} repaired copies in {fix}; see {fix / LOG}", highlight=False)
+    except DoctorError as error:
+        return _fail(str(error))
+    console.print(f"{len(cases)} examined: {counted(found)}", highlight=False)
+    return 1 if counts(found)["error"] else 0
 
 
 @app.command
@@ -207,6 +258,125 @@ def _label_line(outcome: Any) -> str:
 
 
 @app.command
+def ik(
+    sessions: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    out: Path | None = None,
+    into_sessions: bool = False,
+    trials: str = "*",
+    up: Literal["x", "y", "z"] = "y",
+    jobs: int | None = None,
+) -> int:
+    """Find coordinates for trials that have markers only, by OpenSim's inverse kinematics.
+
+    Parameters
+    ----------
+    sessions
+        OpenCap session folders with a scaled model, or folders of them.
+    out
+        Folder for copies of the sessions, in which the coordinates are written.
+    into_sessions
+        Write the coordinates into the sessions themselves instead.
+    trials
+        Pattern of trial names to take, such as "squat*".
+    up
+        Axis of the markers that points up.
+    jobs
+        Trials solved at once; by default one per processor core.
+
+    """
+    from bige_opensim.io.opencap import SessionError, find_sessions
+    from bige_opensim.labelling import marker_trials as run
+
+    if (out is None) == (not into_sessions):
+        return _fail("Name --out for copies of the sessions, or --into-sessions to write into them.")
+    requests: list[run.MarkerRequest] = []
+    outcomes: list[run.MarkerOutcome] = []
+    try:
+        for session in find_sessions(sessions):
+            folder = session.path if out is None else run.session_copy(session, out)
+            mine, others = run.marker_requests(session, folder, trials=trials, up=up)
+            requests, outcomes = requests + mine, outcomes + others
+    except SessionError as error:
+        return _fail(str(error))
+    return _solve_markers(requests, outcomes, out, jobs)
+
+
+@imports.command(name="ui-prmd")
+def import_ui_prmd(raw: Path, /, *, model: Path, out: Path, movement: str = "m01", jobs: int | None = None) -> int:
+    """Make sessions of the UI-PRMD squats: a scaled model per person, markers, and coordinates.
+
+    Parameters
+    ----------
+    raw
+        Folder with the positions that Vicon recorded (m01_s01_e01_positions.txt, also gzipped), at any depth.
+    model
+        Generic full-body model, such as LaiUhlrich2022.osim.
+    out
+        Folder for the sessions.
+    movement
+        Movement of the data set; m01 is the deep squat.
+    jobs
+        People or clips at once; by default one per processor core.
+
+    """
+    from bige_opensim.io.opencap import find_sessions
+    from bige_opensim.io.ui_prmd import UiPrmdError, find_clips
+    from bige_opensim.labelling import marker_trials as run
+    from bige_opensim.labelling.ui_prmd_sessions import make_sessions, people
+
+    try:
+        people_found = people(find_clips(raw, movement), model, out)
+    except UiPrmdError as error:
+        return _fail(str(error))
+    made = []
+    with Steps(len(people_found), "people") as steps:
+        for person in make_sessions(people_found, jobs=jobs):
+            about = (
+                f" {person.record['height_m']:.2f} m, {person.record['mass_kg']:.0f} kg (estimated)."
+                if person.record
+                else ""
+            )
+            steps.finish(f"{person.subject}: {person.status}.{about} {person.reason}")
+            made += [p.folder for p in people_found if p.subject == person.subject and person.record]
+    if not made:
+        return 1
+    requests: list[run.MarkerRequest] = []
+    for session in find_sessions(sorted(made)):
+        requests += run.marker_requests(session, session.path, again=True)[0]
+    return _solve_markers(requests, [], out, jobs)
+
+
+def _solve_markers(requests: list[Any], others: list[Any], out: Path | None, jobs: int | None) -> int:
+    """Solve trials with progress, write and print the table of their errors, and return the exit status."""
+    from bige_opensim.labelling import marker_trials as run
+
+    outcomes = list(others)
+    with Steps(len(requests) + len(others), "inverse kinematics") as steps:
+        for outcome in others:
+            steps.finish(f"{outcome.session}/{outcome.trial}: {outcome.status}, {outcome.reason}")
+        for outcome in run.solve_marker_trials(requests, jobs=jobs):
+            outcomes.append(outcome)
+            errors_mm = f" RMS {outcome.record['rms_mm']:.1f} mm." if outcome.record else ""
+            steps.finish(f"{outcome.session}/{outcome.trial}: {outcome.status}.{errors_mm} {outcome.reason}")
+    if out is not None:
+        run.write_summary(out / run.SUMMARY, outcomes)
+    _print_marker_errors([o for o in outcomes if o.record])
+    return 1 if any(o.status == run.FAILED for o in outcomes) or not outcomes else 0
+
+
+def _print_marker_errors(outcomes: list[Any]) -> None:
+    table = Table("session", "trial", "frames", "RMS mm", "worst frame mm", "worst markers mm")
+    for o in outcomes:
+        worst = ", ".join(f"{m} {o.record['marker_rms_mm'][m]:.0f}" for m in o.record["worst_markers"][:3])
+        numbers = (f"{o.record[key]:.1f}" for key in ("rms_mm", "worst_frame_rms_mm"))
+        table.add_row(o.session, o.trial, str(o.record["frames"]), *numbers, worst)
+    if outcomes:
+        console.print(table)
+
+
+@app.command
 def dataset(
     labels: Path,
     /,
@@ -313,6 +483,7 @@ def train_generator_command(
 
 def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None) -> int:
     from bige_opensim.learning import training
+    from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.learning.dataset import DatasetError, load_dataset, save_dataset
 
     settings_type: Any = training.SurrogateTraining if kind == "surrogate" else training.GeneratorTraining
@@ -323,7 +494,7 @@ def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epo
         ds = load_dataset(data)
         with Steps(settings.epochs, f"training {kind}") as steps:
             folder = run(ds, out, settings, report=lambda e, n, m: steps.advance(e, _metrics(m), every=20))
-    except (DatasetError, training.TrainingError) as error:
+    except (DatasetError, CheckpointError, training.TrainingError) as error:
         return _fail(str(error))
     if kind == "generator":
         save_dataset(ds.isel(repetition=ds["split"].values == "train"), folder / "references.nc")
@@ -389,6 +560,7 @@ def generate(
         request = GenerationRequest(
             generator, surrogate, objective, model, tables, out, count, seed, iterations, muscles
         )
+        total += round(GenerationRequest.physics_share * total) if muscles is not None else 0
         with Steps(total, "searching") as steps:
             every = max(1, total // 10)
             result = run(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
@@ -448,6 +620,50 @@ def _verdict_line(verdict: Any) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+@app.command
+def scale(
+    model: Path,
+    /,
+    *,
+    out: Path,
+    height: float,
+    mass: float,
+    segment: Annotated[list[str] | None, Parameter(negative=())] = None,
+) -> int:
+    """Scale a model to a person's height and mass, muscle strength with them.
+
+    Parameters
+    ----------
+    model
+        The model to scale (.osim), such as osim_models/fullbody80.osim.
+    out
+        The model file to write.
+    height
+        Standing height, m.
+    mass
+        Mass, kg.
+    segment
+        Proportion of a body, such as femur=1.05 or pelvis=1,1,1.1 (along x, y, z); the height is kept. May be repeated.
+
+    """
+    from bige_opensim.osim.anthropometric_scaling import ScalingError, read_segment_scales, scale_model
+    from bige_opensim.osim.model import ModelError
+
+    try:
+        segments = read_segment_scales(segment or [])
+        done = scale_model(model, out, height_m=height, mass_kg=mass, segment_scales=segments)
+    except (ScalingError, ModelError) as error:
+        return _fail(str(error))
+    console.print(
+        f"{done.path}: {done.source_height_m:.3f} m, {done.source_mass_kg:.1f} kg -> {height:.3f} m, {mass:.1f} kg; "
+        f"muscle volume x {done.muscle_volume:.3f}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
 
 
 def _fail(message: str) -> int:

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "physics": {"motion"},
     "osim": {"motion", "io", "physics"},
     "labelling": {"motion", "io", "physics", "osim"},
+    "doctor": {"motion", "io", "physics", "osim", "labelling"},
     "learning": {"motion", "io", "physics"},
     "guidance": {"motion", "io", "physics", "learning"},
     "synthesis": {"motion", "io", "physics", "osim", "labelling"},
@@ -30,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "motion", "io", "physics", "osim", "labelling", "learning", "guidance", "synthesis", "validation", "report",
+        "doctor",
     },
 }  # fmt: skip
 WITHOUT_OPENSIM = ("motion", "io", "physics", "learning", "guidance")

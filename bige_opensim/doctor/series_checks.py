@@ -63,7 +63,7 @@ def check_missing(
     """Cells without a number: those in short gaps, which can be splined, and the others."""
     short, long = dict[str, float](), dict[str, float]()
     place = {}
-    for c in np.flatnonzero(np.isnan(values).any(axis=0)):
+    for c in np.flatnonzero(np.isnan(values).any(axis=0)).tolist():
         for run in runs(np.isnan(values[:, c])):
             gap = gap_seconds(time, run)
             group = short if gap <= SHORT_GAP_S + 1e-9 else long
@@ -122,6 +122,10 @@ def spikes(
     if len(values) < 9:
         return out
     second = values[:-2] - 2 * values[1:-1] + values[2:]
+    telling = (~np.isnan(second)).sum(axis=0) >= 5
+    if not telling.all():
+        out[:, telling] = spikes(values[:, telling], floor[telling])
+        return out
     centred = np.abs(second - np.nanmedian(second, axis=0))
     spread = _MAD_TO_SIGMA * np.nanmedian(centred, axis=0)
     off = departures(values)
@@ -144,8 +148,8 @@ def check_spikes(
     if not hits.any():
         return []
     off = np.where(hits, departures(values) / floor, 0.0)
-    t, c = np.unravel_index(int(off.argmax()), off.shape)
-    columns = [names[i] for i in np.argsort(-off.max(axis=0)) if hits[:, i].any()]
+    t, c = divmod(int(off.argmax()), off.shape[1])
+    columns = [names[i] for i in np.argsort(-off.max(axis=0)).tolist() if hits[:, i].any()]
     size = shown[c].format(off[t, c] * floor[c])
     sentence = (
         f"{int(hits.sum())} sample(s) stand out from their neighbours, the worst by {size}, in {listed(columns)}."

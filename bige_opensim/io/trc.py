@@ -70,6 +70,16 @@ class Markers:
         keep = [i for i, name in enumerate(self.names) if name in names]
         return replace(self, positions=self.positions[:, keep], names=tuple(self.names[i] for i in keep))
 
+    def turned(self, up: Literal["x", "y", "z"]) -> Markers:
+        """In OpenSim's axes (Y up, right-handed), from axes in which `up` points up.
+
+        Z up: (x, y, z) becomes (x, z, -y). X up: (x, y, z) becomes (y, x, -z).
+        """
+        if up == "y":
+            return self
+        order, signs = ((0, 2, 1), (1, 1, -1)) if up == "z" else ((1, 0, 2), (1, 1, -1))
+        return replace(self, positions=self.positions[:, :, list(order)] * np.array(signs, dtype=np.float64))
+
 
 def read_trc(path: Path | str, *, units: LengthUnits | None = None) -> Markers:
     """Read a .trc file as metres.

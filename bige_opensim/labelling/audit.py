@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.solution import Solution
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import run_setup, write_setup
-
-if TYPE_CHECKING:
-    from bige_opensim.labelling.kinematics import Prepared
-    from bige_opensim.labelling.trial import Solution
 
 FEWEST_FRAMES = 10
 NAME = "audit"

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bige_opensim.io.external_loads import ground_forces, write_external_loads, write_ground_forces
 from bige_opensim.io.storage import write_coordinates, write_storage
+from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.solution import Solution
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import write_setup
 from bige_opensim.physics.contact import GroundForces
-
-if TYPE_CHECKING:
-    from bige_opensim.labelling.kinematics import Prepared
-    from bige_opensim.labelling.trial import Solution
 
 
 def write_inputs(

@@ -26,6 +26,7 @@ from bige_opensim.labelling.files import write_files, write_inputs
 from bige_opensim.labelling.ground import measured_ground_forces
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.quality import Gate, Labelled, gates, infeasible_frames, verdict
+from bige_opensim.labelling.solution import Solution
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import (
@@ -110,19 +111,6 @@ def person_of(model: Path) -> str:
     """Name for whoever a model belongs to, where no session says it: one model, one person."""
     digest = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else "missing"
     return f"{model.stem}-{digest[:8]}"
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m."""
-
-    time: np.ndarray
-    activations: np.ndarray
-    reserves: np.ndarray
-    net_moments: np.ndarray
-    ground: GroundForces | None
-    solved: np.ndarray
-    solve_s: float
 
 
 def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, Any] | None:

@@ -1,0 +1,108 @@
+"""Checks of .osim models."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bige_opensim.doctor.findings import Finding, Severity, listed
+from bige_opensim.doctor.known_model import KnownModel
+from bige_opensim.osim.model import OsimModel
+from bige_opensim.osim.path_sampler import PathSampler
+from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES
+
+PLAUSIBLE_MASS_KG = (15.0, 250.0)
+WIDEST_RANGE_RAD = 8.0 * np.pi
+KNEES = ("knee_angle_r", "knee_angle_l")
+MASS_TOLERANCE = 0.02
+
+
+def check_model(model: KnownModel) -> list[Finding]:
+    """Readability, mass, gravity, coordinates and muscles."""
+    if model.osim is None:
+        remedy = "Open it in the OpenSim GUI to see what is wrong."
+        return [Finding(model.path, "", "error", "unreadable", model.fault, remedy)]
+    found = []
+    if not model.coordinates or model.skeleton is None:
+        remedy = "Replace the joint or constraint; labelling cannot use the model."
+        found.append(Finding(model.path, "", "error", "unsupported", model.skeleton_fault, remedy))
+    if model.coordinates:
+        found += _coordinates(model)
+    return [*found, *_mass(model), *_muscles(model, model.osim)]
+
+
+def check_mass(model: KnownModel, mass_kg: float, source: str) -> list[Finding]:
+    """The model's mass against the mass that a session states."""
+    if model.osim is None or abs(model.osim.mass_kg / mass_kg - 1.0) <= MASS_TOLERANCE:
+        return []
+    sentence = f"The model weighs {model.osim.mass_kg:.1f} kg, {source} says {mass_kg:.1f} kg."
+    return [Finding(model.path, "", "warning", "mass", sentence, "Scale the model to the measured mass.")]
+
+
+def _mass(model: KnownModel) -> list[Finding]:
+    assert model.osim is not None
+    mass, found = model.osim.mass_kg, []
+    if not PLAUSIBLE_MASS_KG[0] <= mass <= PLAUSIBLE_MASS_KG[1]:
+        severity: Severity = "error" if mass <= 0 else "warning"
+        sentence = f"The model weighs {mass:.4g} kg, which no person does."
+        found.append(Finding(model.path, "", severity, "mass", sentence, "Scale the model to the person's mass."))
+    gravity = np.asarray(model.osim.model.getGravity().to_numpy())
+    if gravity[1] > -9.0 or np.abs(gravity[[0, 2]]).max() > 1.0:
+        sentence = f"Gravity is {np.round(gravity, 3).tolist()} m/s²; Y should point up."
+        found.append(Finding(model.path, "gravity", "error", "sign-convention", sentence, "Set it to 0, -9.80665, 0."))
+    return found
+
+
+def _coordinates(model: KnownModel) -> list[Finding]:
+    found = []
+    empty = [n for n, c in model.coordinates.items() if not c.range_max > c.range_min and not c.locked]
+    if empty:
+        sentence = f"Ranges of coordinates are empty or reversed: {listed(empty)}."
+        found.append(Finding(model.path, empty[0], "warning", "ranges", sentence, "Give them a range."))
+    wide = [
+        n for n, c in model.coordinates.items()
+        if c.kind == "rotational" and n not in model.root and c.range_max - c.range_min > WIDEST_RANGE_RAD
+    ]  # fmt: skip
+    if wide:
+        sentence = f"Ranges of angles exceed four turns: {listed(wide)}."
+        remedy = "Write ranges in radians; limits of this width are not checked."
+        found.append(Finding(model.path, wide[0], "warning", "units", sentence, remedy))
+    locked = [n for n, c in model.coordinates.items() if c.locked]
+    if locked:
+        sentence = f"{len(locked)} coordinate(s) are locked: {listed(locked)}."
+        remedy = "Nothing is to be done if these joints should not move."
+        found.append(Finding(model.path, locked[0], "note", "locked-coordinates", sentence, remedy))
+    missing = [n for n in KNEES if n not in model.coordinates]
+    negative = [n for n in KNEES if n in model.coordinates and _negative(model, n)]
+    if missing:
+        sentence = f"There is no {listed(missing)}."
+        remedy = "Repetitions are cut on knee flexion by these names; rename the coordinates to use `bige dataset`."
+        found.append(Finding(model.path, missing[0], "note", "missing-coordinates", sentence, remedy))
+    if negative:
+        sentence = f"{listed(negative)} flex to the negative; knee flexion is positive here."
+        remedy = "Use a model whose knee flexes to the positive, such as Rajagopal 2016 or OpenCap's."
+        found.append(Finding(model.path, negative[0], "warning", "sign-convention", sentence, remedy))
+    return found
+
+
+def _negative(model: KnownModel, name: str) -> bool:
+    limits = model.coordinates[name]
+    return limits.range_max < abs(limits.range_min)
+
+
+def _muscles(model: KnownModel, osim: OsimModel) -> list[Finding]:
+    if not osim.muscle_names:
+        remedy = "Use a muscle model if the trials are to be labelled."
+        return [Finding(model.path, "", "warning", "muscles", "The model has no muscles.", remedy)]
+    muscles = PathSampler(osim).muscles if model.coordinates else []
+    found, kinds = [], {str(m.getName()): str(m.getConcreteClassName()) for m in muscles}
+    others = [f"{name} ({kind})" for name, kind in kinds.items() if kind not in MUSCLE_CLASSES]
+    if others:
+        sentence = f"{len(others)} muscle(s) are of a class the fast solver does not know: {listed(others)}."
+        remedy = "Use the default solver, or replace them by Millard2012EquilibriumMuscle."
+        found.append(Finding(model.path, others[0].split()[0], "warning", "unsupported", sentence, remedy))
+    for quantity in ("MaxIsometricForce", "OptimalFiberLength", "TendonSlackLength"):
+        wrong = [str(m.getName()) for m in muscles if getattr(m, f"get{quantity}")() <= 0]
+        if wrong:
+            sentence = f"{quantity} is not positive in {listed(wrong)}."
+            found.append(Finding(model.path, wrong[0], "error", "muscles", sentence, "Correct it in the model."))
+    return found

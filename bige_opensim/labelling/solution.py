@@ -1,0 +1,22 @@
+"""What labelling a trial comes down to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bige_opensim.physics.contact import GroundForces
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m."""
+
+    time: np.ndarray
+    activations: np.ndarray
+    reserves: np.ndarray
+    net_moments: np.ndarray
+    ground: GroundForces | None
+    solved: np.ndarray
+    solve_s: float

@@ -1,0 +1,318 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import opensim
+import pytest
+import small_models
+import torch
+from recordings import MODELS, motion_path
+
+from bige_opensim.cli import app
+from bige_opensim.io.opencap import SessionError, find_sessions
+from bige_opensim.io.storage import read_coordinates, read_storage
+from bige_opensim.io.trc import Markers, read_trc, write_trc
+from bige_opensim.labelling.marker_trials import (
+    FAILED,
+    KEPT,
+    SKIPPED,
+    SOLVED,
+    marker_requests,
+    session_copy,
+    solve_marker_trials,
+    write_summary,
+)
+from bige_opensim.motion import Motion
+from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.inverse_kinematics import (
+    MarkerError,
+    inverse_kinematics,
+    landmark_weights,
+    marker_names,
+    write_marker_fit,
+)
+from bige_opensim.osim.model import load
+from bige_opensim.physics.skeleton import Skeleton
+
+OFFSETS = ((0.05, 0.02, 0.06), (-0.04, -0.15, 0.03), (0.03, -0.3, -0.05))
+BODIES = ("pelvis", "femur_r", "tibia_r", "calcn_r", "femur_l", "tibia_l", "calcn_l")
+
+
+@pytest.fixture(scope="module")
+def biped(tmp_path_factory) -> Path:
+    """The small biped with three markers on every segment."""
+    path = small_models.biped(tmp_path_factory.mktemp("ik") / "biped.osim", muscles=False)
+    model = opensim.Model(str(path))
+    for name in BODIES:
+        for k, offset in enumerate(OFFSETS):
+            model.addMarker(opensim.Marker(f"{name}_{k}", model.getBodySet().get(name), opensim.Vec3(*offset)))
+    model.finalizeConnections()
+    model.printToXML(str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def squat(biped: Path) -> Motion:
+    """A lopsided squat of a person who has turned away."""
+    motion = small_models.squat(biped, frames=20)
+    values = motion.values.copy()
+    for name, by in (("pelvis_rotation", 2.4), ("pelvis_list", 0.1), ("hip_flexion_l", 0.2), ("knee_angle_r", 0.3)):
+        values[:, motion.index(name)] += by * (1.0 if name == "pelvis_rotation" else np.sin(motion.time))
+    return motion.with_values(values)
+
+
+def markers_of(biped: Path, motion: Motion, suffix: str = "") -> Markers:
+    """Where the markers go, by this package's own forward kinematics (not OpenSim's)."""
+    skeleton = Skeleton(compile_skeleton(biped, cache=False))
+    poses = skeleton(torch.as_tensor(motion.select(skeleton.coordinates).values))
+    names = [f"{body}_{k}" for body in BODIES for k in range(len(OFFSETS))]
+    stations = [
+        skeleton.station(poses, body, torch.tensor(offset, dtype=torch.float64))
+        for body in BODIES
+        for offset in OFFSETS
+    ]
+    positions = torch.stack(stations, dim=1).numpy()
+    return Markers(motion.time, positions, tuple(n + suffix for n in names), motion.rate_hz, path=Path("made.trc"))
+
+
+def worst_degrees(found: Motion, true: Motion) -> float:
+    return float(np.rad2deg(np.abs(found.select(true.names).values - true.values)).max())
+
+
+def test_a_known_motion_is_recovered_to_a_tenth_of_a_degree(biped: Path, squat: Motion):
+    fit = inverse_kinematics(load(biped), markers_of(biped, squat))
+    assert worst_degrees(fit.motion, squat) < 0.1
+    assert fit.rms_m < 1e-4
+    assert not fit.failed.any()
+    assert fit.notes == ()
+
+
+def test_gaps_are_bridged_and_counted_and_leave_no_error(biped: Path, squat: Motion):
+    markers = markers_of(biped, squat)
+    positions = markers.positions.copy()
+    positions[:8, 4] = np.nan
+    positions[5:, 0] = np.nan
+    positions[:, 10] = np.nan
+    fit = inverse_kinematics(load(biped), Markers(markers.time, positions, markers.names, markers.rate_hz))
+    assert worst_degrees(fit.motion, squat) < 0.1
+    np.testing.assert_array_equal(np.isnan(fit.errors), np.isnan(positions).any(axis=2))
+    assert any("femur_r_1 40%" in note for note in fit.notes)
+
+
+def test_frames_without_any_marker_are_said_and_end_nothing(biped: Path, squat: Motion):
+    markers = markers_of(biped, squat)
+    positions = markers.positions.copy()
+    positions[[0, 7, 8]] = np.nan
+    fit = inverse_kinematics(load(biped), Markers(markers.time, positions, markers.names, markers.rate_hz))
+    assert np.flatnonzero(np.isnan(fit.frame_rms_m)).tolist() == [0, 7, 8]
+    assert np.isfinite(fit.motion.values).all()
+    assert any("3 frame(s) show less than half" in note for note in fit.notes)
+    seen = [k for k in range(20) if k not in (0, 7, 8)]
+    assert np.rad2deg(np.abs(fit.motion.select(squat.names).values - squat.values)[seen]).max() < 0.1
+
+
+def test_one_misplaced_marker_shows_in_its_own_error(biped: Path, squat: Motion):
+    markers = markers_of(biped, squat)
+    positions = markers.positions.copy()
+    positions[:, markers.names.index("tibia_l_2")] += 0.05
+    fit = inverse_kinematics(load(biped), Markers(markers.time, positions, markers.names, markers.rate_hz))
+    assert next(iter(fit.marker_rms_m)) == "tibia_l_2"
+    assert fit.frame_rms_m.shape == squat.time.shape
+    assert fit.rms_m == pytest.approx(np.sqrt(np.mean(fit.frame_rms_m**2)))
+
+
+def test_a_marker_of_weight_zero_does_not_count(biped: Path, squat: Motion):
+    markers = markers_of(biped, squat)
+    positions = markers.positions.copy()
+    positions[:, markers.names.index("tibia_l_2")] += 0.05
+    spoilt = Markers(markers.time, positions, markers.names, markers.rate_hz)
+    fit = inverse_kinematics(load(biped), spoilt, weights={"tibia_l_2": 0.0})
+    assert "tibia_l_2" not in fit.markers
+    assert worst_degrees(fit.motion, squat) < 0.1
+
+
+def test_names_with_a_suffix_are_matched_and_said(biped: Path, squat: Motion):
+    fit = inverse_kinematics(load(biped), markers_of(biped, squat, suffix="_study"))
+    assert worst_degrees(fit.motion, squat) < 0.1
+    assert "21 marker(s) matched by similar names" in fit.notes[0]
+
+
+def test_markers_with_z_up_are_noticed_and_turned(biped: Path, squat: Motion):
+    markers = markers_of(biped, squat)
+    x, y, z = np.moveaxis(markers.positions, 2, 0)
+    lying = Markers(markers.time, np.stack([x, -z, y], axis=2), markers.names, markers.rate_hz)
+    assert any("vertical axis" in note for note in inverse_kinematics(load(biped), lying).notes)
+    fit = inverse_kinematics(load(biped), lying.turned("z"))
+    assert worst_degrees(fit.motion, squat) < 0.1
+    assert fit.notes == ()
+
+
+def test_a_coupled_coordinate_follows_its_coupler(tmp_path: Path):
+    path = small_models.knee_with_patella(tmp_path / "knee.osim")
+    model = opensim.Model(str(path))
+    for body in ("femur", "tibia"):
+        for k, offset in enumerate(((0.1, 0.0, 0.1), (0.0, -0.2, -0.1), (-0.1, -0.3, 0.0))):
+            model.addMarker(opensim.Marker(f"{body}{k}", model.getBodySet().get(body), opensim.Vec3(*offset)))
+    model.finalizeConnections()
+    state = model.initSystem()
+    time, bend = np.arange(5) / 50, np.linspace(0.4, 1.2, 5)
+    positions = []
+    for value in bend:
+        model.getCoordinateSet().get("knee_angle").setValue(state, float(value))
+        model.realizePosition(state)
+        places = [model.getMarkerSet().get(i).getLocationInGround(state).to_numpy() for i in range(6)]
+        positions.append(places)
+    names = tuple(model.getMarkerSet().get(i).getName() for i in range(6))
+    model.printToXML(str(path))
+    loaded = load(path)
+    fit = inverse_kinematics(loaded, Markers(time, np.array(positions), names, 50.0), weights={})
+    assert np.rad2deg(np.abs(fit.motion["knee_angle"] - bend)).max() < 0.1
+    expected = loaded.coupled_values("knee_angle_beta", fit.motion["knee_angle"])
+    np.testing.assert_allclose(fit.motion["knee_angle_beta"], expected, atol=1e-4)
+
+
+def test_too_few_known_markers_are_refused(biped: Path, squat: Motion):
+    markers = markers_of(biped, squat)
+    strangers = Markers(markers.time, markers.positions, tuple(f"M{k}" for k in range(21)), markers.rate_hz)
+    with pytest.raises(MarkerError, match="0 of its 21 markers"):
+        inverse_kinematics(load(biped), strangers)
+
+
+@pytest.mark.parametrize("weights", [{"nobody": 1.0}, {"pelvis_0": -1.0}, {"pelvis_0": np.nan}])
+def test_weights_that_mean_nothing_are_refused(biped: Path, squat: Motion, weights):
+    with pytest.raises(MarkerError, match="wrong: "):
+        inverse_kinematics(load(biped), markers_of(biped, squat), weights=weights)
+
+
+def test_the_written_motion_is_read_back_in_degrees(tmp_path: Path, biped: Path, squat: Motion):
+    model = load(biped)
+    fit = inverse_kinematics(model, markers_of(biped, squat))
+    write_marker_fit(fit, model, tmp_path / "t.mot", tmp_path / "t.csv")
+    back = read_coordinates(tmp_path / "t.mot", rotational=model.rotational).motion
+    np.testing.assert_allclose(back.values, fit.motion.values, atol=1e-12)
+    assert read_storage(tmp_path / "t.mot").in_degrees
+    rows = (tmp_path / "t.csv").read_text().splitlines()
+    assert rows[0].split(",") == ["time_s", "rms_mm", *fit.markers]
+    assert len(rows) == 21
+
+
+def test_weights_follow_landmarks_of_the_laboratory_marker_set(shared_data: Path):
+    weights = landmark_weights(load(shared_data / MODELS["subject5"]))
+    expected = {
+        "r.ASIS": 25,
+        "r_knee": 20,
+        "L_ankle": 20,
+        "r_calc": 7,
+        "r_thigh1": 4,
+        "L_sh3": 4,
+        "C7": 5,
+        "r_mknee": 0,
+    }
+    assert {name: weights[name] for name in expected} == expected
+    assert weights["R_HJC"] == 0
+
+
+def test_a_real_squat_is_fitted_within_15_mm(shared_data: Path):
+    folder = shared_data / "data/opencap_lab/OpenCapData_subject5"
+    model = load(shared_data / MODELS["subject5"])
+    fit = inverse_kinematics(model, read_trc(folder / "MarkerData/squats1.trc").between(3.0, 3.5))
+    assert 1e3 * fit.rms_m < 15
+    assert len(fit.motion.names) == 35
+    assert np.ptp(fit.motion["knee_angle_r"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("who", "trial", "start", "limit_deg"),
+    [("subject6", "squats1", 3.0, 1.0), ("phone01", "squats-with-arm-raise", 3.0, 2.5)],
+)
+def test_the_laboratorys_own_coordinates_are_found_again(shared_data: Path, who, trial, start, limit_deg):
+    model = load(shared_data / MODELS[who])
+    folder = shared_data / f"data/opencap_lab/OpenCapData_{who}"
+    fit = inverse_kinematics(model, read_trc(folder / f"MarkerData/{trial}.trc").between(start, start + 0.3))
+    theirs = read_coordinates(motion_path(shared_data, who, trial), rotational=model.rotational).motion
+    theirs = theirs.between(fit.motion.time[0] - 1e-6, fit.motion.time[-1] + 1e-6)
+    for name in ("pelvis_tilt", "hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l", "ankle_angle_r"):
+        rms = np.sqrt(np.mean((fit.motion[name] - theirs[name]) ** 2))
+        assert np.rad2deg(rms) < limit_deg, name
+
+
+@pytest.fixture
+def session(tmp_path: Path, biped: Path, squat: Motion) -> Path:
+    folder = tmp_path / "recorded" / "s1"
+    (folder / "OpenSimData/Model").mkdir(parents=True)
+    (folder / "MarkerData").mkdir()
+    shutil.copyfile(biped, folder / "OpenSimData/Model/biped_scaled.osim")
+    (folder / "sessionMetadata.yaml").write_text("subjectID: s1\nmass_kg: 70.0\n")
+    markers = markers_of(biped, squat)
+    write_trc(folder / "MarkerData/good.trc", markers.time, markers.positions, markers.names, units="mm")
+    content = (folder / "MarkerData/good.trc").read_text()
+    (folder / "MarkerData/empty.trc").write_text("")
+    (folder / "MarkerData/cut.trc").write_text(content[: len(content) // 2])
+    (folder / "MarkerData/binary.trc").write_bytes(bytes(range(256)) * 10)
+    (folder / "MarkerData/metres.trc").write_text(content.replace("\tmm\t", "\tm\t"))
+    (folder / "MarkerData/strangers.trc").write_text(
+        content.replace("_0\t", "_x\t").replace("_1", "_y").replace("_2", "_z")
+    )
+    return folder
+
+
+def test_a_session_is_solved_in_a_copy_and_faulty_files_are_named(session: Path, tmp_path: Path, squat: Motion):
+    before = {path: path.read_bytes() for path in session.rglob("*") if path.is_file()}
+    (found,) = find_sessions([session])
+    copy = session_copy(found, tmp_path / "out")
+    requests, others = marker_requests(found, copy)
+    outcomes = {o.trial: o for o in (*others, *solve_marker_trials(requests, jobs=1))}
+    assert {name: o.status for name, o in outcomes.items()} == {
+        "good": SOLVED, "empty": FAILED, "cut": FAILED, "binary": FAILED, "metres": FAILED, "strangers": FAILED,
+    }  # fmt: skip
+    for name in ("empty", "cut", "binary", "metres", "strangers"):
+        assert f"{name}.trc" in outcomes[name].reason
+    assert {path: path.read_bytes() for path in session.rglob("*") if path.is_file()} == before
+    (solved,) = find_sessions([tmp_path / "out"])
+    trial = next(t for t in solved.trials if t.name == "good")
+    model = load(solved.model_path)
+    back = read_coordinates(trial.motion_path, rotational=model.rotational).motion
+    assert worst_degrees(back, squat) < 0.1
+    record = json.loads((copy / "OpenSimData/Kinematics/good_ik.json").read_text())
+    assert record["rms_mm"] < 0.1
+    write_summary(tmp_path / "out/summary.csv", outcomes.values())
+    assert len((tmp_path / "out/summary.csv").read_text().splitlines()) == 7
+
+    again = {o.trial: o.status for o in solve_marker_trials([r for r in requests if r.trial == "good"], jobs=1)}
+    assert again == {"good": KEPT}
+
+
+def test_a_trial_with_coordinates_is_skipped(session: Path, tmp_path: Path, biped: Path):
+    (session / "OpenSimData/Kinematics").mkdir()
+    small_models.write_squat(biped, session / "OpenSimData/Kinematics/good.mot", frames=20)
+    (found,) = find_sessions([session])
+    requests, others = marker_requests(found, tmp_path, trials="good")
+    assert requests == []
+    assert [o.status for o in others] == [SKIPPED]
+
+
+def test_the_command_line_solves_a_session_and_names_what_failed(session: Path, tmp_path: Path, capsys):
+    words = ["ik", str(session), "--out", str(tmp_path / "out"), "--jobs", "1", "--trials", "[ge]*"]
+    assert app(words, result_action="return_value") == 1
+    shown = capsys.readouterr().out
+    assert "s1/good: solved. RMS 0.0 mm" in shown
+    assert "s1/empty: failed." in shown
+    rows = (tmp_path / "out/inverse_kinematics.csv").read_text().splitlines()
+    assert [row.split(",")[:3] for row in rows[1:]] == [["s1", "empty", "failed"], ["s1", "good", "solved"]]
+
+
+@pytest.mark.parametrize("options", [[], ["--out", "a", "--into-sessions"]])
+def test_the_command_line_wants_one_place_to_write(session: Path, capsys, options):
+    assert app(["ik", str(session), *options], result_action="return_value") == 1
+    assert "--into-sessions" in capsys.readouterr().err
+
+
+def test_the_session_itself_is_no_place_for_its_copy(session: Path):
+    (found,) = find_sessions([session])
+    with pytest.raises(SessionError, match="is the session itself"):
+        session_copy(found, session.parent)
+
+
+def test_marker_names_come_in_the_models_order(biped: Path):
+    assert marker_names(load(biped))[:4] == ("pelvis_0", "pelvis_1", "pelvis_2", "femur_r_0")
