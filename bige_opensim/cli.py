@@ -374,6 +374,8 @@ def _print_marker_errors(outcomes: list[Any]) -> None:
         table.add_row(o.session, o.trial, str(o.record["frames"]), *numbers, worst)
     if outcomes:
         console.print(table)
+        within = sum(o.record["rms_mm"] <= 25.0 for o in outcomes)
+        console.print(f"{within} of {len(outcomes)} trials are fitted within 25 mm RMS.", highlight=False)
 
 
 @app.command

@@ -27,7 +27,7 @@ from bige_opensim.osim.person_fit import add_markers, fit_person
 
 FORMAT = "bige-person/1"
 RECORD = "person.json"
-CLIPS_TO_FIT, FRAMES_PER_CLIP = 3, 9
+CLIPS_TO_FIT, FRAMES_PER_CLIP = 4, 7
 CERVICALE_OF_HEIGHT = 0.864
 HEEL_MARKER_M = 0.04
 BODY_MASS_INDEX = 23.0
@@ -164,8 +164,10 @@ def _readable(clips: Sequence[Clip]) -> tuple[dict[str, Markers], list[str]]:
 
 
 def _poses(markers: Sequence[Markers]) -> Markers:
-    """Frames in different poses of the first clips, one after the other."""
-    chosen = [m.positions[np.linspace(0, len(m.time) - 1, FRAMES_PER_CLIP).astype(int)] for m in markers[:CLIPS_TO_FIT]]
+    """Frames in different poses of a few clips from first to last, one after the other."""
+    clips = sorted(set(np.linspace(0, len(markers) - 1, CLIPS_TO_FIT).astype(int).tolist()))
+    frames = (markers[k].positions for k in clips)
+    chosen = [p[np.linspace(0, len(p) - 1, FRAMES_PER_CLIP).astype(int)] for p in frames]
     positions = np.concatenate(chosen)
     return replace(markers[0], time=np.arange(len(positions)) / RATE_HZ, positions=positions)
 

@@ -22,7 +22,11 @@ FEWEST_MARKERS = 6
 THIN = 0.5
 LYING_RAD = np.deg2rad(60.0)
 
-_LANDMARKS = ((r"hjc", 0.0), (r"mknee|mankle|med_?(knee|ank)|(knee|ank\w*)_?med", 0.0), (r"kne|ank|malle", 20.0))
+_LANDMARKS = (
+    (r"hjc|head|[fb]hd", 0.0),
+    (r"mknee|mankle|med_?(knee|ank)|(knee|ank\w*)_?med", 0.0),
+    (r"kne|ank|malle", 20.0),
+)
 _SEGMENTS = (("pelvis", 25.0), ("femur|tibia", 4.0), ("calcn|toes|talus", 7.0))
 
 
@@ -118,10 +122,10 @@ def inverse_kinematics(
 def landmark_weights(model: OsimModel) -> dict[str, float]:
     """Weights of the model's markers by where they sit, for `inverse_kinematics`.
 
-    25 on the pelvis, 20 at knees and ankles, 7 on the feet, 5 on torso, head and arms, 4 on thighs and shanks, where
+    25 on the pelvis, 20 at knees and ankles, 7 on the feet, 5 on torso and arms, 4 on thighs and shanks, where
     skin moves most, and 0 for computed hip centres and medial knees and ankles: the values of OpenCap's motion-capture
     pipeline (Uhlrich et al. 2023, doi:10.1371/journal.pcbi.1011462; opencap-core, Setup_IK_Mocap.xml), found from names
-    and bodies.
+    and bodies. 0 also for markers on the head, which full-body models without a neck carry on the torso.
     """
     markers = model.model.getMarkerSet()
     found = {}
@@ -170,6 +174,9 @@ def _remarks(
     model: OsimModel, observed: Markers, match: MarkerMatch, motion: Motion, failed: Bool[np.ndarray, " time"]
 ) -> list[str]:
     notes = []
+    idle = [name for name, _ in match.pairs if name not in observed.names]
+    if idle:
+        notes.append(f"{len(idle)} marker(s) have no weight in the fit: {', '.join(idle)}.")
     if match.unmatched:
         notes.append(f"{len(match.unmatched)} marker(s) are not in the model: {', '.join(match.unmatched)}.")
     if match.unused:
