@@ -261,9 +261,13 @@ def _plot(report: dict[str, Any], path: Path) -> None:
     left.set(xscale="log", xlabel="frames per second, files to files", title="Whole label step")
     for name, label, size in (("frames", "frames of one motion", 1), ("motions", "motions of 101 frames", 101)):
         rows = report["scaling"].get(name, [])
+        if not rows:
+            continue
         right.plot([n * size for n, _, _ in rows], [s for _, s, _ in rows], "o-", label=label)
-    right.set(xscale="log", yscale="log", xlabel="frames", ylabel="seconds", title="Physics alone")
-    right.legend()
+    right.set(xlabel="frames", ylabel="seconds", title="Physics alone")
+    if right.lines:
+        right.set(xscale="log", yscale="log")
+        right.legend()
     figure.suptitle(f"{report['trial']}, {report['cores']} cores, {report['date']}")
     figure.savefig(path, dpi=120)
 
