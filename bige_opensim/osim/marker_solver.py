@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import opensim
@@ -109,12 +109,12 @@ class MarkerSolver:
         self.errors[t, self.columns] = [self.buffer.getElt(k) for k in range(len(self.columns))]
         self.values[t] = [c.getValue(self.state) for c in self.coordinates]
 
-    def _set(self, values: Sequence[float]) -> None:
+    def _set(self, values: Iterable[float]) -> None:
         for coordinate, value in zip(self.coordinates, values, strict=True):
             if not coordinate.getLocked(self.state):
                 coordinate.setValue(self.state, float(value), False)
 
-    def _varied(self, values: Sequence[float], generator: np.random.Generator) -> list[float]:
+    def _varied(self, values: Iterable[float], generator: np.random.Generator) -> list[float]:
         """The pose with its joints turned at random within their ranges (the root as it is)."""
         names = {c.getName() for c in self.root}
         varied = []
@@ -124,7 +124,7 @@ class MarkerSolver:
             varied.append(float(generator.uniform(low, high)) if turns else value)
         return varied
 
-    def _bend(self, values: Sequence[float]) -> float:
+    def _bend(self, values: Iterable[float]) -> float:
         """Sum of squared joint angles, to choose between angles that describe one pose."""
         root = {c.getName() for c in self.root}
         return float(sum(v * v for c, v in zip(self.coordinates, values, strict=True) if c.getName() not in root))
