@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--start", type=float)
     parser.add_argument("--end", type=float)
     parser.add_argument("--moco-limit", type=float, default=300.0, help="seconds after which MocoInverse is given up")
-    parser.add_argument("--largest", type=int, default=100_000, help="largest number of frames of the scaling run")
+    parser.add_argument("--largest", type=int, default=101_000, help="largest number of frames of the scaling run")
     parser.add_argument("--child", choices=[*METHODS, "moco", "scaling"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

@@ -125,7 +125,7 @@ def write_storage(
         header = [title, "version=1", f"nRows={len(table)}", f"nColumns={table.shape[1]}", degrees, "endheader"]
     else:
         header = [title, degrees, "DataType=double", f"version={version}", "endheader"]
-    body = ["\t".join(map(repr, row)) for row in table.tolist()]
+    body = [repr(row)[1:-1].replace(", ", "\t") for row in table.tolist()]
     write_whole(path, "\n".join([*header, "\t".join(["time", *names]), *body, ""]))
 
 

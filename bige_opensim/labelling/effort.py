@@ -30,7 +30,7 @@ def root_of(model: OsimModel, skeleton: Skeleton) -> tuple[list[int], list[int]]
 
 def muscle_driven(model: OsimModel, skeleton: Skeleton) -> list[int]:
     """Indices of the coordinates on which muscles act."""
-    optimal = reserve_optimal_forces(model)
+    optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     return [i for i, n in enumerate(skeleton.coordinates) if optimal.get(n) == LEG_RESERVE_NM]
 
 
@@ -63,7 +63,7 @@ def movement_ranges(skeleton: Skeleton, window: Prepared) -> dict[str, tuple[flo
 
 
 def _effort(model: OsimModel, skeleton: Skeleton, columns: torch.Tensor) -> Effort:
-    optimal = reserve_optimal_forces(model)
+    optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
     reserves = torch.tensor([optimal.get(n, LOCKED_RESERVE) for n in skeleton.coordinates], dtype=columns.dtype)
     return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton))

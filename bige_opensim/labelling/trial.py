@@ -53,6 +53,7 @@ SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
 BALANCED_NM, BALANCED_SHARE = 0.5, 0.01
 SHORTEST_FRAMES = 10
+COM_STRIDE = 10
 
 TrialError = (StorageError, MotionError, ModelError, ExternalLoadsError, StaticOptimizationError)
 """What a trial's own files can do wrong: each carries one sentence for the user."""
@@ -396,7 +397,7 @@ def _gates(
     driven = muscle_driven(model, skeleton)
     weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
     external = s.ground.force.sum(1).norm(dim=-1).numpy() if s.ground is not None else np.array([weight])
-    com = skeleton.com(skeleton(window.tensor(skeleton, window.q)))[:, 1]
+    com = skeleton.com(skeleton(window.tensor(skeleton, window.q)[::COM_STRIDE]))[:, 1]
     return gates(
         Labelled(
             residual_force=s.reserves[:, translations],

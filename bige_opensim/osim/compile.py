@@ -14,7 +14,7 @@ import opensim
 from bige_opensim.osim.model import ModelError, OsimModel, cache_folder, file_sha256, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
-FORMAT = 4
+FORMAT = 5
 SPLINE_NODES = 2049
 RANGE_MARGIN = 0.6
 LARGEST_ANGLE = 2.0 * np.pi
@@ -136,6 +136,7 @@ class _Compiler:
             contact_radius=np.array([c[3] for c in contacts]),
             muscles=self.model.muscle_names,
             max_isometric_force=self.model.max_isometric_force,
+            muscle_driven=tuple(n for n in self.independent if n in self.model.muscle_driven),
             root=self._root(),
             source={"file": self.model.path.name, "sha256": self.model.sha256},
         )

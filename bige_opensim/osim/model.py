@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -250,14 +250,14 @@ def require_muscles(model: OsimModel) -> None:
         raise ModelError(f"{model.path}: the model has no muscles, so there is nothing to label. Use a muscle model.")
 
 
-def reserve_optimal_forces(model: OsimModel) -> dict[str, float]:
+def reserve_optimal_forces(model: OsimModel, driven: Collection[str] | None = None) -> dict[str, float]:
     """Optimal force (N or N·m) of the reserve of every free coordinate.
 
     1 N·m where muscles act (legs), 250 N·m at coordinates without muscles (lumbar, arms), 1000 N or N·m for the
     residuals of the root, as the scripts of the field have them (Rajagopal et al. 2016, doi:10.1109/TBME.2016.2586891;
-    OpenCap, doi:10.1371/journal.pcbi.1011462).
+    OpenCap, doi:10.1371/journal.pcbi.1011462). `driven` are the coordinates with muscles, where they are known.
     """
-    driven = model.muscle_driven
+    driven = model.muscle_driven if driven is None else driven
     forces = {}
     for name in model.free_coordinates:
         if name in model.root_coordinates:

@@ -45,8 +45,8 @@ class SkeletonTables:
         kg m2 about the mass centre in body axes.
     contact_names, contact_body, contact_centre, contact_radius
         Foot contact spheres, (P,) body index, (P, 3) m in the body, (P,) m; right foot first.
-    muscles, max_isometric_force
-        Names, and (M,) N.
+    muscles, max_isometric_force, muscle_driven
+        Names; (M,) N; coordinates on which at least one muscle acts.
     root
         Rotations (intrinsic sequence) with their axes, and translations, of the joint to ground.
     source
@@ -85,6 +85,7 @@ class SkeletonTables:
     contact_radius: np.ndarray
     muscles: tuple[str, ...]
     max_isometric_force: np.ndarray
+    muscle_driven: tuple[str, ...]
     root: dict[str, Any]
     source: dict[str, str]
 
