@@ -269,6 +269,8 @@ def reserve_optimal_forces(model: OsimModel, driven: Collection[str] | None = No
 
 def _muscle_driven(model: OsimModel) -> set[str]:
     """Coordinates on which at least one muscle has a moment arm above 0.1 mm in a bent pose."""
+    if not model.muscle_names:
+        return set()
     state = model.model.initSystem()
     bent = {c.name: 0.5 * c.range_min + 0.5 * c.range_max for c in model.coordinates if c.kind == "rotational"}
     model.set_pose(state, {n: float(np.clip(v, -0.5, 0.5)) for n, v in bent.items() if n not in model.root_coordinates})
