@@ -116,6 +116,7 @@ def _moco(arguments: argparse.Namespace) -> dict[str, Any]:
     import opensim
 
     label = arguments.out / "opensim"
+    opensim.Logger.removeFileSink()
     opensim.Logger.setLevelString("Error")
     start = json.loads((label / "label.json").read_text(encoding="utf-8"))["provenance"]["configuration"]["start"]
     start = start or 1.0
