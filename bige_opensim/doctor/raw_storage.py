@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from bige_opensim.io.storage import StorageError
+from bige_opensim.io.text import read_text
 
 _YES, _NO = ("yes", "true", "1", "y"), ("no", "false", "0", "n")
 
@@ -65,7 +66,7 @@ def read_raw(path: Path) -> RawStorage:
     Raises:
         StorageError: If it is missing, empty, not text, or has no header end, no time column or fewer than two rows.
     """
-    lines = _lines(path)
+    lines = read_text(path, StorageError, "a .mot or .sto file").split("\n")
     end = next((at for at, line in enumerate(lines) if line.strip().lower() == "endheader"), None)
     if end is None:
         raise StorageError(f"{path}: no 'endheader' line, so it is no OpenSim file or cut off; export it again.")
@@ -92,18 +93,6 @@ def read_raw(path: Path) -> RawStorage:
         values=table[:, 1:],
         damage=damage,
     )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        raw = path.read_bytes()
-    except OSError as problem:
-        raise StorageError(f"{path}: cannot be read ({problem.strerror}); check the path.") from problem
-    if not raw.strip():
-        raise StorageError(f"{path}: the file is empty; export it again.")
-    if b"\0" in raw:
-        raise StorageError(f"{path}: not a text file; a .mot or .sto file was expected.")
-    return raw.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _header(lines: Iterable[str]) -> dict[str, str]:

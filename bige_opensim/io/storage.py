@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bige_opensim.io.rotation_units import WITHIN_RADIANS, Units, unit_by_range
+from bige_opensim.io.text import read_text
 from bige_opensim.motion import Motion
 
 
@@ -65,7 +66,7 @@ def read_storage(path: Path | str) -> StorageTable:
             non-finite cells, repeated labels, no time, fewer than two rows, or time that does not increase.
     """
     path = Path(path)
-    lines = _text_lines(path)
+    lines = read_text(path, StorageError, "a .mot or .sto file").split("\n")
     ends = [at for at, line in enumerate(lines) if line.strip().lower() == "endheader"]
     if not ends:
         raise StorageError(f"{path}: no 'endheader' line, so it is no OpenSim file or cut off; export it again.")
@@ -244,19 +245,6 @@ class _Header:
 
 def _integer(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"\d+", text) else None
-
-
-def _text_lines(path: Path) -> list[str]:
-    try:
-        raw = path.read_bytes()
-    except OSError as problem:
-        raise StorageError(f"{path}: cannot be read ({problem.strerror}); check the path.") from problem
-    if not raw.strip():
-        raise StorageError(f"{path}: the file is empty; export it again.")
-    if b"\0" in raw:
-        raise StorageError(f"{path}: not a text file; a .mot or .sto file in UTF-8 or ASCII was expected.")
-    text = raw.decode("utf-8-sig", errors="replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _labels(path: Path, line: str, first_row: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bige_opensim.io.storage import StorageError, write_whole
+from bige_opensim.io.text import read_text
 
 LengthUnits = Literal["m", "cm", "mm"]
 
@@ -98,7 +99,7 @@ def read_trc(path: Path | str, *, units: LengthUnits | None = None) -> Markers:
             repeated names, fewer than two rows, or time that does not increase; or if the unit is unknown or wrong.
     """
     path = Path(path)
-    text = _text(path)
+    text = read_text(path, TrcError, "a .trc file")
     lines = text.split("\n")
     header, at = _header(path, lines)
     rows = [(n + 1, line) for n, line in enumerate(lines) if n > at + 1 and line.strip()]
@@ -174,18 +175,6 @@ def write_trc(
         write_whole(path, "\n".join([*lines, ""]))
     except StorageError as error:
         raise TrcError(str(error)) from error
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as problem:
-        raise TrcError(f"{path}: cannot be read ({problem.strerror}); check the path.") from problem
-    if not raw.strip():
-        raise TrcError(f"{path}: the file is empty; export it again.")
-    if b"\0" in raw:
-        raise TrcError(f"{path}: not a text file; a .trc file in UTF-8 or ASCII was expected.")
-    return raw.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _cells(line: str) -> list[str]:

@@ -7,10 +7,10 @@ import torch
 
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.osim.compile_muscles import compile_muscles
-from bige_opensim.osim.model import LEG_RESERVE_NM, OsimModel, reserve_optimal_forces
+from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
-from bige_opensim.physics.joint_problem import CHUNK, Effort, muscle_columns, polynomial_columns
+from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort, muscle_columns, polynomial_columns
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 

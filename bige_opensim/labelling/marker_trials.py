@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -45,6 +45,10 @@ FILE_ERRORS = (TrcError, MarkerError, ModelError, StorageError, MotionError, UiP
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
 Up = Literal["x", "y", "z"]
+
+
+Asked = TypeVar("Asked")
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,13 @@ def marker_requests(
 
 def solve_marker_trials(requests: Iterable[MarkerRequest], *, jobs: int | None = None) -> Iterator[MarkerOutcome]:
     """Solve trials, each in a process of its own, and yield outcomes as they come; finished trials are kept."""
+    return as_they_come(_in_a_process, requests, jobs)
+
+
+def as_they_come(work: Callable[[Asked], Done], requests: Iterable[Asked], jobs: int | None) -> Iterator[Done]:
+    """Results of `work` on every request, `jobs` at once (one per processor core by default), first come first."""
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        waiting = [pool.submit(_in_a_process, request) for request in requests]
+        waiting = [pool.submit(work, request) for request in requests]
         try:
             for future in as_completed(waiting):
                 yield future.result()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ import bige_opensim
 from bige_opensim.io.storage import write_whole
 from bige_opensim.io.trc import Markers, write_trc
 from bige_opensim.io.ui_prmd import CLUSTERS, RATE_HZ, Clip, UiPrmdError, generic_places, read_clip
-from bige_opensim.labelling.marker_trials import FAILED, KEPT, SOLVED, alone
+from bige_opensim.labelling.marker_trials import FAILED, KEPT, SOLVED, alone, as_they_come
 from bige_opensim.osim.model import load, opensim_version
 from bige_opensim.osim.person_fit import add_markers, fit_person
 
@@ -66,14 +64,7 @@ def people(clips: Iterable[Clip], model: Path, out: Path) -> list[PersonRequest]
 
 def make_sessions(requests: Sequence[PersonRequest], *, jobs: int | None = None) -> Iterator[PersonOutcome]:
     """Make the sessions, each in a process of its own; those made before from the same files are kept."""
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        waiting = [pool.submit(_outcome, request) for request in requests]
-        try:
-            for future in as_completed(waiting):
-                yield future.result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return as_they_come(_outcome, requests, jobs)
 
 
 def make_session(request: PersonRequest) -> dict[str, Any]:

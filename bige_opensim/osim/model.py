@@ -13,14 +13,14 @@ import numpy as np
 import opensim
 from jaxtyping import Float, Int
 
+from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
+
 opensim.Logger.removeFileSink()
 opensim.Logger.setLevelString("Error")
 
 _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereHalfSpaceForce")
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
-LEG_RESERVE_NM = 1.0
-UPPER_BODY_RESERVE_NM = 250.0
 RESIDUAL_OPTIMAL_FORCE = 1000.0
 STRIPPED_FORMAT = 1
 

@@ -28,6 +28,9 @@ from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
 
 CHUNK = 1024
 
+LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM = 1.0, 250.0
+"""Optimal force of a reserve, N·m: where muscles act, and where none do."""
+
 
 @dataclass(frozen=True)
 class Effort:

@@ -17,11 +17,15 @@ from torch import Tensor
 
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.dynamics import kinematics
-from bige_opensim.physics.joint_problem import Effort, polynomial_columns, solve_with_ground
+from bige_opensim.physics.joint_problem import (
+    LEG_RESERVE_NM,
+    UPPER_BODY_RESERVE_NM,
+    Effort,
+    polynomial_columns,
+    solve_with_ground,
+)
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
-
-LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM = 1.0, 250.0
 
 
 class PhysicsPredictor(torch.nn.Module):
