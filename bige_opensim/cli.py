@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -265,7 +266,7 @@ def ik(
     out: Path | None = None,
     into_sessions: bool = False,
     trials: str = "*",
-    up: Literal["x", "y", "z"] = "y",
+    up: Literal["x", "y", "z"] | None = None,
     jobs: int | None = None,
 ) -> int:
     """Find coordinates for trials that have markers only, by OpenSim's inverse kinematics.
@@ -281,7 +282,7 @@ def ik(
     trials
         Pattern of trial names to take, such as "squat*".
     up
-        Axis of the markers that points up.
+        Axis of the markers that points up; by default what a .c3d file says, and y of a .trc file.
     jobs
         Trials solved at once; by default one per processor core.
 
@@ -622,6 +623,60 @@ def _verdict_line(verdict: Any) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+@app.command
+def synth(
+    *,
+    subjects: int,
+    out: Path,
+    reps: int = 4,
+    seed: int = 0,
+    noise: float = 0.0,
+    model: Path | None = None,
+    jobs: int | None = None,
+) -> int:
+    """Make sessions of synthetic people who squat: a scaled model and a motion with planted feet each.
+
+    Parameters
+    ----------
+    subjects
+        How many people.
+    out
+        Folder for the sessions.
+    reps
+        Squats of each person.
+    seed
+        The same seed makes the same people.
+    noise
+        Standard deviation of noise on every coordinate, degrees (and 2 mm per degree), as of a sensor.
+    model
+        Generic full-body model to scale; by default the one that comes with the package.
+    jobs
+        People at once; by default one per processor core.
+
+    """
+    from bige_opensim.osim.anthropometric_scaling import ScalingError
+    from bige_opensim.osim.built_in import built_in_model
+    from bige_opensim.osim.model import ModelError
+    from bige_opensim.synthesis.sessions import CohortSettings, SynthesisError, make_cohort
+
+    try:
+        settings = CohortSettings(subjects, reps, seed, noise)
+        with Steps(subjects, "people") as steps:
+            for made in make_cohort(out, model or built_in_model(), settings, jobs=jobs):
+                steps.finish(_person_line(made))
+    except (SynthesisError, ScalingError, ModelError) as error:
+        return _fail(str(error))
+    console.print(f"{subjects} synthetic people in {out}", highlight=False)
+    return 0
+
+
+def _person_line(made: Any) -> str:
+    person, squats = made.record["person"], made.record["squats"]
+    deepest = math.degrees(max(s["depth"] for s in squats))
+    about = f"{person['sex']}, {person['height_m']:.2f} m, {person['mass_kg']:.0f} kg"
+    return f"{made.name}: {made.status}. {about}, {len(squats)} squats to {deepest:.0f} degrees of the knees"
 
 
 @app.command

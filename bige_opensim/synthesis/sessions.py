@@ -1,0 +1,205 @@
+"""Sessions of synthetic people, in OpenCap's layout, marked as synthetic wherever a reader may look."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+import bige_opensim
+from bige_opensim.io.storage import write_coordinates, write_whole
+from bige_opensim.motion import Motion
+from bige_opensim.osim.anthropometric_scaling import scale_model
+from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.model import opensim_version
+from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.synthesis.closed_chain import ClosedChainError
+from bige_opensim.synthesis.people import Person, draw_person
+from bige_opensim.synthesis.squats import Squat, Style, draw_squats, draw_style, squat_motion
+
+FORMAT = "bige-synthetic/1"
+RECORD = "synthetic.json"
+TRIAL = "squats1"
+STYLES = 30
+"""Styles drawn for a body before it is given up: some ask for a posture that the body cannot take."""
+NOISE_M_PER_DEG = 0.002
+MADE, KEPT = "made", "kept"
+
+
+class SynthesisError(ValueError):
+    """A cohort that cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """What to make: people, squats of each, seed, and noise on every coordinate, degrees (and 2 mm per degree)."""
+
+    subjects: int
+    repetitions: int
+    seed: int = 0
+    noise_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        for what, value in (("subjects", self.subjects), ("reps", self.repetitions)):
+            if value < 1:
+                raise SynthesisError(f"--{what} must be at least 1, got {value}.")
+        if not (math.isfinite(self.noise_deg) and self.noise_deg >= 0.0):
+            raise SynthesisError(f"--noise must be degrees, 0 for none, got {self.noise_deg:g}.")
+
+
+@dataclass(frozen=True)
+class PersonMade:
+    """What became of a person: made, or kept from before; and the record."""
+
+    name: str
+    status: str
+    record: dict[str, Any]
+
+
+def make_cohort(out: Path, model: Path, settings: CohortSettings, *, jobs: int | None = None) -> Iterator[PersonMade]:
+    """Write a session folder per person below `out`, yielding people as they come; the same seed makes the same people.
+
+    Person i depends on the seed and i alone, so that a larger cohort begins with the people of a smaller one. People
+    made before with the same settings are kept.
+
+    Raises
+    ------
+    SynthesisError
+        `out` holds other things than synthetic people, or a body finds no squat.
+
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    names = [f"synth_{i + 1:03d}" for i in range(settings.subjects)]
+    workers = min(jobs or os.cpu_count() or 1, len(names))
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        tasks = [pool.submit(make_person, out / name, index, model, settings) for index, name in enumerate(names)]
+        try:
+            for task in as_completed(tasks):
+                yield task.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def make_person(folder: Path, index: int, model: Path, settings: CohortSettings) -> PersonMade:
+    """Draw a person and their squats, and write the session, whole or not at all."""
+    fingerprint = _fingerprint(index, model, settings)
+    if folder.exists():
+        record = _record_of(folder)
+        if record.get("provenance", {}).get("fingerprint") == fingerprint:
+            return PersonMade(folder.name, KEPT, record)
+        if record.get("format") != FORMAT:
+            raise SynthesisError(
+                f"{folder}: the folder holds something else than a synthetic person; name a new --out."
+            )
+    random = np.random.default_rng([settings.seed, index])
+    person = draw_person(folder.name, random)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        record = _write(partial, person, random, model, settings, fingerprint)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return PersonMade(folder.name, MADE, record)
+
+
+def _write(
+    folder: Path,
+    person: Person,
+    random: np.random.Generator,
+    model: Path,
+    settings: CohortSettings,
+    fingerprint: dict[str, Any],
+) -> dict[str, Any]:
+    scaled = folder / "OpenSimData/Model" / f"{model.stem}_scaled.osim"
+    scale_model(model, scaled, height_m=person.height_m, mass_kg=person.mass_kg, segment_scales=person.segment_scales)
+    skeleton = Skeleton(compile_skeleton(scaled))
+    style, squats, motion = _squats_of(person, skeleton, random, settings.repetitions)
+    motion = with_noise(motion, skeleton.tables.rotational, settings.noise_deg, random)
+    kinematics = folder / "OpenSimData/Kinematics"
+    kinematics.mkdir(parents=True)
+    rotational = [n for n, turns in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if turns]
+    title = f"Coordinates of a synthetic person, not a recording (bige synth, seed {settings.seed})"
+    write_coordinates(kinematics / f"{TRIAL}.mot", motion, rotational=rotational, title=title)
+    metadata = {
+        "subjectID": person.name,
+        "mass_kg": person.mass_kg,
+        "height_m": person.height_m,
+        "gender_mf": person.sex[0],
+        "openSimModel": model.stem,
+        "synthetic": True,
+        "made_by": f"bige_opensim {bige_opensim.__version__}, bige synth, seed {settings.seed}; not a recording",
+    }
+    write_whole(folder / "sessionMetadata.yaml", yaml.safe_dump(metadata, sort_keys=False))
+    record = {
+        "format": FORMAT,
+        "synthetic": True,
+        "person": asdict(person),
+        "style": asdict(style),
+        "squats": [asdict(s) for s in squats],
+        "units": "rad, m, s",
+        "provenance": {
+            "bige_opensim": bige_opensim.__version__,
+            "opensim": opensim_version(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "fingerprint": fingerprint,
+        },
+    }
+    write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def _squats_of(
+    person: Person, skeleton: Skeleton, random: np.random.Generator, repetitions: int
+) -> tuple[Style, tuple[Squat, ...], Motion]:
+    reasons = []
+    for _ in range(STYLES):
+        style = draw_style(random)
+        try:
+            motion, squats = squat_motion(skeleton, style, draw_squats(style, repetitions, random), random)
+        except ClosedChainError as reason:
+            reasons.append(str(reason))
+            continue
+        return style, squats, motion
+    raise SynthesisError(f"{person.name}: no squat in {STYLES} tries, the last because {reasons[-1]}")
+
+
+def with_noise(motion: Motion, rotational: tuple[bool, ...], noise_deg: float, random: np.random.Generator) -> Motion:
+    """Add white noise of a standard deviation in degrees to rotations, and of 2 mm per degree to translations.
+
+    Video-based coordinates scatter by a few tenths of a degree from frame to frame; 0 adds nothing.
+    """
+    if noise_deg == 0.0:
+        return motion
+    scale = noise_deg * np.where(rotational, np.deg2rad(1.0), NOISE_M_PER_DEG)
+    return motion.with_values(motion.values + scale * random.standard_normal(motion.values.shape))
+
+
+def _fingerprint(index: int, model: Path, settings: CohortSettings) -> dict[str, Any]:
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    made = {k: v for k, v in asdict(settings).items() if k != "subjects"}
+    return {"format": FORMAT, "index": index, "model": digest, "settings": made, "version": bige_opensim.__version__}
+
+
+def _record_of(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

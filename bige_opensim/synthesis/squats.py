@@ -1,0 +1,334 @@
+"""Squats of synthetic people: how a person squats, how repetitions differ, and the motion with planted feet.
+
+A repetition leads the knees from standing to the bottom and back along minimum-jerk courses (Flash & Hogan 1985,
+doi:10.1523/JNEUROSCI.05-07-01688.1985),
+
+    S(u) = 10 u^3 - 15 u^4 + 6 u^5,      u = t / T in [0, 1],
+
+down in T_down, held for T_hold, up in T_up. Trunk, arms, weight and heels follow the same progress S(t). The legs are
+then what planted feet, the depth of the knees and the centre of mass over the base of support leave: `closed_chain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from bige_opensim.motion import Motion
+from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.synthesis.closed_chain import SIDES, ClosedChainError, Stance, plant, solve
+from bige_opensim.synthesis.people import bounded_normal
+
+RATE_HZ = 60.0
+STANDING_KNEE = np.deg2rad(5.0)
+REST_S = 0.6
+"""Standing before the first and after the last repetition, s."""
+FASTEST_KNEE = np.deg2rad(185.0)
+"""rad/s; a repetition that would be faster takes longer."""
+HIGHEST_HEEL = np.deg2rad(7.0)
+ANKLE_MARGIN = np.deg2rad(0.5)
+BASE_MARGIN = 0.15
+"""Share of the base of support, at its front and its back, that the centre of mass keeps away from."""
+LIMITS_DEG = {
+    "hip_flexion": (-12.0, 116.0),
+    "hip_adduction": (-32.0, 8.0),
+    "hip_rotation": (-24.0, 15.0),
+    "knee_angle": (0.3, 125.0),
+    "ankle_angle": (-5.0, 44.0),
+    "subtalar_angle": (-12.0, 16.0),
+}
+"""Where a joint of a squatting leg is taken to stay, inside the limits of the model, degrees."""
+SHALLOWER = 0.95
+TRIES = 25
+
+ARMS = {
+    "reaching": {
+        "arm_flex": (8, 68, 0.6), "arm_add": (-9, -12, 0.0), "arm_rot": (5, 10, 0.0),
+        "elbow_flex": (22, 16, 0.0), "pro_sup": (85, 82, 0.0),
+    },
+    "clasped": {
+        "arm_flex": (14, 66, 0.7), "arm_add": (-22, -24, 0.0), "arm_rot": (8, 28, 0.0),
+        "elbow_flex": (108, 96, 0.0), "pro_sup": (97, 97, 0.0),
+    },
+    "hanging": {
+        "arm_flex": (6, 6, 0.5), "arm_add": (-9, -9, 0.0), "arm_rot": (4, -2, 0.0),
+        "elbow_flex": (28, 30, 0.0), "pro_sup": (90, 90, 0.0),
+    },
+}  # fmt: skip
+"""Degrees of the arms' coordinates when standing and at the bottom, and what every degree of trunk lean adds there."""
+ARM_SCATTER_DEG = {"arm_flex": 6.0, "arm_add": 3.0, "arm_rot": 4.0, "elbow_flex": 6.0, "pro_sup": 3.0}
+
+SWAY_DEG = {
+    "pelvis_list": 0.4, "pelvis_rotation": 0.6, "pelvis_tilt": 0.5,
+    "lumbar_extension": 0.7, "lumbar_bending": 0.5, "lumbar_rotation": 0.7,
+    "arm_flex": 1.5, "arm_add": 0.7, "arm_rot": 1.0, "elbow_flex": 1.5, "pro_sup": 1.0,
+}  # fmt: skip
+SWAY_HZ = (0.1, 0.6)
+SWAY_WAVES = 5
+BALANCE_SWAY_M = 0.004
+"""Root mean square of the unintended, slow wandering of trunk, arms and centre of mass."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a person squats. Angles in rad, times in s.
+
+    depth: mean knee flexion at the bottom; lean: of the trunk there; pelvis_share: of the lean that is pelvic tilt;
+    early: how much earlier than the knees the trunk leans; tilt, lumbar: when standing; width: between the heels, in
+    distances between the hips; toe_out; balance: place of the centre of mass from heel (0) to toe (1) and what is added
+    at the bottom; down_s, hold_s, up_s, pause_s; arms: a key of ARMS, and offsets of their coordinates, right and left;
+    dorsiflexion: largest of the ankles, beyond which heels rise; shift: of the weight to the right at the bottom, m;
+    list, rotation: of the pelvis at the bottom; uneven: toe-out right more than left; stagger: right foot ahead, m.
+    """
+
+    depth: float
+    lean: float
+    pelvis_share: float
+    early: float
+    tilt: float
+    lumbar: float
+    width: float
+    toe_out: float
+    balance: tuple[float, float]
+    down_s: float
+    hold_s: float
+    up_s: float
+    pause_s: float
+    arms: str
+    arm_offsets: dict[str, float]
+    dorsiflexion: float
+    shift: float
+    list: float
+    rotation: float
+    uneven: float
+    stagger: float
+
+
+@dataclass(frozen=True)
+class Squat:
+    """One repetition: what of the person's style varies from one to the next, and the rise of the heels, rad."""
+
+    depth: float
+    lean: float
+    balance: float
+    shift: float
+    down_s: float
+    hold_s: float
+    up_s: float
+    pause_s: float
+    heel_lift: float = 0.0
+
+    @property
+    def duration(self) -> float:
+        """Seconds, the pause after it left out."""
+        return self.down_s + self.hold_s + self.up_s
+
+
+def draw_style(random: np.random.Generator) -> Style:
+    """Draw how a person squats; spreads are those among the people of published squat recordings."""
+
+    def about(mean: float, spread: float) -> float:
+        return mean + spread * bounded_normal(random)
+
+    depth = about(91.0, 9.0)
+    arms = str(random.choice(list(ARMS), p=[0.45, 0.4, 0.15]))
+    stiff = random.random() < 0.2
+    return Style(
+        depth=np.deg2rad(depth),
+        lean=np.deg2rad(about(55.0, 8.0) + 0.5 * (depth - 91.0)),
+        pelvis_share=about(0.42, 0.08),
+        early=random.uniform(0.0, 0.5),
+        tilt=np.deg2rad(about(-4.0, 2.0)),
+        lumbar=np.deg2rad(about(-4.0, 2.0)),
+        width=about(1.75, 0.25),
+        toe_out=np.deg2rad(about(10.0, 3.5)),
+        balance=(about(0.42, 0.03), about(0.02, 0.02)),
+        down_s=about(1.25, 0.18),
+        hold_s=random.uniform(0.0, 0.4),
+        up_s=about(1.15, 0.15),
+        pause_s=random.uniform(0.35, 0.8),
+        arms=arms,
+        arm_offsets={f"{n}_{s}": np.deg2rad(about(0.0, ARM_SCATTER_DEG[n])) for n in ARM_SCATTER_DEG for s in SIDES},
+        dorsiflexion=np.deg2rad(about(28.0, 2.0) if stiff else about(39.0, 2.5)),
+        shift=about(0.0, 0.006),
+        list=np.deg2rad(about(0.0, 0.7)),
+        rotation=np.deg2rad(about(0.0, 1.0)),
+        uneven=np.deg2rad(about(0.0, 2.0)),
+        stagger=about(0.0, 0.006),
+    )
+
+
+def draw_squats(style: Style, count: int, random: np.random.Generator) -> list[Squat]:
+    """Repetitions of one person: a few per cent apart from each other, a little slower and shallower as they go on."""
+
+    def about(mean: float, share: float) -> float:
+        return mean * (1.0 + share * bounded_normal(random))
+
+    found = []
+    for i in range(count):
+        tired = 1.0 + 0.01 * i
+        depth = about(style.depth, 0.03) / tired
+        quickest = 1.875 * (depth - STANDING_KNEE) / FASTEST_KNEE
+        squat = Squat(
+            depth=depth,
+            lean=about(style.lean, 0.05),
+            balance=style.balance[1] + 0.01 * bounded_normal(random),
+            shift=style.shift + 0.003 * bounded_normal(random),
+            down_s=max(quickest, tired * about(style.down_s, 0.07)),
+            hold_s=max(0.0, about(style.hold_s, 0.2)),
+            up_s=max(quickest, tired * about(style.up_s, 0.07)),
+            pause_s=about(style.pause_s, 0.15),
+        )
+        found.append(squat)
+    return found
+
+
+def minimum_jerk(u: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
+    """S(u) = 10 u^3 - 15 u^4 + 6 u^5, 0 before u = 0 and 1 after u = 1."""
+    u = np.clip(u, 0.0, 1.0)
+    return u**3 * (10.0 + u * (6.0 * u - 15.0))
+
+
+def progress(squats: Sequence[Squat]) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, "squat time"]]:
+    """Time in s at 60 Hz, and the progress of every repetition, 0 standing and 1 at the bottom."""
+    starts = REST_S + np.cumsum([0.0, *(s.duration + s.pause_s for s in squats)])
+    end = starts[-1] - squats[-1].pause_s + REST_S
+    time = np.arange(int(np.ceil(end * RATE_HZ)) + 1) / RATE_HZ
+    down = np.array([minimum_jerk((time - t) / s.down_s) for t, s in zip(starts[:-1], squats, strict=True)])
+    rise = starts[:-1] + np.array([s.down_s + s.hold_s for s in squats])
+    up = np.array([minimum_jerk((time - t) / s.up_s) for t, s in zip(rise, squats, strict=True)])
+    return time, down - up
+
+
+def sway(time: Float[np.ndarray, " time"], rms: float, random: np.random.Generator) -> Float[np.ndarray, " time"]:
+    """A smooth wandering: a few sines between 0.1 and 0.6 Hz at random phases."""
+    frequency = random.uniform(*SWAY_HZ, SWAY_WAVES)
+    phase = random.uniform(0.0, 2.0 * np.pi, SWAY_WAVES)
+    waves = np.sin(2.0 * np.pi * frequency * time[:, None] + phase)
+    return rms * np.sqrt(2.0 / SWAY_WAVES) * waves.sum(1)
+
+
+def squat_motion(
+    skeleton: Skeleton, style: Style, squats: Sequence[Squat], random: np.random.Generator
+) -> tuple[Motion, tuple[Squat, ...]]:
+    """The motion of some repetitions, and the repetitions as they came out: ankles lift heels, or end the descent.
+
+    Where the ankles would bend further than the person's dorsiflexion, heels rise by as much, at most HIGHEST_HEEL;
+    where that is not enough, or another joint would leave `LIMITS_DEG`, the repetition is made shallower.
+
+    Raises
+    ------
+    ClosedChainError
+        There is no such posture within the limits.
+
+    """
+    fitting = tuple(_within_reach(skeleton, style, squat) for squat in squats)
+    time, S = progress(fitting)
+    wander = {
+        name: sway(time, np.deg2rad(SWAY_DEG[name.removesuffix("_r").removesuffix("_l")]), random)
+        for name in skeleton.coordinates
+        if name.removesuffix("_r").removesuffix("_l") in SWAY_DEG
+    }
+    balance = sway(time, BALANCE_SWAY_M, random), sway(time, BALANCE_SWAY_M, random)
+    q = _solved(skeleton, style, fitting, S, wander, balance)
+    broken = _outside(skeleton, q)
+    if broken:
+        raise ClosedChainError(f"{', '.join(broken)} would leave the limits.")
+    return Motion(time, q.numpy(), skeleton.coordinates), fitting
+
+
+def _within_reach(skeleton: Skeleton, style: Style, squat: Squat) -> Squat:
+    """The repetition with heels raised and depth reduced as far as its bottom needs."""
+    bottom = np.ones((1, 1))
+    for _ in range(TRIES):
+        lifted = replace(squat, heel_lift=0.0)
+        for _ in range(3):
+            q = _solved(skeleton, style, (lifted,), bottom, {}, (np.zeros(1), np.zeros(1)))
+            ankle = max(float(q[0, skeleton.index(f"ankle_angle_{s}")]) for s in SIDES)
+            more = lifted.heel_lift + ankle - style.dorsiflexion
+            lifted = replace(lifted, heel_lift=float(np.clip(more, 0.0, HIGHEST_HEEL)))
+        if ankle <= style.dorsiflexion + ANKLE_MARGIN and not _outside(skeleton, q):
+            return lifted
+        squat = replace(squat, depth=SHALLOWER * squat.depth)
+    raise ClosedChainError("no depth keeps the joints within their limits.")
+
+
+def _outside(skeleton: Skeleton, q: torch.Tensor) -> list[str]:
+    """Coordinates of the legs outside LIMITS_DEG, and any outside the model's range."""
+    broken = []
+    for name in skeleton.coordinates:
+        c = skeleton.index(name)
+        low, high = (float(x) for x in skeleton.range[c])
+        narrow = LIMITS_DEG.get(name.removesuffix("_r").removesuffix("_l"))
+        if narrow is not None:
+            low, high = max(low, np.deg2rad(narrow[0])), min(high, np.deg2rad(narrow[1]))
+        if not (low <= float(q[:, c].min()) and float(q[:, c].max()) <= high):
+            broken.append(name)
+    return broken
+
+
+def _solved(
+    skeleton: Skeleton,
+    style: Style,
+    squats: Sequence[Squat],
+    S: Float[np.ndarray, "squat time"],
+    wander: dict[str, np.ndarray],
+    balance_sway: tuple[np.ndarray, np.ndarray],
+) -> torch.Tensor:
+    def over_time(of: str) -> np.ndarray:
+        return np.asarray([getattr(s, of) for s in squats]) @ S
+
+    knee = STANDING_KNEE + np.asarray([s.depth - STANDING_KNEE for s in squats]) @ S
+    lift = over_time("heel_lift")
+    support = plant(skeleton, _stance(skeleton, style), torch.as_tensor(lift))
+    posture = _posture(skeleton, style, S, over_time("lean"), lift, wander)
+    # raised heels leave the forefoot to stand on, and the weight follows
+    share = style.balance[0] + over_time("balance") + 0.8 * lift
+    com_x = support.heel + np.clip(share, BASE_MARGIN, 1.0 - BASE_MARGIN) * (support.toe - support.heel)
+    com_z = support.middle + over_time("shift")
+    targets = (torch.as_tensor(x) for x in (knee, com_x + balance_sway[0], com_z + balance_sway[1]))
+    return solve(skeleton, posture, support, *targets)
+
+
+def _stance(skeleton: Skeleton, style: Style) -> Stance:
+    poses = skeleton(skeleton.default)
+    hips = [poses.position[skeleton.bodies.index(f"femur_{s}")] for s in SIDES]
+    half = 0.5 * style.width * float((hips[0] - hips[1]).norm())
+    return Stance(
+        toe_out=(style.toe_out + 0.5 * style.uneven, style.toe_out - 0.5 * style.uneven),
+        heel_x=(0.5 * style.stagger, -0.5 * style.stagger),
+        heel_z=(half, -half),
+    )
+
+
+def _posture(
+    skeleton: Skeleton,
+    style: Style,
+    S: Float[np.ndarray, "squat time"],
+    lean: Float[np.ndarray, " time"],
+    lift: Float[np.ndarray, " time"],
+    wander: dict[str, np.ndarray],
+) -> torch.Tensor:
+    """Everything but the legs: pelvis, trunk, arms, toes. The trunk leans by S + early S (1 - S) of its lean."""
+    s = S.sum(0)
+    leant = lean * (1.0 + style.early * (1.0 - s))
+    course = {
+        "pelvis_tilt": style.tilt - style.pelvis_share * leant,
+        "lumbar_extension": style.lumbar - (1.0 - style.pelvis_share) * leant,
+        "pelvis_list": style.list * s,
+        "pelvis_rotation": style.rotation * s,
+    }
+    for name, (standing, bottom, per_lean) in ARMS[style.arms].items():
+        way = np.deg2rad(standing) * (1.0 - s) + np.deg2rad(bottom) * s + per_lean * lean
+        course |= {f"{name}_{side}": way + style.arm_offsets[f"{name}_{side}"] for side in SIDES}
+    course |= {f"mtp_angle_{side}": -lift for side in SIDES}
+    q = skeleton.default.expand(len(s), -1).clone()
+    for name, values in course.items():
+        q[:, skeleton.index(name)] = torch.as_tensor(values)
+    for name, values in wander.items():
+        q[:, skeleton.index(name)] += torch.as_tensor(values)
+    return q
