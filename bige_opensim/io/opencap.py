@@ -1,8 +1,8 @@
 """OpenCap session folders: which subject, which model, which trials.
 
 Layout as downloaded from app.opencap.ai (Uhlrich et al. 2023, doi:10.1371/journal.pcbi.1011462):
-`sessionMetadata.yaml`, `OpenSimData/Model/*.osim`, `OpenSimData/Kinematics/<trial>.mot`, `MarkerData/<trial>.trc`, and
-`ForceData/<trial>_forces.mot` where there were force plates.
+`sessionMetadata.yaml`, `OpenSimData/Model/*.osim`, `OpenSimData/Kinematics/<trial>.mot`, `MarkerData/<trial>.trc` (or
+`.c3d`), and `ForceData/<trial>_forces.mot` where there were force plates.
 """
 
 from __future__ import annotations
@@ -180,7 +180,8 @@ def _model(path: Path, model_name: str | None) -> tuple[Path | None, tuple[str, 
 
 def _trials(path: Path) -> tuple[list[Trial], tuple[str, ...]]:
     motions = {file.stem: file for file in _files(path / "OpenSimData" / "Kinematics", ".mot")}
-    markers = {file.stem: file for file in _files(path / "MarkerData", ".trc")}
+    recorded = {file.stem: file for file in _files(path / "MarkerData", ".c3d")}
+    markers = recorded | {file.stem: file for file in _files(path / "MarkerData", ".trc")}
     forces = {
         file.stem.removesuffix(_FORCES): file
         for file in _files(path / "ForceData", ".mot")
@@ -194,6 +195,11 @@ def _trials(path: Path) -> tuple[list[Trial], tuple[str, ...]]:
         f"{file}: forces of a trial without coordinates or markers; they are not used."
         for name, file in sorted(forces.items())
         if name not in motions and name not in markers
+    ]
+    problems += [
+        f"{file}: the trial has {markers[name].name} too, which is used."
+        for name, file in sorted(recorded.items())
+        if markers[name] != file
     ]
     if not trials:
         problems.append(f"{path}: no trials; OpenSimData/Kinematics/*.mot or MarkerData/*.trc were expected.")

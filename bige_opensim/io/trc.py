@@ -287,15 +287,19 @@ def _declared_unit(path: Path, header: dict[str, str]) -> LengthUnits:
     )
 
 
+def extent_m(markers: Markers) -> float | None:
+    """Median over frames of the largest width, m, that the markers span along an axis; None if never two were seen."""
+    frames = np.flatnonzero((~np.isnan(markers.positions).any(axis=2)).sum(axis=1) >= 2)
+    if not len(frames):
+        return None
+    p = markers.positions[frames]
+    return float(np.median((np.nanmax(p, axis=1) - np.nanmin(p, axis=1)).max(axis=1)))
+
+
 def _check_extent(markers: Markers, unit: str) -> None:
     """Refuse positions whose extent contradicts their unit."""
-    seen = ~np.isnan(markers.positions).any(axis=2)
-    frames = np.flatnonzero(seen.sum(axis=1) >= 2)
-    if not len(frames):
-        return
-    p = markers.positions[frames]
-    size = float(np.median((np.nanmax(p, axis=1) - np.nanmin(p, axis=1)).max(axis=1)))
-    if not PLAUSIBLE_EXTENT_M[0] <= size <= PLAUSIBLE_EXTENT_M[1]:
+    size = extent_m(markers)
+    if size is not None and not PLAUSIBLE_EXTENT_M[0] <= size <= PLAUSIBLE_EXTENT_M[1]:
         raise TrcError(
             f"{markers.path}: declared in {unit}, the markers of a frame span {size:.3g} m, which no person does; "
             "the unit is wrong. Correct 'Units' in line 3, or pass units."

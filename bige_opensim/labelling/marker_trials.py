@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 import bige_opensim
+from bige_opensim.io.c3d import C3dError, Up, read_c3d
 from bige_opensim.io.opencap import Session, SessionError
 from bige_opensim.io.storage import StorageError, write_whole
-from bige_opensim.io.trc import TrcError, read_trc
+from bige_opensim.io.trc import Markers, TrcError, read_trc
 from bige_opensim.io.ui_prmd import UiPrmdError
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.inverse_kinematics import MarkerError, inverse_kinematics, write_marker_fit
@@ -38,14 +39,12 @@ _COPIED = (
     "OpenSimData/Model/*.osim",
     "OpenSimData/Kinematics/*.mot",
     "MarkerData/*.trc",
+    "MarkerData/*.[cC]3[dD]",
     "ForceData/*.mot",
 )
 
-FILE_ERRORS = (TrcError, MarkerError, ModelError, StorageError, MotionError, UiPrmdError)
+FILE_ERRORS = (TrcError, C3dError, MarkerError, ModelError, StorageError, MotionError, UiPrmdError)
 """What a trial's own files can do wrong: each carries one sentence for the user."""
-
-Up = Literal["x", "y", "z"]
-
 
 Asked = TypeVar("Asked")
 Done = TypeVar("Done")
@@ -53,14 +52,17 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class MarkerRequest:
-    """One trial: its model and markers, where its files go, and which axis of the markers points up."""
+    """One trial: its model and markers, where its files go, and which axis of the markers points up.
+
+    `up` None is what a .c3d file says, and y of a .trc file, which cannot say.
+    """
 
     session: str
     trial: str
     model: Path
     markers: Path
     folder: Path
-    up: Up = "y"
+    up: Up | None = None
 
     @property
     def motion_path(self) -> Path:
@@ -75,7 +77,22 @@ class MarkerRequest:
     def fingerprint(self) -> dict[str, str]:
         """What the result depends on."""
         files = {"model": self.model, "markers": self.markers}
-        return {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items()} | {"up": self.up}
+        up = self.up or ("as the file says" if self._is_c3d else "y")
+        return {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items()} | {"up": up}
+
+    def read_markers(self) -> Markers:
+        """The recording in OpenSim's axes.
+
+        Raises:
+            TrcError, C3dError: As `read_trc` and `read_c3d`.
+        """
+        if self._is_c3d:
+            return read_c3d(self.markers, up=self.up)
+        return read_trc(self.markers).turned(self.up or "y")
+
+    @property
+    def _is_c3d(self) -> bool:
+        return self.markers.suffix.lower() == ".c3d"
 
 
 @dataclass(frozen=True)
@@ -113,7 +130,7 @@ def session_copy(session: Session, out: Path) -> Path:
 
 
 def marker_requests(
-    session: Session, folder: Path, *, trials: str = "*", up: Up = "y", again: bool = False
+    session: Session, folder: Path, *, trials: str = "*", up: Up | None = None, again: bool = False
 ) -> tuple[list[MarkerRequest], list[MarkerOutcome]]:
     """Trials of a session to solve into `folder`, and those that cannot or need not be, with the reason.
 
@@ -159,10 +176,11 @@ def solve_marker_trial(request: MarkerRequest) -> dict[str, Any]:
     """Solve a trial and write <trial>.mot, <trial>_marker_errors.csv and, last, <trial>_ik.json; return the latter.
 
     Raises:
-        TrcError, MarkerError, ModelError, StorageError, MotionError: Its files cannot be used; nothing is written.
+        TrcError, C3dError, MarkerError, ModelError, StorageError, MotionError: Its files cannot be used; nothing is
+            written.
     """
     started = clock.perf_counter()
-    model, markers = load(request.model), read_trc(request.markers).turned(request.up)
+    model, markers = load(request.model), request.read_markers()
     fit = inverse_kinematics(model, markers)
     record = {
         "format": FORMAT,
