@@ -158,6 +158,8 @@ def label(
     units: Literal["degrees", "radians"] | None = None,
     jobs: int | None = None,
     timeout: float | None = None,
+    memory: float | None = None,
+    scheduler: str | None = None,
     into_sessions: bool = False,
 ) -> int:
     """Label trials with ground forces, joint moments and muscle activations.
@@ -194,13 +196,17 @@ def label(
         Trials labelled at once; by default one per processor core.
     timeout
         Seconds after which a trial is given up.
+    memory
+        Gigabytes of memory above which a trial is given up.
+    scheduler
+        Address of a running dask scheduler whose workers do the labelling, such as tcp://127.0.0.1:8786.
     into_sessions
         Also write kinematics_activations_<trial>_so.mot into the sessions' OpenSimData/Dynamics.
 
     """
     from bige_opensim.io.opencap import SessionError, find_sessions
-    from bige_opensim.labelling.batch import Outcome, label_trials, requests_of, write_status
-    from bige_opensim.labelling.opencap import place_in_session
+    from bige_opensim.labelling.batch import Outcome, StatusTable, label_trials, requests_of
+    from bige_opensim.labelling.cluster import ClusterError
     from bige_opensim.labelling.trial import LabelSettings, TrialRequest, person_of
 
     single = model is not None or motion is not None
@@ -212,11 +218,12 @@ def label(
         return _fail("--external-loads, --start and --end are for a single motion (--model, --motion).")
     if cutoff < 0:
         return _fail(f"--cutoff is a frequency in Hz, 0 for none; got {cutoff:g}.")
+    if scheduler is not None and jobs is not None:
+        return _fail("--jobs is for this machine; how much a cluster does at once, its workers decide.")
     settings = LabelSettings(
         solver=solver, geometry=geometry, audit=audit, grf=grf, cutoff_hz=cutoff, start=start, end=end, units=units
     )
     rejected: list[Outcome] = []
-    found: dict[str, Path] = {}
     if model is not None and motion is not None:
         person = person_of(model)
         requests = [TrialRequest(model, motion, out, out, person, person, motion.stem, external_loads)]
@@ -225,25 +232,30 @@ def label(
             listed = find_sessions(sessions or [])
         except SessionError as error:
             return _fail(str(error))
-        found = {s.name: s.path for s in listed}
-        requests, rejected = requests_of(listed, out)
-    outcomes = list(rejected)
-    with Steps(len(requests) + len(rejected), "labelling") as steps:
-        for outcome in rejected:
-            steps.finish(f"{outcome.session}/{outcome.trial}: {outcome.status}. {outcome.reason}")
-        running = label_trials(
-            requests, settings, jobs=jobs, timeout_s=timeout, progress=lambda t, s, x: steps.now(f"{t}: {s}")
-        )
-        for outcome in running:
-            outcomes.append(outcome)
-            if outcome.labelled and not single:
-                place_in_session(out, outcome, found[outcome.session] if into_sessions else None)
-                write_status(out, outcomes)
-            steps.finish(_label_line(outcome))
+        requests, rejected = requests_of(listed, out, into_sessions=into_sessions)
+    status = StatusTable(None if single else out, rejected)
+    try:
+        with Steps(len(requests) + len(rejected), "labelling") as steps:
+            for outcome in rejected:
+                steps.finish(f"{outcome.session}/{outcome.trial}: {outcome.status}. {outcome.reason}")
+            running = label_trials(
+                requests,
+                settings,
+                jobs=jobs,
+                timeout_s=timeout,
+                memory_bytes=None if memory is None else round(1e9 * memory),
+                scheduler=scheduler,
+                progress=lambda t, s, x: steps.now(f"{t}: {s}"),
+            )
+            for outcome in running:
+                status.add(outcome)
+                steps.finish(_label_line(outcome))
+    except ClusterError as error:
+        return _fail(str(error))
+    status.write()
+    outcomes = status.outcomes
     if single:
         return 0 if outcomes[0].labelled else 1
-    out.mkdir(parents=True, exist_ok=True)
-    write_status(out, outcomes)
     counts = {s: sum(o.status == s for o in outcomes) for s in ("passed", "gates_failed", "skipped", "failed")}
     console.print(", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n), highlight=False)
     return 0 if any(o.labelled for o in outcomes) else 1
@@ -253,6 +265,8 @@ def _label_line(outcome: Any) -> str:
     head = f"{outcome.session}/{outcome.trial}: {outcome.status}"
     if not outcome.labelled:
         return f"{head}. {outcome.reason}"
+    if outcome.this_run == "skipped":
+        return f"{head} (labelled before). {outcome.reason}"
     t = outcome.label["timings"]
     rate = t["frames"] / max(t["solve_s"], 1e-9)
     return f"{head}. {t['frames']} frames, {t['total_s']:.1f} s ({rate:.1f} frames/s). {outcome.reason}"

@@ -1,37 +1,36 @@
-"""Label many trials: one worker process per trial, so that a crash or a leak inside OpenSim costs that trial only."""
+"""Label many trials on workers of this machine or of a cluster; what goes wrong costs one try of one trial."""
 
 from __future__ import annotations
 
 import csv
-import multiprocessing
-import os
-import shutil
-import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bige_opensim.io.opencap import Session
 from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.trial import (
-    LabelSettings,
-    TrialError,
-    TrialRequest,
-    finished_label,
-    label_trial,
-    partial_folder,
-)
+from bige_opensim.labelling.cluster import Desk, Lost, each, local_count, workers
+from bige_opensim.labelling.partial_folders import remove_abandoned, remove_partial
+from bige_opensim.labelling.trial import LabelSettings, TrialRequest
+from bige_opensim.labelling.trial_process import PROCESSES, Limits, ProcessLostError, TaskStoppedError, TooLargeError
+from bige_opensim.labelling.trial_task import label_and_place, label_that_is_there
 
 PASSED, GATES_FAILED, FAILED, SKIPPED = "passed", "gates_failed", "failed", "skipped"
 STATUS_FILE = "status.csv"
+TRIES, TRY = 2, "try"
+STATUS_EVERY_S = 5.0
+NEED_BYTES = {"opensim": 1.5e9, "fast": 1.0e9}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one trial: status, one sentence, and the label where there is one."""
+    """What became of one trial: status, one sentence, and the label where there is one.
+
+    `tries` counts how often this run began it, on which `worker` last; 0 where the label was there before.
+    """
 
     session: str
     trial: str
@@ -39,19 +38,33 @@ class Outcome:
     reason: str
     seconds: float = 0.0
     label: dict[str, Any] = field(default_factory=dict)
+    tries: int = 0
+    worker: str = ""
 
     @property
     def labelled(self) -> bool:
         """Whether a label folder exists."""
         return self.status in (PASSED, GATES_FAILED)
 
+    @property
+    def this_run(self) -> str:
+        """What this run did: done, skipped (labelled before, or nothing to label) or failed."""
+        if self.labelled:
+            return "done" if self.tries else SKIPPED
+        return self.status
+
 
 Progress = Callable[[str, str, float], None]
 """Called with the trial's name, the step it is at, and the share that is done."""
 
 
-def requests_of(sessions: Iterable[Session], out: Path) -> tuple[list[TrialRequest], list[Outcome]]:
-    """Trials to label below `out`, and the trials that cannot be labelled with the reason."""
+def requests_of(
+    sessions: Iterable[Session], out: Path, *, into_sessions: bool = False
+) -> tuple[list[TrialRequest], list[Outcome]]:
+    """Trials to label below `out`, and the trials that cannot be labelled with the reason.
+
+    Activations go below `out/<session>` in the layout of an OpenCap session, too, and on request into the sessions.
+    """
     requests, rejected = [], []
     for session in sessions:
         if session.model_path is None:
@@ -77,63 +90,106 @@ def requests_of(sessions: Iterable[Session], out: Path) -> tuple[list[TrialReque
                     session=session.name,
                     subject=session.subject or session.name,
                     trial=trial.name,
+                    sessions=(folder, session.path) if into_sessions else (folder,),
                 )
             )
     return requests, rejected
 
 
 def label_trials(
-    requests: list[TrialRequest],
+    requests: Iterable[TrialRequest],
     settings: LabelSettings,
     *,
     jobs: int | None = None,
     timeout_s: float | None = None,
+    memory_bytes: int | None = None,
+    scheduler: str | None = None,
     progress: Progress = lambda trial, step, share: None,
 ) -> Iterator[Outcome]:
-    """Label trials in worker processes, yielding each outcome as it comes; finished labels are not made again.
+    """Label trials on workers, yielding each outcome as it comes; finished labels are not made again.
+
+    A trial whose process or worker dies is tried again by a fresh one, and marked as failed when that dies too. A trial
+    that cannot be labelled, or takes more than it may, is marked at once.
 
     Parameters
     ----------
     jobs
-        Trials in flight, one per processor core by default.
+        Trials in flight on this machine; by default one per processor core, as far as memory goes.
     timeout_s
         Time after which a trial is stopped and marked.
+    memory_bytes
+        Resident memory at which a trial is stopped and marked.
+    scheduler
+        Address of a running dask scheduler, whose workers see the same files under the same absolute paths.
+
+    Raises
+    ------
+    ClusterError
+        No scheduler answers at the address.
 
     """
+    requests = list(requests)
+    folders = {request.out.parent for request in requests}
+    _clear(folders)
     waiting = []
     for request in requests:
-        label = _finished(request, settings)
+        label = label_that_is_there(request, settings)
         if label is None:
-            waiting.append(request)
+            waiting.append(_Job(request.absolute(), settings, Limits(timeout_s, memory_bytes)))
         else:
-            yield _outcome(request, label, 0.0)
-    waiting.sort(key=lambda r: -r.motion.stat().st_size if r.motion.is_file() else 0)
-    context = multiprocessing.get_context("spawn")
-    running: list[_Running] = []
-    limit = jobs or os.cpu_count() or 1
-    try:
-        while waiting or running:
-            while waiting and len(running) < limit:
-                running.append(_start(context, waiting.pop(0), settings, timeout_s))
-            wait([r.connection for r in running], timeout=1.0)
-            for r in list(running):
-                outcome = r.poll(progress)
-                if outcome is not None:
-                    running.remove(r)
-                    yield outcome
-    finally:
-        for r in running:
-            r.stop()
+            yield _outcome(request, label)
+    if not waiting:
+        return
+    waiting.sort(key=lambda job: -job.size)
+    count = local_count(len(waiting), jobs, memory_bytes or NEED_BYTES[settings.solver])
+    tries: Counter[Path] = Counter()
+
+    def hear(job: _Job, message: Any) -> None:
+        if message == TRY:
+            tries[job.request.out] += 1
+        else:
+            step, share = message
+            progress(job.request.trial, step, share)
+
+    with workers(count, scheduler) as client:
+        for job, found in each(client, _label, waiting, hear=hear):
+            if isinstance(found, Lost):
+                found = _failed(job.request, found.reason)
+            yield replace(found, tries=max(found.tries, tries[job.request.out]))
+    _clear(folders)
 
 
 def write_status(out: Path, outcomes: list[Outcome]) -> Path:
-    """Write `status.csv`: one row per trial with status, reason, frames, seconds, gates and vastus medialis peaks."""
+    """Write `status.csv`, a row per trial: status, what this run did and why, tries, seconds, frames, gates, peaks."""
     path = out / STATUS_FILE
     rows = [_row(o) for o in sorted(outcomes, key=lambda o: (o.session, o.trial))]
     names = list(dict.fromkeys(k for row in rows for k in row))
     lines = [",".join(names)] + [",".join(_cell(row.get(n, "")) for n in names) for row in rows]
     write_whole(path, "\n".join(lines) + "\n")
+    for abandoned in out.glob(f".{STATUS_FILE}.*.part"):
+        abandoned.unlink(missing_ok=True)
     return path
+
+
+class StatusTable:
+    """Outcomes of a run as they come, kept in `status.csv` of a folder, not more than once in a while."""
+
+    def __init__(self, out: Path | None, outcomes: Iterable[Outcome] = ()) -> None:
+        self.out, self.outcomes = out, list(outcomes)
+        self._written = -STATUS_EVERY_S
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one more outcome."""
+        self.outcomes.append(outcome)
+        if time.monotonic() - self._written > STATUS_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write the table now."""
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_status(self.out, self.outcomes)
+            self._written = time.monotonic()
 
 
 def read_status(path: Path) -> list[dict[str, str]]:
@@ -143,7 +199,9 @@ def read_status(path: Path) -> list[dict[str, str]]:
 
 
 def _row(o: Outcome) -> dict[str, str]:
-    row = {"session": o.session, "trial": o.trial, "status": o.status, "reason": o.reason}
+    kept = "labelled before from the same files and settings: " if o.labelled and o.this_run == SKIPPED else ""
+    row = {"session": o.session, "trial": o.trial, "status": o.status, "this_run": o.this_run}
+    row |= {"reason": kept + o.reason, "tries": str(o.tries), "seconds": f"{o.seconds:.1f}", "worker": o.worker}
     if o.label:
         row |= {
             "frames": str(o.label["frames"]),
@@ -160,86 +218,63 @@ def _cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n') else text
 
 
-def _finished(request: TrialRequest, settings: LabelSettings) -> dict[str, Any] | None:
-    try:
-        return finished_label(request, settings)
-    except (OSError, ValueError):
-        return None
+def _clear(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        remove_abandoned(folder)
 
 
-def _outcome(request: TrialRequest, label: dict[str, Any], seconds: float) -> Outcome:
-    return Outcome(request.session, request.trial, label["status"], label["reason"], seconds, label)
+def _outcome(request: TrialRequest, label: dict[str, Any]) -> Outcome:
+    return Outcome(request.session, request.trial, label["status"], label["reason"], label=label)
 
 
-@dataclass
-class _Running:
-    process: Any
-    connection: Connection
+def _failed(request: TrialRequest, reason: str) -> Outcome:
+    return Outcome(request.session, request.trial, FAILED, f"{request.motion}: {reason}.")
+
+
+@dataclass(frozen=True)
+class _Job:
     request: TrialRequest
-    started: float
-    timeout_s: float | None
+    settings: LabelSettings
+    limits: Limits
 
-    def poll(self, progress: Progress) -> Outcome | None:
-        """The outcome once there is one; passes on progress meanwhile."""
-        seconds = time.monotonic() - self.started
-        while self.connection.poll():
-            try:
-                kind, content = self.connection.recv()
-            except (EOFError, OSError):  # OSError: the worker died in the middle of a message
-                self.process.join(10.0)
-                self.stop()
-                return self._lost(f"the worker ended without a word (exit code {self.process.exitcode})", seconds)
-            if kind == "progress":
-                progress(self.request.trial, *content)
-                continue
-            self.process.join()
-            if kind == "label":
-                return _outcome(self.request, content, seconds)
-            return Outcome(self.request.session, self.request.trial, FAILED, content, seconds)
-        if self.timeout_s is not None and seconds > self.timeout_s:
-            self.stop()
-            return self._lost(f"stopped after {self.timeout_s:.0f} s", seconds)
-        return None
-
-    def _lost(self, what: str, seconds: float) -> Outcome:
-        why = f"{self.request.motion}: {what}, probably inside OpenSim. Run this trial alone to see its messages."
-        return Outcome(self.request.session, self.request.trial, FAILED, why, seconds)
-
-    def stop(self) -> None:
-        """End the worker and remove what it had written so far."""
-        self.process.terminate()
-        self.process.join(5.0)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        shutil.rmtree(partial_folder(self.request.out, self.process.pid), ignore_errors=True)
+    @property
+    def size(self) -> int:
+        """Bytes of the motion: the longest trials are begun first."""
+        return self.request.motion.stat().st_size if self.request.motion.is_file() else 0
 
 
-def _start(context: Any, request: TrialRequest, settings: LabelSettings, timeout_s: float | None) -> _Running:
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, request, settings), daemon=True)
-    process.start()
-    theirs.close()
-    return _Running(process, ours, request, time.monotonic(), timeout_s)
+def _label(job: _Job, desk: Desk) -> Outcome:
+    """Label one trial in a process beside the worker: what a worker does."""
+    started = time.monotonic()
+    tries = 0
+    while True:
+        tries += 1
+        desk.tell(TRY)
+        outcome, again = _try(job, desk)
+        if not again or tries == TRIES:
+            return replace(outcome, seconds=time.monotonic() - started, tries=tries, worker=desk.name)
 
 
-def _work(connection: Connection, request: TrialRequest, settings: LabelSettings) -> None:
-    import torch
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+def _try(job: _Job, desk: Desk) -> tuple[Outcome, bool]:
+    """One try: what came of it, and whether a fresh process may do better."""
+    request, process = job.request, PROCESSES.take()
+    fresh = process.tasks == 0
     try:
-        label = label_trial(request, settings, lambda step, share: connection.send(("progress", (step, share))))
-        connection.send(("label", label))
-    except TrialError as error:
-        connection.send(("failed", str(error)))
+        found = process.run(
+            label_and_place,
+            request,
+            job.settings,
+            limits=job.limits,
+            report=lambda step, share: desk.tell((step, share)),
+            wanted=desk.wanted,
+        )
+    except (ProcessLostError, TaskStoppedError) as error:
+        remove_partial(request.out, process.pid)
+        again = desk.wanted() and (isinstance(error, ProcessLostError) or (isinstance(error, TooLargeError) and not fresh))
+        reason = f"{error}, probably inside OpenSim. Run this trial alone to see its messages"
+        return _failed(request, reason), again
     finally:
-        connection.close()
-
-
-def _end_with_parent() -> None:
-    """Do not outlive the run: a killed run would leave workers that write beside its successor's."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+        PROCESSES.give_back(process)
+    if isinstance(found, str):
+        return Outcome(request.session, request.trial, FAILED, found), False
+    return _outcome(request, found), False

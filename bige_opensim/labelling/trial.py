@@ -8,7 +8,7 @@ import os
 import shutil
 import time as clock
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bige_opensim.labelling.effort import exact_effort, muscle_driven, polynomia
 from bige_opensim.labelling.files import write_files, write_inputs
 from bige_opensim.labelling.ground import measured_ground_forces
 from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.partial_folders import partial_folder, remove_abandoned
 from bige_opensim.labelling.quality import Gate, Labelled, gates, infeasible_frames, verdict
 from bige_opensim.labelling.solution import Solution
 from bige_opensim.motion import Motion, MotionError
@@ -85,7 +86,10 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class TrialRequest:
-    """One trial to label into the folder `out`; the model for static optimization goes to `model_folder`."""
+    """One trial to label into the folder `out`; the model for static optimization goes to `model_folder`.
+
+    `sessions` are folders laid out like OpenCap sessions that receive the activations, too.
+    """
 
     model: Path
     motion: Path
@@ -95,6 +99,12 @@ class TrialRequest:
     subject: str
     trial: str
     external_loads: Path | None = None
+    sessions: tuple[Path, ...] = ()
+
+    def absolute(self) -> TrialRequest:
+        """The same with absolute paths, which hold in other processes."""
+        paths = {name: value.absolute() for name, value in vars(self).items() if isinstance(value, Path)}
+        return replace(self, **paths, sessions=tuple(s.absolute() for s in self.sessions))
 
     def fingerprint(self, settings: LabelSettings) -> dict[str, Any]:
         """What a finished label was made from; the same fingerprint need not be labelled again."""
@@ -136,9 +146,10 @@ def label_trial(
 
     """
     started = clock.perf_counter()
-    partial = partial_folder(request.out, os.getpid())
-    _remove_abandoned(request.out)
+    partial = partial_folder(request.out)
+    remove_abandoned(request.out.parent)
     _refuse_other_files(request.out)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         label = _label_into(partial, request, settings, report, started)
@@ -151,28 +162,6 @@ def label_trial(
     return label
 
 
-def partial_folder(out: Path, pid: int) -> Path:
-    """Where process `pid` gathers a label before it becomes `out`."""
-    return out.with_name(f".{out.name}.partial-{pid}")
-
-
-def _remove_abandoned(out: Path) -> None:
-    """Remove partial folders of processes that are no more (where a process can be asked for without harm)."""
-    if os.name != "posix":
-        return
-    for path in out.parent.glob(f".{out.name}.partial-*"):
-        pid = int(path.name.rpartition("-")[2])
-        try:
-            os.kill(pid, 0)
-            alive = pid != os.getpid()
-        except ProcessLookupError:
-            alive = False
-        except PermissionError:  # another user's
-            alive = True
-        if not alive:
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def _refuse_other_files(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise StorageError(f"{out}: this is a file; name an empty or a new folder for the label.")
@@ -182,9 +171,11 @@ def _refuse_other_files(out: Path) -> None:
 
 def _replace(partial: Path, out: Path) -> None:
     _refuse_other_files(out)
+    old = partial_folder(out.with_name(f"{out.name}.replaced"))
     if out.exists():
-        shutil.rmtree(out)
+        out.replace(old)
     partial.replace(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _label_into(

@@ -22,7 +22,7 @@ from bige_opensim.labelling.batch import (
 
 
 def children() -> list[int]:
-    """Processes that this one started and that import the package's worker."""
+    """Processes that this one started to label trials."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -30,9 +30,19 @@ def children() -> list[int]:
             command = (path.parent / "cmdline").read_bytes()
         except (OSError, ValueError):
             continue
-        if parent == os.getpid() and b"spawn_main" in command:
+        if parent == os.getpid() and b"trial_process" in command:
             found.append(int(path.parent.name))
     return found
+
+
+def kill_children() -> list[int]:
+    found = children()
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    return found
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks up processes in /proc")
 
 
 def partials(folder: Path) -> list[str]:
@@ -62,20 +72,34 @@ def test_good_trials_are_labelled_beside_a_bad_one_and_finished_ones_are_not_mad
     assert other.label["cutoff_hz"] == 5.0
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks up worker processes in /proc")
-def test_a_worker_that_is_killed_costs_its_trial_only_and_leaves_nothing(request_of, fast):
+@needs_proc
+def test_a_trial_whose_process_is_killed_is_tried_again(request_of, fast):
+    requests = [request_of(f"t{k}") for k in range(3)]
+    killed = []
+
+    def kill_once(trial: str, step: str, share: float) -> None:
+        if trial == "t1" and not killed:
+            killed.extend(kill_children())
+
+    outcomes = {o.trial: o for o in label_trials(requests, fast, jobs=1, progress=kill_once)}
+    assert len(killed) == 1
+    assert {o.status for o in outcomes.values()} == {PASSED}
+    assert [outcomes[f"t{k}"].tries for k in range(3)] == [1, 2, 1]
+    assert partials(requests[0].out.parent) == []
+
+
+@needs_proc
+def test_a_trial_that_costs_every_process_its_life_is_marked_and_leaves_nothing(request_of, fast):
     victim, other = request_of("victim"), request_of("other")
     killed = []
 
     def kill(trial: str, step: str, share: float) -> None:
-        if trial == "victim" and not killed:
-            killed.extend(children())
-            for pid in killed:
-                os.kill(pid, signal.SIGKILL)
+        if trial == "victim" and step == "reading":
+            killed.extend(kill_children())
 
     outcomes = {o.trial: o for o in label_trials([victim, other], fast, jobs=1, progress=kill)}
-    assert len(killed) == 1
-    assert outcomes["victim"].status == FAILED
+    assert len(killed) == 2
+    assert (outcomes["victim"].status, outcomes["victim"].tries) == (FAILED, 2)
     assert str(victim.motion) in outcomes["victim"].reason
     assert "exit code -9" in outcomes["victim"].reason
     assert outcomes["other"].status == PASSED
@@ -86,8 +110,16 @@ def test_a_worker_that_is_killed_costs_its_trial_only_and_leaves_nothing(request
 def test_a_trial_that_takes_too_long_is_stopped_and_marked(request_of, fast):
     request = request_of()
     (outcome,) = label_trials([request], fast, jobs=1, timeout_s=0.01)
-    assert outcome.status == FAILED
+    assert (outcome.status, outcome.tries) == (FAILED, 1)
     assert f"{request.motion}: stopped after 0 s" in outcome.reason
+    assert not request.out.exists()
+
+
+def test_a_trial_that_takes_too_much_memory_is_stopped_and_marked(request_of, fast):
+    request = request_of()
+    (outcome,) = label_trials([request], fast, jobs=1, memory_bytes=10**8)
+    assert (outcome.status, outcome.tries) == (FAILED, 1)
+    assert "stopped above 0.1 GB of memory" in outcome.reason
     assert not request.out.exists()
 
 
