@@ -58,7 +58,9 @@ def write_files(folder: Path, model: OsimModel, window: Prepared, solution: Solu
         in_degrees=False,
         title="Activations",
     )
-    names, values = _states(model, window, solution.activations)
+    names, values = coordinate_states(model, window)
+    names += [f"/forceset/{m}/activation" for m in model.muscle_names]
+    values = np.hstack([values, solution.activations])
     write_storage(folder / "states.sto", time, values, names, in_degrees=False, title="States")
     moments = [f"{n}_{'moment' if n in model.rotational else 'force'}" for n in label["coordinates"]]
     write_storage(
@@ -72,10 +74,10 @@ def write_files(folder: Path, model: OsimModel, window: Prepared, solution: Solu
     (folder / "label.json").write_text(json.dumps(label, indent=1), encoding="utf-8")
 
 
-def _states(model: OsimModel, window: Prepared, activations: np.ndarray) -> tuple[list[str], np.ndarray]:
+def coordinate_states(model: OsimModel, motion: Prepared) -> tuple[list[str], np.ndarray]:
+    """Values and speeds of all coordinates under OpenSim's names of states: names, and (T, states) in rad, m, s."""
     names, columns = [], []
     for c in model.coordinates:
         names += [f"/jointset/{c.joint}/{c.name}/value", f"/jointset/{c.joint}/{c.name}/speed"]
-        columns += [window.q[c.name], window.qd[c.name]]
-    names += [f"/forceset/{m}/activation" for m in model.muscle_names]
-    return names, np.hstack([np.column_stack(columns), activations])
+        columns += [motion.q[c.name], motion.qd[c.name]]
+    return names, np.column_stack(columns)

@@ -34,7 +34,7 @@ def compile_muscles(
     path: Path | str,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     *,
-    poses: int = 1500,
+    poses: int = 800,
     seed: int = 0,
     cache: bool = True,
 ) -> MuscleTables:

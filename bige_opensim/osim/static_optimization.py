@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import opensim
+from jaxtyping import Int
 
 from bige_opensim.io.storage import read_storage
 from bige_opensim.motion import Motion
@@ -33,25 +35,13 @@ def write_setup(
     external_loads_file: str | None,
     start: float,
     end: float,
-    every: int = 1,
     name: str = RESULT_NAME,
 ) -> Path:
     """Write the AnalyzeTool setup; all paths are relative to `folder`, so the folder can move and runs as it is.
 
-    The tool's own low-pass filter is off: coordinates come filtered. Exponent 2, muscle physiology on; of the frames
-    from start to end, every `every`-th is solved. The file is `setup_<name>.xml`.
+    The tool's own low-pass filter is off: coordinates come filtered. The file is `setup_<name>.xml`.
     """
-    analysis = opensim.StaticOptimization()
-    analysis.setName("StaticOptimization")
-    analysis.setStartTime(start)
-    analysis.setEndTime(end)
-    analysis.setStepInterval(every)
-    analysis.setInDegrees(True)
-    analysis.setUseModelForceSet(True)
-    analysis.setActivationExponent(2.0)
-    analysis.setUseMusclePhysiology(True)
-    analysis.setConvergenceCriterion(1e-4)
-    analysis.setMaxIterations(100)
+    analysis = _analysis(start, end)
     tool = opensim.AnalyzeTool()
     tool.setName(name)
     tool.setModelFilename(model_file)
@@ -69,6 +59,85 @@ def write_setup(
     path = folder / f"setup_{name}.xml"
     tool.printToXML(str(path))
     return path
+
+
+def _analysis(start: float, end: float) -> opensim.StaticOptimization:
+    """Exponent 2, muscle physiology on, OpenSim's usual tolerance."""
+    analysis = opensim.StaticOptimization()
+    analysis.setName("StaticOptimization")
+    analysis.setStartTime(start)
+    analysis.setEndTime(end)
+    analysis.setStepInterval(1)
+    analysis.setInDegrees(True)
+    analysis.setUseModelForceSet(True)
+    analysis.setActivationExponent(2.0)
+    analysis.setUseMusclePhysiology(True)
+    analysis.setConvergenceCriterion(1e-4)
+    analysis.setMaxIterations(100)
+    return analysis
+
+
+def solve_frames(
+    model_file: Path, states_file: Path, rows: Int[np.ndarray, " frame"], *, external_loads: Path | None = None
+) -> Motion:
+    """Activations of some frames of a motion, by the same analysis as `run_setup` but without the tool around it.
+
+    AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
+    coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way.
+
+    Parameters
+    ----------
+    model_file
+        Model with the reserves, as for `write_setup`.
+    states_file
+        Values and speeds of all coordinates by state names, over the whole motion, which OpenSim differentiates.
+    rows
+        Rows of the file to solve, increasing.
+    external_loads
+        ExternalLoads file; its data file is beside it.
+
+    Raises
+    ------
+    StaticOptimizationError
+        OpenSim stopped, or solved other frames than asked for.
+
+    """
+    analysis = _analysis(-np.inf, np.inf)
+    try:
+        model = opensim.Model(str(model_file))
+        if external_loads is not None:
+            loads = opensim.ExternalLoads(str(external_loads), True)
+            model.addModelComponent(loads)
+        state = model.initSystem()
+        states = opensim.Storage()
+        model.formStateStorage(opensim.Storage(str(states_file)), states, False)
+        analysis.setModel(model)
+        analysis.setStatesStore(states)
+        for step, row in enumerate(rows):
+            frame = states.getStateVector(int(row))
+            state.setTime(frame.getTime())
+            model.setStateVariableValues(state, opensim.Vector(_values(frame)))
+            model.realizeVelocity(state)
+            if step == 0:
+                analysis.begin(state)
+            else:
+                analysis.step(state, step)
+    except RuntimeError as error:
+        raise StaticOptimizationError(
+            f"{model_file}: OpenSim's StaticOptimization stopped: {str(error).strip()}"
+        ) from error
+    found = analysis.getActivationStorage()
+    if found.getSize() != len(rows):
+        raise StaticOptimizationError(f"{model_file}: {found.getSize()} of {len(rows)} frames were solved by OpenSim.")
+    labels = found.getColumnLabels()
+    frames = [found.getStateVector(i) for i in range(found.getSize())]
+    time = np.array([f.getTime() for f in frames])
+    return Motion(time, np.array([_values(f) for f in frames]), [labels.get(i) for i in range(1, labels.getSize())])
+
+
+def _values(row: opensim.StateVector) -> list[float]:
+    data = row.getData()
+    return [data.get(i) for i in range(data.getSize())]
 
 
 def run_setup(setup: Path) -> StaticOptimizationResult:
