@@ -640,6 +640,34 @@ def _number(value: float | None) -> str:
 
 
 @app.command
+def report(motions: Path, /, *, reference: Path | None = None, out: Path | None = None) -> int:
+    """Write one offline HTML file that shows what was asked, the verdict on every motion, and its curves.
+
+    Parameters
+    ----------
+    motions
+        Folder that `bige generate` and `bige validate` wrote.
+    reference
+        Dataset of repetitions (netCDF) whose range the curves are shown in; by default the training repetitions of the
+        generator, where its folder lies beside that of the motions.
+    out
+        File to write; by default report.html in the folder of the motions.
+
+    """
+    from bige_opensim.io.storage import StorageError
+    from bige_opensim.learning.dataset import DatasetError
+    from bige_opensim.osim.model import ModelError
+    from bige_opensim.report.report import ReportError, write_report
+
+    try:
+        path = write_report(motions, out=out, cohort=reference)
+    except (ReportError, DatasetError, ModelError, StorageError) as error:
+        return _fail(str(error))
+    console.print(f"{path}: open it in a browser", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+@app.command
 def synth(
     *,
     subjects: int,

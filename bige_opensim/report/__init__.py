@@ -1,0 +1,1 @@
+"""Reports for readers: what was asked, and what OpenSim found, in one file."""
