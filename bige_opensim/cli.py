@@ -148,7 +148,8 @@ def label(
     model: Path | None = None,
     motion: Path | None = None,
     external_loads: Path | None = None,
-    grf: Literal["estimated", "none"] = "estimated",
+    forces: Path | None = None,
+    grf: Literal["estimated", "measured", "auto", "none"] | None = None,
     solver: Literal["opensim", "fast"] = "opensim",
     geometry: Literal["polynomial", "exact"] = "polynomial",
     audit: float = 0.02,
@@ -176,8 +177,11 @@ def label(
         A single motion (.mot or .sto).
     external_loads
         ExternalLoads file with measured ground forces of the single motion.
+    forces
+        Force-plate file (.mot or .sto) of the single motion; which foot stands on which plate is found.
     grf
-        Estimate ground forces, or use none.
+        Estimate ground forces (the default), use those that a session's force plates measured, do so where they can be
+        used and else estimate (auto), or use none.
     solver
         OpenSim's StaticOptimization, or the fast solver that reproduces it.
     geometry
@@ -214,8 +218,13 @@ def label(
         return _fail("Name session folders, or --model and --motion for a single motion.")
     if single and (model is None or motion is None):
         return _fail("--model and --motion go together: name both.")
-    if not single and (external_loads or start is not None or end is not None):
-        return _fail("--external-loads, --start and --end are for a single motion (--model, --motion).")
+    if not single and (external_loads or forces or start is not None or end is not None):
+        return _fail("--external-loads, --forces, --start and --end are for a single motion (--model, --motion).")
+    if external_loads and forces:
+        return _fail("--external-loads and --forces both give measured forces: name one.")
+    if forces and grf in ("estimated", "none"):
+        return _fail(f"--forces and --grf {grf} contradict each other: drop one.")
+    grf = grf or ("measured" if forces else "estimated")
     if cutoff < 0:
         return _fail(f"--cutoff is a frequency in Hz, 0 for none; got {cutoff:g}.")
     if scheduler is not None and jobs is not None:
@@ -226,7 +235,7 @@ def label(
     rejected: list[Outcome] = []
     if model is not None and motion is not None:
         person = person_of(model)
-        requests = [TrialRequest(model, motion, out, out, person, person, motion.stem, external_loads)]
+        requests = [TrialRequest(model, motion, out, out, person, person, motion.stem, external_loads, forces=forces)]
     else:
         try:
             listed = find_sessions(sessions or [])

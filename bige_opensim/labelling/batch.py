@@ -91,6 +91,7 @@ def requests_of(
                     subject=session.subject or session.name,
                     trial=trial.name,
                     sessions=(folder, session.path) if into_sessions else (folder,),
+                    forces=trial.forces_path,
                 )
             )
     return requests, rejected

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.sparse import csc_array, eye_array
 from scipy.sparse.linalg import splu
 
@@ -72,8 +72,12 @@ def make_consistent(
     ground: float,
     contact: ContactSettings,
     settings: ConsistencySettings,
+    unsupported: Bool[np.ndarray, " time"] | None = None,
 ) -> tuple[Prepared, Shift]:
     """Alternate between what the ground cannot supply and the shift that avoids it.
+
+    Frames in which something besides the feet is known to carry (`unsupported`) are left alone, as are those that lack
+    more than `other_support`.
 
     The shift is low-passed at `band_hz`: contact at an edge pushes one way only, and without the filter the shift would
     answer with a shiver at the sampling rate.
@@ -81,6 +85,8 @@ def make_consistent(
     demand = RootDemand(skeleton, prepared, root, ground, contact)
     mass = float(skeleton.mass.sum())
     carried = np.abs(demand.residual[:, 1]) < settings.other_support * mass * float(skeleton.gravity.norm())
+    if unsupported is not None:
+        carried &= ~unsupported
     acceleration = mass * second_difference(prepared.q.time)
     weight = eye_array(prepared.q.frames) / settings.sigma_d_m**2
     factor = splu(csc_array(acceleration.T @ acceleration / settings.sigma_f_n**2 + weight))

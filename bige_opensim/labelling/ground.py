@@ -1,60 +1,144 @@
-"""Ground forces of a trial: from force plates, or estimated together with the muscles."""
+"""Measured ground forces of a trial: from an ExternalLoads file, or from force plates whose feet are found."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from bige_opensim.io.external_loads import ExternalForce, ExternalLoadsError, read_external_loads
+from bige_opensim.io.external_loads import ExternalForce, ExternalLoads, ExternalLoadsError, read_external_loads
+from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate, read_force_plates, upright
 from bige_opensim.io.storage import read_storage
+from bige_opensim.labelling.plates import SIDES, Assignment, Feet, Step, assign, feet_forces
+from bige_opensim.labelling.support import Support
 from bige_opensim.motion import Motion
-from bige_opensim.physics.contact import FEET, GroundForces, centre_of_pressure
+from bige_opensim.physics.contact import FEET, GroundForces
+
+WRONG_FOOT, PARTLY_WRONG = 0.5, 0.05
+FEWEST_FRAMES = 10
 
 
-def measured_ground_forces(
-    path: Path, time: Float[np.ndarray, " time"], cutoff_hz: float
-) -> tuple[GroundForces, float]:
-    """Loads of an ExternalLoads file on the two feet at the given times, and the height of the plates, m.
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Forces on the feet at `time` (s), the height of the plates (m), who stood where when, and what was noticed."""
 
-    Force and moment about the ground origin are filtered like the coordinates, and the centre of pressure is computed
-    from the filtered wrench: filtering the centre of pressure itself would let it jump whenever a foot lifts.
+    time: Float[np.ndarray, " time"]
+    forces: GroundForces
+    height: float
+    file: Path
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...]
+
+    def as_dict(self, support: Support | None, mass_kg: float) -> dict[str, Any]:
+        """For label.json: also the mass that the measured forces carry."""
+        carried = support.carried if support is not None else None
+        mass = None if carried is None else round(carried * mass_kg, 2)
+        return {"file": self.file.name, "carried_kg": mass, "steps": [step.as_dict() for step in self.steps]}
+
+
+def plate_forces(path: Path, feet: Feet, time: Float[np.ndarray, " time"], cutoff_hz: float) -> Measured:
+    """Forces of a file of force plates on the feet that stand on them, at those of the given times that it covers.
+
+    Raises
+    ------
+    StorageError, ForcePlateError
+        As `read_force_plates` and `assign`; or forces and motion hardly overlap, or nobody steps on a plate.
+
+    """
+    recorded = read_force_plates(path)
+    slack = 0.5 * float(np.median(np.diff(time)))
+    covered = (time >= recorded.time[0] - slack) & (time <= recorded.time[-1] + slack)
+    extent = f"{recorded.time[0]:.3f} to {recorded.time[-1]:.3f} s"
+    spans = f"forces cover {extent}, the motion {time[0]:.3f} to {time[-1]:.3f} s"
+    if covered.sum() < FEWEST_FRAMES:
+        raise ForcePlateError(f"{path}: {spans}; they hardly overlap. Bring both to the same time.")
+    assignment = assign(recorded, feet)
+    if not assignment.steps:
+        raise ForcePlateError(f"{path}: nobody steps on a plate during the motion ({spans}); use --grf estimated.")
+    notes = [*recorded.notes, *assignment.notes]
+    if not covered.all():
+        notes.append(f"{path.name}: {spans}; only the frames that both cover were labelled.")
+    forces, height = feet_forces(recorded, assignment.owner, time[covered], cutoff_hz)
+    return Measured(time[covered], forces, height, path, assignment.steps, tuple(notes))
+
+
+def applied_forces(path: Path, feet: Feet | None, time: Float[np.ndarray, " time"], cutoff_hz: float) -> Measured:
+    """Loads of an ExternalLoads file on the two feet at the given times; compared with where the feet are, if given.
 
     Raises
     ------
     ExternalLoadsError
-        A load acts on another body than a calcaneus or toes, or is not expressed in ground.
+        A load acts on another body than a calcaneus, talus or toes, is not expressed in ground, or acts on the foot
+        that does not stand there; or the forces do not cover the times.
+    ForcePlateError
+        As `upright`; with feet also as `assign`.
 
     """
     loads = read_external_loads(path)
-    table = read_storage(loads.datafile)
-    recorded = Motion(table.time, table.values, table.names)
+    recorded, owner = _recorded(loads)
     if recorded.time[0] > time[0] + 1e-6 or recorded.time[-1] < time[-1] - 1e-6:
         raise ExternalLoadsError(
             f"{loads.datafile}: forces cover {recorded.time[0]:.3f} to {recorded.time[-1]:.3f} s, the motion "
             f"{time[0]:.3f} to {time[-1]:.3f} s. Cut the motion with --start and --end."
         )
-    force = np.zeros((len(time), 2, 3))
-    moment = np.zeros((len(time), 2, 3))
-    heights = []
+    notes, steps = list(recorded.notes), tuple[Step, ...]()
+    if feet is not None:
+        found = assign(recorded, feet)
+        steps = found.steps
+        notes += _compare(loads, recorded, found, owner, feet)
+    forces, height = feet_forces(recorded, owner, time, cutoff_hz)
+    return Measured(time, forces, height, loads.datafile, steps, tuple(notes))
+
+
+def _recorded(loads: ExternalLoads) -> tuple[ForceFile, Int[np.ndarray, "plate sample"]]:
+    """The loads as plates, and the foot that the document gives each of them."""
+    table = read_storage(loads.datafile)
+    series = Motion(table.time, table.values, table.names)
+    plates, notes, feet = [], list(table.notes), []
     for load in loads.forces:
-        f, m, height = _wrench(load, recorded, path)
-        foot = _foot(load, path)
-        both = Motion(recorded.time, np.hstack([f, m]), tuple("abcdef")).lowpass(cutoff_hz).resampled(time).values
-        force[:, foot] += both[:, :3]
-        moment[:, foot] += both[:, 3:]
-        heights += [height] if height is not None else []
-    ground = float(np.mean(heights)) if heights else 0.0
-    about = np.zeros_like(force)
-    about[..., 1] = ground
-    moved = moment - np.cross(about, force)
-    return centre_of_pressure(*(torch.as_tensor(v) for v in (force, about, moved))), ground
+        plate, note = upright(loads.datafile, _plate(load, series, loads.path))
+        plates.append(plate)
+        notes += [note] if note else []
+        feet.append(_foot(load, loads.path))
+    owner = np.repeat(np.array(feet)[:, None], len(table.time), axis=1)
+    return ForceFile(loads.datafile, table.time, tuple(plates), tuple(notes)), owner
 
 
-def _wrench(load: ExternalForce, recorded: Motion, path: Path) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """Force (T, 3), moment about the ground origin (T, 3), and the height of the plate where it is ever loaded."""
+def _compare(
+    loads: ExternalLoads,
+    recorded: ForceFile,
+    found: Assignment,
+    applied: Int[np.ndarray, "plate sample"],
+    feet: Feet,
+) -> Sequence[str]:
+    """Notes on loads that act on the wrong foot for a time; loads that do so most of the time are refused."""
+    during = (recorded.time >= feet.time[0]) & (recorded.time <= feet.time[-1])
+    notes = []
+    for k, load in enumerate(loads.forces):
+        loaded = during & (found.owner[k] >= 0)
+        wrong = float(np.mean(found.owner[k][loaded] != applied[k][loaded])) if loaded.any() else 0.0
+        if wrong <= PARTLY_WRONG:
+            continue
+        side = FEET[applied[k][0]]
+        other = SIDES["l" if side == "r" else "r"]
+        what = (
+            f"{loads.path}: {load.name} acts on {load.applied_to_body}, but in {100 * wrong:.0f} % of its loaded "
+            f"samples its centre of pressure is under the {other} foot."
+        )
+        if wrong > WRONG_FOOT:
+            raise ExternalLoadsError(
+                f"{what} `bige doctor {loads.path.name} --model MODEL --fix FOLDER` writes a copy that applies it to "
+                f"the right body; with --forces {loads.datafile.name} instead, the feet are found."
+            )
+        notes.append(f"{what} With --forces {loads.datafile.name} instead, it is split between the feet.")
+    return notes
+
+
+def _plate(load: ExternalForce, recorded: Motion, path: Path) -> Plate:
     if load.force_expressed_in_body != "ground" or load.point_expressed_in_body != "ground":
         raise ExternalLoadsError(
             f"{path}: load {load.name} is expressed in {load.force_expressed_in_body}; expected ground. Transform the "
@@ -70,14 +154,14 @@ def _wrench(load: ExternalForce, recorded: Motion, path: Path) -> tuple[np.ndarr
         raise ExternalLoadsError(
             f"{path}: the force file has no columns {', '.join(missing)}, which {load.name} names."
         )
-    f = recorded.select([f"{load.force_identifier}{a}" for a in "xyz"]).values
-    p = recorded.select([f"{load.point_identifier}{a}" for a in "xyz"]).values
-    torque = np.zeros_like(f)
-    if load.torque_identifier:
-        torque = recorded.select([f"{load.torque_identifier}{a}" for a in "xyz"]).values
-    loaded = f[:, 1] > 20.0
-    height = float(np.median(p[loaded, 1])) if loaded.any() else None
-    return f, torque + np.cross(p, f), height
+    identifiers = (load.force_identifier, load.point_identifier, load.torque_identifier)
+    force, point, torque = (
+        recorded.select([f"{identifier}{axis}" for axis in "xyz"]).values
+        if identifier
+        else np.zeros((recorded.frames, 3))
+        for identifier in identifiers
+    )
+    return Plate(load.name, force, point, torque)
 
 
 def _foot(load: ExternalForce, path: Path) -> int:

@@ -18,16 +18,19 @@ import torch
 
 import bige_opensim
 from bige_opensim.io.external_loads import ExternalLoadsError, read_external_loads
+from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import CoordinateFile, StorageError, read_coordinates
 from bige_opensim.labelling.audit import audit
 from bige_opensim.labelling.consistency import ConsistencySettings, Shift, make_consistent
 from bige_opensim.labelling.effort import exact_effort, muscle_driven, polynomial_effort, root_of
 from bige_opensim.labelling.files import write_files, write_inputs
-from bige_opensim.labelling.ground import measured_ground_forces
+from bige_opensim.labelling.ground import Measured, applied_forces, plate_forces
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.partial_folders import partial_folder, remove_abandoned
+from bige_opensim.labelling.plates import Feet
 from bige_opensim.labelling.quality import Gate, Labelled, gates, infeasible_frames, verdict
 from bige_opensim.labelling.solution import Solution
+from bige_opensim.labelling.support import Support, explained, find_missing_support, support_entry, weight_notes
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import (
@@ -56,8 +59,11 @@ BALANCED_NM, BALANCED_SHARE = 0.5, 0.01
 SHORTEST_FRAMES = 10
 COM_STRIDE = 10
 
-TrialError = (StorageError, MotionError, ModelError, ExternalLoadsError, StaticOptimizationError)
+TrialError = (StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError, StaticOptimizationError)
 """What a trial's own files can do wrong: each carries one sentence for the user."""
+
+FROM_PLATES = ("measured", "auto")
+"""Values of `grf` for which the force file of a trial is read."""
 
 Report = Callable[[str, float], None]
 """Called with a step's name and the share of it that is done."""
@@ -68,8 +74,9 @@ class LabelSettings:
     """How to label.
 
     solver: opensim or fast; geometry: muscle paths of the fast solver, polynomial or exact (OpenSim's own); audit:
-    share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated or none
-    (measured where external loads are given).
+    share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated,
+    measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
+    loads of a trial are applied whatever `grf` says.
     """
 
     solver: str = "opensim"
@@ -88,7 +95,8 @@ class LabelSettings:
 class TrialRequest:
     """One trial to label into the folder `out`; the model for static optimization goes to `model_folder`.
 
-    `sessions` are folders laid out like OpenCap sessions that receive the activations, too.
+    `sessions` are folders laid out like OpenCap sessions that receive the activations, too. `synthetic` says that the
+    motion is no recording of a person, which the label passes on.
     """
 
     model: Path
@@ -100,10 +108,12 @@ class TrialRequest:
     trial: str
     external_loads: Path | None = None
     sessions: tuple[Path, ...] = ()
+    forces: Path | None = None
+    synthetic: bool = False
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
-        paths = {name: value.absolute() for name, value in vars(self).items() if isinstance(value, Path)}
+        paths: dict[str, Any] = {n: value.absolute() for n, value in vars(self).items() if isinstance(value, Path)}
         return replace(self, **paths, sessions=tuple(s.absolute() for s in self.sessions))
 
     def fingerprint(self, settings: LabelSettings) -> dict[str, Any]:
@@ -111,6 +121,8 @@ class TrialRequest:
         files = {"model": self.model, "motion": self.motion, "external_loads": self.external_loads}
         if self.external_loads is not None:
             files["forces"] = read_external_loads(self.external_loads).datafile
+        elif settings.grf in FROM_PLATES:
+            files["forces"] = self.forces
         return {
             "files": {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items() if p is not None},
             "settings": json.loads(json.dumps(asdict(settings))),
@@ -188,33 +200,52 @@ def _label_into(
     recorded = _read_motion(request, settings, model)
     _require_frames(recorded.motion, "frames in the file")
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
-    ground, loads = _ground(skeleton, whole, request, settings)
-    shift = None
-    if settings.grf == "estimated" and loads is None and settings.consistency is not None:
-        report("making the motion consistent with the ground", 0.0)
-        root = root_of(model, skeleton)
-        whole, shift = make_consistent(skeleton, whole, root, ground, settings.contact, settings.consistency)
-    window = whole.between(settings.start, settings.end)
+    ground, measured, noted = _ground(skeleton, whole, request, settings)
+    loads = measured.forces if measured is not None else None
+    window = whole.between(settings.start, settings.end) if measured is None else _at(whole, measured.time)
     _require_frames(window.q, "frames between --start and --end")
+    support = _support(skeleton, whole if measured is None else window, ground, measured, settings)
+    shift = None
+    if settings.grf != "none" and loads is None and settings.consistency is not None:
+        report("making the motion consistent with the ground", 0.0)
+        whole, shift = make_consistent(
+            skeleton,
+            whole,
+            root_of(model, skeleton),
+            ground,
+            settings.contact,
+            settings.consistency,
+            support.missing if support is not None else None,
+        )
+        window = _at(whole, window.q.time)
     model_file = _model_for_optimization(model, request, folder)
     solution = _solve(folder, model, model_file, skeleton, whole, window, ground, loads, settings, report)
     report("writing", 0.0)
     found = _gates(model, skeleton, window, solution, ground, shift)
     status, reason = verdict(found)
+    lacking: dict[str, Any] = {"missing_support": []}
+    if support is not None:
+        support = support.at(window.q.time)
+        kept = ~support.missing
+        elsewhere = _gates(model, skeleton, window, solution, ground, shift, kept) if kept.any() else {}
+        reason = explained(status, reason, support, elsewhere)
+        lacking = support_entry(support, elsewhere)
     label = {
         "format": FORMAT,
         "status": status,
         "reason": reason,
         **_identity(request, settings, model, skeleton),
-        "grf": "measured" if loads is not None else settings.grf,
+        "grf": _source(settings, measured),
         "frames": window.q.frames,
         "frames_solved": int(solution.solved.sum()),
         "ground_height_m": ground,
         "gates": {k: g.as_dict() for k, g in found.items()},
+        **lacking,
+        "force_plates": measured.as_dict(support, model.mass_kg) if measured is not None else None,
         "infeasible_frames": _infeasible(model, skeleton, solution),
         "peaks": {m: float(v) for m, v in zip(model.muscle_names, solution.activations.max(0), strict=True)},
         "whole_body_shift": _shift_entry(shift),
-        "notes": [*recorded.notes, *window.notes],
+        "notes": [*recorded.notes, *window.notes, *noted, *weight_notes(support, model.mass_kg)],
         "timings": _timings(solution, started),
         "provenance": _provenance(request, settings, model),
     }
@@ -222,7 +253,7 @@ def _label_into(
         label["geometry"] = settings.geometry
         if settings.audit > 0:
             report("audit by OpenSim", 0.0)
-            label["audit"] = audit(folder, model, model_file, window, solution, settings.audit)
+            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
     write_files(folder, model, window, solution, label)
     return label
 
@@ -232,6 +263,7 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
         "session": request.session,
         "subject": request.subject,
         "trial": request.trial,
+        "synthetic": request.synthetic,
         "mass_kg": model.mass_kg,
         "model": {"file": request.model.name, "sha256": model.sha256},
         "solver": settings.solver,
@@ -275,22 +307,74 @@ def _read_motion(request: TrialRequest, settings: LabelSettings, model: OsimMode
 
 def _ground(
     skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
-) -> tuple[float, GroundForces | None]:
-    """Height of the ground, and measured loads over the whole recording where there are plates."""
-    carried = settings.grf == "estimated" or request.external_loads is not None
+) -> tuple[float, Measured | None, tuple[str, ...]]:
+    """Height of the ground, measured forces where there are any, and what was noticed about them."""
+    carried = settings.grf != "none" or request.external_loads is not None
     if carried and not skeleton.contact_names:
         raise ModelError(
             f"{request.model}: the model has no feet (calcn_r, toes_r, calcn_l, toes_l), so ground forces can neither "
             "be estimated nor applied. Use a model with feet, or --grf none for a motion that nothing supports."
         )
-    if request.external_loads is not None:
-        window = whole.between(settings.start, settings.end)
-        loads, height = measured_ground_forces(request.external_loads, window.q.time, settings.cutoff_hz)
-        return height, loads
     if not skeleton.contact_names:
-        return 0.0, None
+        return 0.0, None, ()
+    measured, notes = _measured(skeleton, whole, request, settings)
+    if measured is not None:
+        return measured.height, measured, notes
     points = skeleton.contact_points(skeleton(whole.tensor(skeleton, whole.q)))
-    return ground_height(points), None
+    return ground_height(points), None, notes
+
+
+def _measured(
+    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
+) -> tuple[Measured | None, tuple[str, ...]]:
+    """Measured forces of the frames to be labelled, None where they are not asked for or, by `auto`, not usable."""
+    time, feet = whole.between(settings.start, settings.end).q.time, Feet.of(skeleton, whole.q)
+    if request.external_loads is not None:
+        found = applied_forces(request.external_loads, feet, time, settings.cutoff_hz)
+        return found, found.notes
+    if settings.grf not in FROM_PLATES:
+        return None, ()
+    if request.forces is None:
+        if settings.grf == "auto":
+            return None, ()
+        raise ForcePlateError(
+            f"{request.motion}: this trial has no force file; expected ForceData/{request.trial}_forces.mot in its "
+            "session, or --forces for a single motion. With --grf auto forces are estimated where none were measured."
+        )
+    try:
+        found = plate_forces(request.forces, feet, time, settings.cutoff_hz)
+    except (ForcePlateError, StorageError) as error:
+        if settings.grf != "auto":
+            raise
+        return None, (f"Forces were estimated, because the measured ones cannot be used: {error}",)
+    return found, found.notes
+
+
+def _at(whole: Prepared, time: np.ndarray) -> Prepared:
+    return whole.between(float(time[0]), float(time[-1]))
+
+
+def _source(settings: LabelSettings, measured: Measured | None) -> str:
+    if measured is not None:
+        return "measured"
+    return "none" if settings.grf == "none" else "estimated"
+
+
+def _support(
+    skeleton: Skeleton, frames: Prepared, ground: float, measured: Measured | None, settings: LabelSettings
+) -> Support | None:
+    """Where something besides the feet or the plates carries; None where no ground forces were asked for."""
+    if measured is None and settings.grf == "none":
+        return None
+    return find_missing_support(
+        skeleton,
+        frames.state(skeleton),
+        frames.tensor(skeleton, frames.qd),
+        frames.q.time,
+        ground,
+        settings.contact,
+        measured.forces if measured is not None else None,
+    )
 
 
 def _model_for_optimization(model: OsimModel, request: TrialRequest, folder: Path) -> str:
@@ -328,7 +412,7 @@ def _solve(
     polynomial = settings.solver == "fast" and settings.geometry == "polynomial"
     effort = polynomial_effort(model, skeleton, window) if polynomial else exact_effort(model, skeleton, window, state)
     forces, joint = loads, None
-    if loads is None and settings.grf == "estimated":
+    if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
         joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
     net = net_generalized_forces(skeleton, state, forces)
@@ -382,23 +466,31 @@ def _balanced(
 
 
 def _gates(
-    model: OsimModel, skeleton: Skeleton, window: Prepared, s: Solution, ground: float, shift: Shift | None
+    model: OsimModel,
+    skeleton: Skeleton,
+    window: Prepared,
+    s: Solution,
+    ground: float,
+    shift: Shift | None,
+    rows: np.ndarray | None = None,
 ) -> dict[str, Gate]:
+    """Gates over all frames, or over `rows` (a mask)."""
+    rows = np.ones(len(s.time), dtype=bool) if rows is None else rows
     rotations, translations = root_of(model, skeleton)
     driven = muscle_driven(model, skeleton)
     weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
-    external = s.ground.force.sum(1).norm(dim=-1).numpy() if s.ground is not None else np.array([weight])
+    external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
     com = skeleton.com(skeleton(window.tensor(skeleton, window.q)[::COM_STRIDE]))[:, 1]
     return gates(
         Labelled(
-            residual_force=s.reserves[:, translations],
-            residual_moment=s.reserves[:, rotations],
+            residual_force=s.reserves[rows][:, translations],
+            residual_moment=s.reserves[rows][:, rotations],
             external_force=external,
             com_height_m=float(com.mean()) - ground,
-            reserves=s.reserves[:, driven],
-            net_moments=s.net_moments[:, driven],
-            activations=s.activations,
-            solved=s.solved,
+            reserves=s.reserves[rows][:, driven],
+            net_moments=s.net_moments[rows][:, driven],
+            activations=s.activations[rows],
+            solved=s.solved[rows],
             fastest_rotation=window.fastest_rotation,
             shift_peak_mm=shift.peak_mm if shift is not None else 0.0,
         )

@@ -105,6 +105,14 @@ def inverse_dynamics(skeleton: Skeleton, state: State) -> Float[Tensor, "*batch 
     Agrees with OpenSim's `InverseDynamicsTool` without Muscles and Actuators to 1e-4 of the peak moment; a coordinate
     that drives a coupler also carries the share of its dependent coordinate.
     """
+    force, moment = body_wrenches(skeleton, state)
+    return wrench_to_generalized(skeleton, state, force, moment)
+
+
+def body_wrenches(
+    skeleton: Skeleton, state: State
+) -> tuple[Float[Tensor, "*batch body 3"], Float[Tensor, "*batch body 3"]]:
+    """What every body's motion takes, gravity included: force (N) and moment about the ground origin (N·m)."""
     m = state.motions
     force = skeleton.mass[:, None] * (m.com_acceleration - skeleton.gravity)
     R = state.poses.rotation
@@ -112,7 +120,7 @@ def inverse_dynamics(skeleton: Skeleton, state: State) -> Float[Tensor, "*batch 
     spin = (inertia @ m.omega.unsqueeze(-1)).squeeze(-1)
     moment = (inertia @ m.alpha.unsqueeze(-1)).squeeze(-1) + _cross(m.omega, spin)
     moment = moment + _cross(skeleton.body_coms(state.poses), force)
-    return wrench_to_generalized(skeleton, state, force, moment)
+    return force, moment
 
 
 def wrench_to_generalized(

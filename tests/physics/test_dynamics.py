@@ -11,7 +11,7 @@ from small_models import COORDINATES, biped, every_joint, knee_with_patella
 
 from bige_opensim.io.external_loads import ExternalForce, write_external_loads
 from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
-from bige_opensim.labelling.ground import measured_ground_forces
+from bige_opensim.labelling.ground import applied_forces
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
@@ -128,7 +128,7 @@ def test_moments_of_walking_are_those_of_opensims_tool(shared_data, tmp_path, lo
         ]
         loads = tmp_path / "loads.xml"
         write_external_loads(loads, "forces.mot", plates)
-        ground, _ = measured_ground_forces(loads, p.q.time, 0.0)
+        ground = applied_forces(loads, None, p.q.time, 0.0).forces
     tool = by_the_tool(model.path, tmp_path / "walking.mot", tmp_path, loads)
     at = np.searchsorted(tool.time, p.q.time - 1e-6)
     full = np.column_stack([tool[n][at] for n in p.q.names])
