@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import dask
 import psutil
 from dask.system import CPU_COUNT
 from distributed import Client, Future, LocalCluster, Worker, get_worker
@@ -18,6 +19,8 @@ from bige_opensim.labelling.trial_process import PROCESSES
 
 CONNECT_S = 20.0
 LOOK_S = 2.0
+LOOPBACK = "127.0.0.1:0"
+WITHOUT_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 
 Asked = TypeVar("Asked")
 Done = TypeVar("Done")
@@ -69,7 +72,7 @@ def workers(count: int, scheduler: str | None = None) -> Iterator[Client]:
     """A client of `count` workers of this process, or of the running cluster at `scheduler`.
 
     Workers only wait for `trial_process` processes, so those of this process are threads: they start in a tenth of a
-    second, and nothing listens on a port.
+    second and need no port. dask's HTTP servers, which cannot be left out, serve nothing, on this machine only.
 
     Raises
     ------
@@ -84,12 +87,14 @@ def workers(count: int, scheduler: str | None = None) -> Iterator[Client]:
     PROCESSES.start(count)
     try:
         with (
+            dask.config.set(WITHOUT_PAGES),
             LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
                 processes=False,
                 protocol="inproc://",
-                dashboard_address=None,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": LOOPBACK},
+                worker_dashboard_address=LOOPBACK,
                 memory_limit=0,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,

@@ -54,11 +54,12 @@ class Limits:
 class TrialProcess:
     """One process with the package imported, which waits for tasks and ends with its parent.
 
-    Standard input and output of the process carry the messages; whatever OpenSim prints goes to standard error.
+    Standard input and output of the process carry the messages; whatever OpenSim prints goes to standard error. Without
+    a task for `idle_s` it ends: a cluster's worker may outlive the runs that used it.
     """
 
-    def __init__(self) -> None:
-        code = f"from {__name__} import serve; serve({os.getpid()})"
+    def __init__(self, idle_s: float = IDLE_S) -> None:
+        code = f"from {__name__} import serve; serve({os.getpid()}, {idle_s})"
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", code],
             stdin=subprocess.PIPE,
@@ -218,7 +219,7 @@ def _collect(stream: IO[bytes], answers: queue.SimpleQueue[tuple[str, Any]]) -> 
         answers.put((ENDED, None))
 
 
-def serve(parent: int) -> None:
+def serve(parent: int, idle_s: float) -> None:
     """Do the tasks that come on standard input: what a `TrialProcess` runs. Ends with its parent, or when idle."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -247,7 +248,7 @@ def serve(parent: int) -> None:
     send(READY)
     while True:
         try:
-            task, arguments = tasks.get(timeout=IDLE_S)
+            task, arguments = tasks.get(timeout=idle_s)
         except queue.Empty:
             os._exit(0)
         send(DONE, task(*arguments, lambda step, share: send(PROGRESS, (step, share))))
