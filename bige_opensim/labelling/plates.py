@@ -19,6 +19,8 @@ LIFTED_M = 0.03
 """Height above its lowest that a foot under load may have: recorded soles are no planes, and filters blur landings."""
 BOTH_COST_M, BOTH_BESIDE_OTHER_COST_M, NEITHER_COST_M = 0.03, 0.10, 0.15
 SWITCH_COST_MS = 0.004
+TRUSTED_N = 100.0
+"""Vertical force from which a centre of pressure counts in full; below, noise of a few N·m moves it by decimetres."""
 DIRECTIONS = 64
 HELD_N = 30.0
 """Filtered vertical force below which a foot keeps the centre of pressure it had: a quotient of two small numbers."""
@@ -97,7 +99,8 @@ def assign(recorded: ForceFile, feet: Feet) -> Assignment:
     together with its height off the ground; both feet cost the distance from their common hull and a supplement, larger
     where another plate is loaded too; neither costs a constant. The sum over time, with a cost for every change, is
     minimised by dynamic programming, so that single frames do not decide, and a plate on which one foot follows the
-    other is split between them. Samples take the explanation of the nearest frame of the motion.
+    other is split between them. Costs of frames with a load below TRUSTED_N shrink with it. Samples take the
+    explanation of the nearest frame of the motion.
 
     Raises:
         ForcePlateError: Both feet stand on one plate at once, or the centre of pressure is at neither foot.
@@ -114,8 +117,8 @@ def assign(recorded: ForceFile, feet: Feet) -> Assignment:
         others = np.asarray(np.delete(loaded, k, axis=0).any(axis=0))
         explained = np.full(len(feet.time), -1)
         for run in runs(loaded[k]):
-            costs = _costs(centres[k][at[run]], feet, run, others[run])
-            explained[run] = _cheapest(costs, feet.time[run])
+            costs, load = _costs(centres[k][at[run]], feet, run, others[run]), plate.force[at[run], 1]
+            explained[run] = _cheapest(costs * np.minimum(load / TRUSTED_N, 1.0)[:, None], feet.time[run])
             _refuse(recorded, plate, feet.time[run], explained[run], costs)
             steps += _steps(plate, feet.time[run], explained[run], costs)
         owner[k] = np.where(plate.loaded, _held(explained)[frame_of], -1)
@@ -186,7 +189,8 @@ def _refuse(
         away = float(np.median(costs[run, :BOTH].min(axis=1)))
         raise ForcePlateError(
             f"{recorded.path}: the force on plate '{plate.name}' acts {away:.2f} m away from either foot ({when}). "
-            "Bring forces and motion to the same axes, origin and time, and give torques about the points of the file."
+            "Bring forces and motion to the same axes, origin and time, give torques about the points of the file, and "
+            "take the offset of unloaded plates off."
         )
 
 

@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import median_filter, uniform_filter1d
 
 from bige_opensim.labelling.plates import SIDES, compass, outside, runs
-from bige_opensim.labelling.quality import Gate, verdict
 from bige_opensim.physics.contact import FEET, ContactSettings, GroundForces, readiness
 from bige_opensim.physics.dynamics import State, body_point_velocity, body_wrenches
 from bige_opensim.physics.skeleton import Skeleton
@@ -27,7 +26,6 @@ BEYOND_M = 0.03
 READY = 0.1
 SEAT_M = 0.15
 """What a seat may lie farther out than the pelvis' origin, between the front of the iliac crests."""
-WEIGHT_TOLERANCE = 0.05
 NEAR_PELVIS_M, NEAR_HAND_M, UNDER_FOOT_M = 0.25, 0.2, 0.1
 HANDS = {"r": ("hand_r", "radius_r"), "l": ("hand_l", "radius_l")}
 
@@ -164,52 +162,6 @@ class _Demand:
     def median(self, values: np.ndarray) -> np.ndarray:
         """Running median over the window, which keeps edges where they are."""
         return median_filter(values, size=self.width, mode="nearest")
-
-
-def sentence(intervals: tuple[MissingSupport, ...]) -> str:
-    """One sentence for the status of a trial; empty where nothing is missing."""
-    if not intervals:
-        return ""
-    total = sum(i.end_s - i.start_s for i in intervals)
-    listed = ", ".join(f"{i.start_s:.2f} to {i.end_s:.2f} s" for i in intervals[:8]) + (
-        ", ..." if len(intervals) > 8 else ""
-    )
-    peak = max(intervals, key=lambda i: i.peak_missing_bw)
-    return (
-        f"Something besides the feet carries up to {peak.peak_missing_bw:.2f} body weights ({peak.where}) in "
-        f"{len(intervals)} stretch{'es' if len(intervals) > 1 else ''} of {total:.1f} s together: {listed}."
-    )
-
-
-def explained(status: str, reason: str, support: Support, elsewhere: dict[str, Gate]) -> str:
-    """The reason of a trial's status where support is missing, with the verdict on the other frames."""
-    if not support.intervals:
-        return reason
-    if status == "passed":
-        return f"{reason}. {sentence(support.intervals)}"
-    if not elsewhere:
-        return f"{sentence(support.intervals)} No frame is left without them."
-    rest_status, rest = verdict(elsewhere)
-    without = "all quality gates pass." if rest_status == "passed" else rest
-    return f"{sentence(support.intervals)} Without these frames: {without}"
-
-
-def support_entry(support: Support, elsewhere: dict[str, Gate]) -> dict[str, Any]:
-    """For label.json: the intervals, and the gates of the other frames where there are any intervals."""
-    entry: dict[str, Any] = {"missing_support": [interval.as_dict() for interval in support.intervals]}
-    if support.intervals:
-        entry["gates_without_missing_support"] = {name: gate.as_dict() for name, gate in elsewhere.items()}
-    return entry
-
-
-def weight_notes(support: Support | None, mass_kg: float) -> tuple[str, ...]:
-    """A note where plates carry another weight than the model's."""
-    if support is None or support.carried is None or abs(support.carried - 1.0) <= WEIGHT_TOLERANCE:
-        return ()
-    return (
-        f"The plates carry {support.carried * mass_kg:.1f} kg where the model has {mass_kg:.1f} kg: correct the mass "
-        "and scale the model again, or check the plates' zero.",
-    )
 
 
 class _Body:

@@ -30,7 +30,8 @@ from bige_opensim.labelling.partial_folders import partial_folder, remove_abando
 from bige_opensim.labelling.plates import Feet
 from bige_opensim.labelling.quality import Gate, Labelled, gates, infeasible_frames, verdict
 from bige_opensim.labelling.solution import Solution
-from bige_opensim.labelling.support import Support, explained, find_missing_support, support_entry, weight_notes
+from bige_opensim.labelling.support import Support, find_missing_support
+from bige_opensim.labelling.support_report import explained, support_entry, weight_notes
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import (

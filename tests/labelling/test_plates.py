@@ -157,6 +157,27 @@ def test_real_plates_are_given_to_the_feet_that_stand_on_them(shared_data, who, 
     assert not any("other side" in note for note in found.notes)
 
 
+def test_noise_and_meaningless_points_of_unloaded_plates_do_not_decide(shared_data):
+    """Unprocessed plates: noise of 3 N and 1 N·m about the plate's middle, from which points and feet are formed."""
+    _, skeleton, p = recorded(shared_data, "subject5", "DJ2")
+    clean = read_force_plates(forces_path(shared_data, "subject5", "DJ2"))
+    rng, middle = np.random.default_rng(0), np.array([-0.2, 0.0, -0.6])
+    noisy = []
+    for plate in clean.plates:
+        force = plate.force + rng.normal(0.0, 3.0, plate.force.shape)
+        torque = plate.moment - np.cross(middle, plate.force) + rng.normal(0.0, 1.0, plate.force.shape)
+        noisy.append(Plate(plate.name, force, np.tile(middle, (len(force), 1)), torque))
+    recorded_noise = ForceFile(clean.path, clean.time, tuple(noisy), ())
+    where = Feet.of(skeleton, p.q)
+    found = assign(recorded_noise, where)
+    assert {step.plate: step.foot for step in found.steps} == {"R": "r", "L": "l"}
+    expected, _ = feet_forces(clean, assign(clean, where).owner, p.q.time, 6.0)
+    got, _ = feet_forces(recorded_noise, found.owner, p.q.time, 6.0)
+    assert_allclose(got.force, expected.force, atol=5.0)
+    loaded = expected.force[..., 1].numpy() > 100.0
+    assert_allclose(got.point.numpy()[loaded][:, [0, 2]], expected.point.numpy()[loaded][:, [0, 2]], atol=0.01)
+
+
 def variant(shared_data: Path, folder: Path, rename: dict[str, str], sign: float = 1.0) -> Path:
     """DJ2 of subject 5 with other names and signs."""
     table = read_storage(forces_path(shared_data, "subject5", "DJ2"))

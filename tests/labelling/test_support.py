@@ -11,14 +11,8 @@ from bige_opensim.labelling.ground import plate_forces
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.plates import Feet, at_centre_of_pressure
 from bige_opensim.labelling.quality import Gate
-from bige_opensim.labelling.support import (
-    MissingSupport,
-    Support,
-    explained,
-    find_missing_support,
-    support_entry,
-    weight_notes,
-)
+from bige_opensim.labelling.support import MissingSupport, Support, find_missing_support
+from bige_opensim.labelling.support_report import explained, support_entry, weight_notes
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.contact import ContactSettings, GroundForces, ground_height
