@@ -208,11 +208,6 @@ def label(
         Also write kinematics_activations_<trial>_so.mot into the sessions' OpenSimData/Dynamics.
 
     """
-    from bige_opensim.io.opencap import SessionError, find_sessions
-    from bige_opensim.labelling.batch import Outcome, StatusTable, label_trials, requests_of
-    from bige_opensim.labelling.cluster import ClusterError
-    from bige_opensim.labelling.trial import LabelSettings, TrialRequest, person_of
-
     single = model is not None or motion is not None
     if single == bool(sessions):
         return _fail("Name session folders, or --model and --motion for a single motion.")
@@ -229,6 +224,16 @@ def label(
         return _fail(f"--cutoff is a frequency in Hz, 0 for none; got {cutoff:g}.")
     if scheduler is not None and jobs is not None:
         return _fail("--jobs is for this machine; how much a cluster does at once, its workers decide.")
+    from bige_opensim.labelling.trial_process import PROCESSES
+
+    if scheduler is None:
+        PROCESSES.start(1)  # its imports and those of this process take seconds: side by side
+
+    from bige_opensim.io.opencap import SessionError, find_sessions
+    from bige_opensim.labelling.batch import Outcome, StatusTable, label_trials, requests_of
+    from bige_opensim.labelling.cluster import ClusterError
+    from bige_opensim.labelling.trial import LabelSettings, TrialRequest, person_of
+
     settings = LabelSettings(
         solver=solver, geometry=geometry, audit=audit, grf=grf, cutoff_hz=cutoff, start=start, end=end, units=units
     )

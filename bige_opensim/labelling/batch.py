@@ -271,9 +271,9 @@ def _try(job: _Job, desk: Desk) -> tuple[Outcome, bool]:
         )
     except (ProcessLostError, TaskStoppedError) as error:
         remove_partial(request.out, process.pid)
-        again = desk.wanted() and (isinstance(error, ProcessLostError) or (isinstance(error, TooLargeError) and not fresh))
+        again = isinstance(error, ProcessLostError) or (isinstance(error, TooLargeError) and not fresh)
         reason = f"{error}, probably inside OpenSim. Run this trial alone to see its messages"
-        return _failed(request, reason), again
+        return _failed(request, reason), again and desk.wanted()
     finally:
         PROCESSES.give_back(process)
     if isinstance(found, str):
