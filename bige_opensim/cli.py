@@ -414,7 +414,7 @@ def dataset(
     *,
     out: Path,
     include_failed: bool = False,
-    movement: str = "squat",
+    movement: Literal["squat", "sit-to-stand", "lunge", "jump", "gait", "auto"] = "squat",
     trials: str = "*",
     seed: int = 0,
 ) -> int:
@@ -429,7 +429,8 @@ def dataset(
     include_failed
         Keep trials that failed the quality gates, marked.
     movement
-        The event rule: squat.
+        Which repetitions to cut. auto finds the movement of each trial; a dataset holds one, so it must be the same
+        in all.
     trials
         Pattern of trial names to take, such as "squat*".
     seed
@@ -450,7 +451,7 @@ def dataset(
 def _print_dataset(ds: Any, out: Path) -> None:
     import json
 
-    table = Table("subject", "split", "repetitions", "duration s", "depth deg", title=str(out))
+    table = Table("subject", "split", "repetitions", "duration s", "depth deg", title=f"{out}: {ds.attrs['movement']}")
     for subject in dict.fromkeys(ds["subject"].values.tolist()):
         mine = ds.isel(repetition=ds["subject"].values == subject)
         duration, depth = mine["duration"].values, mine["depth_deg"].values

@@ -22,7 +22,7 @@ from bige_opensim.learning.labelled_trials import (
     label_files,
     read_labelled_trial,
 )
-from bige_opensim.learning.repetitions import Repetition, RepetitionError, event_rule
+from bige_opensim.learning.repetitions import AUTO, Repetition, RepetitionError, event_rule
 from bige_opensim.learning.split import SplitError, split_by_subject
 from bige_opensim.motion import Motion
 
@@ -36,12 +36,15 @@ VARIABLES = {  # name: (dimensions, units, long name)
     "start": (("repetition",), "s", "start of the repetition in its recording"),
     "end": (("repetition",), "s", "end of the repetition in its recording"),
     "depth_deg": (("repetition",), "degree", "largest knee flexion"),
+    "side": (("repetition",), "", "both, or the front leg of a lunge, or the leg of a stride: right or left"),
+    "events": (("repetition",), "", "events inside the repetition: name and time in its recording (s), as JSON"),
     "subject": (("repetition",), "", "subject"),
     "session": (("repetition",), "", "session"),
     "trial": (("repetition",), "", "trial"),
     "split": (("repetition",), "", "train, validation or test, by subject"),
     "status": (("repetition",), "", "passed or gates_failed: the quality gates of the trial"),
 }
+ABSENT_IN_OLDER_FILES = {"side": "both", "events": "[]"}
 
 
 class DatasetError(ValueError):
@@ -67,7 +70,8 @@ def build_dataset(
         include_failed: Keep trials that failed quality gates; their `status` says so.
         split: Split by subject, replacing the one drawn from `seed`.
         seed: Draws the split among equals.
-        movement: Event rule of `repetitions.EVENT_RULES`.
+        movement: Event rule of `repetitions.EVENT_RULES`; `repetitions.AUTO` finds the movement of each trial, which
+            must be the same in all.
         trials: Shell pattern for the names of the trials to take.
 
     Returns:
@@ -75,11 +79,12 @@ def build_dataset(
         reasons (`excluded`), the root's axes (`root`), and provenance, structured ones as JSON.
 
     Raises:
-        DatasetError: If the movement has no event rule, there are no labels, all are left out, muscles or root joints
-            differ between trials, the root joint does not turn about X, Y and Z, or `split` lacks a subject.
+        DatasetError: If the movement has no event rule, there are no labels, all are left out, muscles, root joints or
+            movements differ between trials, or `split` lacks a subject.
     """
     found, left_out = _read(Path(labels_root), include_failed, movement, trials)
     first = found[0]
+    _check_one_movement(found)
     for other in found[1:]:
         _check_same(first, other)
     shared = set.intersection(*(set(trial.q.names) for trial in found))
@@ -92,7 +97,7 @@ def build_dataset(
     ds["split"] = _variable("split", [parts[subject] for subject in ds["subject"].values])
     ds.attrs = {
         "format": FORMAT,
-        "movement": movement,
+        "movement": first.movement,
         "seed": seed,
         "split_note": note,
         "root": json.dumps(first.label["root"]),
@@ -134,18 +139,20 @@ def load_dataset(path: Path) -> xr.Dataset:
         ds = xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise DatasetError(f"{path}: not a netCDF file, or cut off ({problem}); build the dataset again.") from problem
-    missing = [name for name in (*VARIABLES, "rotational") if name not in ds]
+    missing = [name for name in (*VARIABLES, "rotational") if name not in ds and name not in ABSENT_IN_OLDER_FILES]
     if ds.attrs.get("format") != FORMAT or missing:
         raise DatasetError(
             f"{path}: not a dataset of repetitions in format {FORMAT} (format: {ds.attrs.get('format', 'none')}; "
             f"missing: {', '.join(missing) or 'nothing'}); build it with `bige dataset LABELS --out {path.name}`."
         )
-    return ds
+    added = {n: _variable(n, [v] * ds.sizes["repetition"]) for n, v in ABSENT_IN_OLDER_FILES.items() if n not in ds}
+    return ds.assign(added)
 
 
 def _read(root: Path, include_failed: bool, movement: str, trials: str) -> tuple[list[LabelledTrial], list[LeftOut]]:
     try:
-        event_rule(movement)
+        if movement != AUTO:
+            event_rule(movement)
     except RepetitionError as problem:
         raise DatasetError(str(problem)) from None
     paths = label_files(root)
@@ -176,6 +183,18 @@ def _read(root: Path, include_failed: bool, movement: str, trials: str) -> tuple
     return found, left_out
 
 
+def _check_one_movement(trials: Sequence[LabelledTrial]) -> None:
+    by_movement: dict[str, list[str]] = {}
+    for trial in trials:
+        by_movement.setdefault(trial.movement, []).append(trial.name)
+    if len(by_movement) > 1:
+        found = "\n".join(f"  {movement}: {', '.join(names)}" for movement, names in by_movement.items())
+        raise DatasetError(
+            f"The trials hold {len(by_movement)} movements, and a dataset holds one:\n{found}\n"
+            f"Choose one with --movement {'|'.join(by_movement)}, or choose trials by name with --trials."
+        )
+
+
 def _check_same(first: LabelledTrial, other: LabelledTrial) -> None:
     """Muscles and root must be the same in all trials: their channels would mean different things."""
     if other.activations.names != first.activations.names:
@@ -199,7 +218,8 @@ def _assemble(trials: Sequence[LabelledTrial], coordinates: Sequence[str], root:
         "activations": [_resampled(t.activations, r).values.clip(0.0, 1.0) for t, r in rows],
         "features": [[float(t.label["subject_features"][name]) for name in FEATURES] for t, _ in rows],
         "duration": [r.duration for _, r in rows],
-        **{name: [getattr(r, name) for _, r in rows] for name in ("start", "end", "depth_deg")},
+        **{name: [getattr(r, name) for _, r in rows] for name in ("start", "end", "depth_deg", "side")},
+        "events": [json.dumps(r.events) for _, r in rows],
         **{name: [str(t.label[name]) for t, _ in rows] for name in ("subject", "session", "trial", "status")},
     }
     rotational = np.array([all(name in t.rotational for t in trials) for name in coordinates])

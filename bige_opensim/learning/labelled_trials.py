@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from bige_opensim.io.storage import StorageError, read_storage
-from bige_opensim.learning.repetitions import Repetition, RepetitionError, find_repetitions
+from bige_opensim.learning.heading import Root, RootError
+from bige_opensim.learning.repetitions import (
+    AUTO,
+    Found,
+    Recording,
+    Repetition,
+    RepetitionError,
+    find_movement,
+    find_repetitions,
+)
 from bige_opensim.motion import Motion, MotionError
 
 LABEL_FORMAT = "bige-label/1"
@@ -43,6 +52,7 @@ class LabelledTrial:
         q: Independent coordinates, rad and m.
         activations: By muscle, 0 to 1.
         rotational: Names of the coordinates in rad.
+        movement: Event rule that found the repetitions.
         repetitions: In order of time.
     """
 
@@ -52,6 +62,7 @@ class LabelledTrial:
     q: Motion
     activations: Motion
     rotational: frozenset[str]
+    movement: str
     repetitions: tuple[Repetition, ...]
 
     @property
@@ -83,7 +94,7 @@ def read_labelled_trial(
         path: The `label.json`.
         name: What to call the trial.
         include_failed: Take trials that failed quality gates. Trials without a solution are left out in any case.
-        movement: Event rule that must find at least one repetition.
+        movement: Event rule that must find at least one repetition; `AUTO` takes the one that covers most of the trial.
         trials: Shell pattern that the trial's name must match.
     """
     try:
@@ -94,12 +105,11 @@ def read_labelled_trial(
             return LeftOut(name, f"failed: {label['reason']}")
         if label["status"] != "passed" and not include_failed:
             return LeftOut(name, f"{label['status']}: {label['reason']}", gates=True)
-        trial = _read_trial(path, name, label, movement)
+        return _read_trial(path, name, label, movement)
     except (LabelError, StorageError, MotionError, RepetitionError) as problem:
         return LeftOut(name, str(problem))
-    if not trial.repetitions:
-        return LeftOut(name, f"no repetition of the movement '{movement}' found")
-    return trial
+    except RootError as problem:
+        return LeftOut(name, f"{name}: {problem}")
 
 
 def _read_label(path: Path) -> dict[str, Any]:
@@ -118,7 +128,7 @@ def _read_label(path: Path) -> dict[str, Any]:
     return label
 
 
-def _read_trial(path: Path, name: str, label: Mapping[str, Any], movement: str) -> LabelledTrial:
+def _read_trial(path: Path, name: str, label: Mapping[str, Any], movement: str) -> LabelledTrial | LeftOut:
     states = read_storage(path.with_name("states.sto"))
     columns = {tuple(column.strip("/").split("/")[-2:]): at for at, column in enumerate(states.names)}
     wanted = [(c, "value") for c in label["coordinates"]] + [(m, "activation") for m in label["muscles"]]
@@ -127,6 +137,10 @@ def _read_trial(path: Path, name: str, label: Mapping[str, Any], movement: str) 
         raise LabelError(f"{states.path}: lacks {', '.join(missing[:6])}, named in its label; label the trial again.")
     values, count = states.values[:, [columns[key] for key in wanted]], len(label["coordinates"])
     q = Motion(states.time, values[:, :count], tuple(label["coordinates"]))
+    recording = _recording(path, label, q)
+    found = find_movement(recording) if movement == AUTO else _found(recording, movement)
+    if found.movement is None or not found.repetitions:
+        return LeftOut(name, _nothing_found(recording, movement))
     return LabelledTrial(
         name=name,
         label=label,
@@ -134,8 +148,46 @@ def _read_trial(path: Path, name: str, label: Mapping[str, Any], movement: str) 
         q=q,
         activations=Motion(states.time, values[:, count:], tuple(label["muscles"])),
         rotational=_rotational(path.with_name("inverse_dynamics.sto")),
-        repetitions=tuple(find_repetitions(q, movement=movement)),
+        movement=found.movement,
+        repetitions=found.repetitions,
     )
+
+
+def _recording(path: Path, label: Mapping[str, Any], q: Motion) -> Recording:
+    missing = label.get("missing_support") or ()
+    return Recording(
+        q,
+        root=Root.from_label(label["root"]),
+        lengths={name: float(value) for name, value in label["subject_features"].items()},
+        vertical_force=_vertical_force(path.with_name("grf.mot")) if label.get("grf") == "measured" else None,
+        missing_support=tuple((float(item["start_s"]), float(item["end_s"])) for item in missing),
+    )
+
+
+def _vertical_force(path: Path) -> Motion:
+    table = read_storage(path)
+    columns = {f"ground_force_{side}_vy": side for side in "rl"}
+    missing = [name for name in columns if name not in table.names]
+    if missing:
+        raise LabelError(f"{path}: lacks {', '.join(missing)}; label the trial again.")
+    return Motion(table.time, table.values[:, [table.names.index(name) for name in columns]], tuple(columns.values()))
+
+
+def _found(recording: Recording, movement: str) -> Found:
+    return Found(movement, tuple(find_repetitions(recording, movement=movement)))
+
+
+def _nothing_found(recording: Recording, movement: str) -> str:
+    if movement == AUTO:
+        return "no repetition of any movement found"
+    reason = f"no repetition of the movement '{movement}' found"
+    try:
+        other = find_movement(recording)
+    except RepetitionError:
+        return reason
+    if other.movement is None:
+        return reason
+    return f"{reason}; it holds {len(other.repetitions)} of the movement '{other.movement}'"
 
 
 def _rotational(inverse_dynamics: Path) -> frozenset[str]:

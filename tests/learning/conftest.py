@@ -87,6 +87,8 @@ def squat_like_dataset(muscles: tuple[str, ...], seed: int = 0) -> xr.Dataset:
         "trial": ["squats1"] * len(subjects),
         "split": [SPLIT[name] for name in subjects],
         "status": ["passed"] * len(subjects),
+        "side": ["both"] * len(subjects),
+        "events": ["[]"] * len(subjects),
     }
     numbers = {
         "duration": (duration, "s"),

@@ -1,10 +1,11 @@
 """Labelled folders become one dataset of repetitions that says what is in it and what is not."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import closed_form_movements as made
 import numpy as np
 import pytest
 import xarray as xr
@@ -13,6 +14,8 @@ from scipy.spatial.transform import Rotation
 from bige_opensim.io.storage import write_storage
 from bige_opensim.learning.dataset import VARIABLES, DatasetError, build_dataset, load_dataset, save_dataset
 from bige_opensim.learning.labelled_trials import FEATURES
+from bige_opensim.learning.movements.body import GENERIC_LENGTHS
+from bige_opensim.motion import Motion
 
 COORDINATES = (
     *("pelvis_tilt", "pelvis_list", "pelvis_rotation", "pelvis_tx", "pelvis_ty", "pelvis_tz"),
@@ -44,12 +47,18 @@ def write_trial(
     coordinates: Sequence[str] = COORDINATES,
     muscles: Sequence[str] = MUSCLES,
     rate_hz: float = 100.0,
+    motion: Motion | None = None,
     **label: Any,
 ) -> Path:
-    """A labelled trial: heading 2 rad, ground at -0.02 m, activations that are known functions of the knee."""
+    """A labelled trial: heading 2 rad, ground at -0.02 m, activations that are known functions of the knee.
+
+    With `motion`, a trial of that motion.
+    """
     folder = labels / name
     folder.mkdir(parents=True)
     time, knee = squatting(repetitions, rate_hz)
+    if motion is not None:
+        time, knee, coordinates = motion.time, motion["knee_angle_r"], motion.names
     forward = 0.05 * np.sin(knee)
     facing = Rotation.from_euler("Y", HEADING) * Rotation.from_euler("Z", -0.3 * knee[:, None])
     angles = np.unwrap(facing.as_euler("ZXY"), axis=0)
@@ -64,6 +73,8 @@ def write_trial(
         "knee_angle_l": 0.97 * knee,
     }
     q = np.stack([moving.get(c, np.zeros_like(knee)) for c in coordinates], axis=1)
+    if motion is not None:
+        q = motion.values
     a = np.stack([0.05 + 0.1 * (i + 1) * knee / 2 for i in range(len(muscles))], axis=1)
     names = [f"/jointset/j/{c}/{what}" for c in coordinates for what in ("value", "speed")]
     names += [f"/forceset/{m}/activation" for m in muscles]
@@ -84,7 +95,9 @@ def write_trial(
         "coordinates": list(coordinates),
         "muscles": list(muscles),
         "root": ROOT,
-        "subject_features": {name: 1.0 + i for i, name in enumerate(reversed(FEATURES))},
+        "subject_features": {name: 1.0 + i for i, name in enumerate(reversed(FEATURES))}
+        if motion is None
+        else {"mass_kg": 75.0, "strength_n": 1e5, **GENERIC_LENGTHS},
         "provenance": {"bige_opensim": "0"},
     }
     (folder / "label.json").write_text(json.dumps(content | label), encoding="utf-8")
@@ -304,9 +317,78 @@ def test_the_remedy_is_not_offered_where_it_does_not_help(tmp_path: Path):
     assert "--include-failed" not in str(caught.value)
 
 
+def test_another_movement_is_cut_by_its_own_rule_with_sides_and_events(tmp_path: Path):
+    write_trial(tmp_path, "one/walk", subject="a", motion=made.walking())
+    ds = build_dataset(tmp_path, movement="gait")
+    assert ds.attrs["movement"] == "gait"
+    assert ds["side"].values.tolist() == ["right", "left"] * 3
+    for r in range(6):
+        row = ds.isel(repetition=r)
+        times = dict(json.loads(row["events"].item()))
+        assert times.keys() == {"opposite_strike", "toe_off"}
+        assert all(row["start"].item() < time < row["end"].item() for time in times.values())
+
+
+def test_a_trial_of_another_movement_is_left_out_and_the_reason_says_which(labels: Path):
+    write_trial(labels, "chair/rise1", subject="d", motion=made.sit_to_stands())
+    ds = build_dataset(labels)
+    (left_out,) = json.loads(ds.attrs["excluded"])
+    assert left_out["trial"] == "chair/rise1"
+    assert (
+        "no repetition of the movement 'squat' found; it holds 3 of the movement 'sit-to-stand'" in left_out["reason"]
+    )
+
+
+@pytest.mark.parametrize(("make", "movement"), [(made.squats, "squat"), (made.jumps, "jump")])
+def test_auto_finds_the_movement_that_all_trials_share(tmp_path: Path, make: Callable[[], Motion], movement: str):
+    write_trial(tmp_path, "one/first", subject="a", motion=make())
+    write_trial(tmp_path, "two/second", subject="b", motion=make())
+    still = made.sit_to_stands().between(0.0, 0.9)
+    write_trial(tmp_path, "two/still", subject="b", motion=still)
+    ds = build_dataset(tmp_path, movement="auto")
+    assert ds.attrs["movement"] == movement
+    assert set(ds["trial"].values) == {"first", "second"}
+    (left_out,) = json.loads(ds.attrs["excluded"])
+    assert left_out == {"trial": "two/still", "reason": "no repetition of any movement found"}
+
+
+def test_auto_refuses_several_movements_and_says_where_each_was_found(tmp_path: Path):
+    for name, make in {"up": made.sit_to_stands, "squat": made.squats, "down": made.squats}.items():
+        write_trial(tmp_path, f"one/{name}", subject="a", motion=make())
+    with pytest.raises(DatasetError, match="hold 2 movements, and a dataset holds one") as caught:
+        build_dataset(tmp_path, movement="auto")
+    assert "squat: one/down, one/squat\n" in str(caught.value)
+    assert "sit-to-stand: one/up\n" in str(caught.value)
+    assert set(build_dataset(tmp_path, movement="sit-to-stand")["trial"].values) == {"up"}
+
+
+def test_measured_forces_of_a_label_place_the_events(tmp_path: Path):
+    motion = made.walking()
+    folder = write_trial(tmp_path, "one/walk", subject="a", motion=motion, grf="measured")
+    phase = [((motion.time - made.FIRST_STRIKE_S) / made.STRIDE_S - shift) % 1.0 for shift in (0.0, 0.5)]
+    force = np.stack([np.where(p < made.STANCE, 500.0, 0.0) for p in phase], axis=1)
+    write_storage(folder / "grf.mot", motion.time, force, [f"ground_force_{s}_vy" for s in "rl"], in_degrees=False)
+    starts = build_dataset(tmp_path, movement="gait")["start"].values
+    assert starts == pytest.approx(made.FIRST_STRIKE_S + made.STRIDE_S / 2 * np.arange(6), abs=0.011)
+
+
+def test_missing_support_in_a_label_says_when_the_seat_was_left(tmp_path: Path):
+    support = [{"start_s": 0.0, "end_s": 1.7, "peak_missing_bw": 0.6, "where": "seat"}]
+    write_trial(tmp_path, "one/up", subject="a", motion=made.sit_to_stands(times=1), missing_support=support)
+    (events,) = build_dataset(tmp_path, movement="sit-to-stand")["events"].values
+    assert dict(json.loads(events))["seat_off"] == pytest.approx(1.7, abs=0.02)
+
+
+def test_files_from_before_sides_and_events_can_be_read(labels: Path, tmp_path: Path):
+    save_dataset(build_dataset(labels).drop_vars(["side", "events"]), tmp_path / "old.nc")
+    ds = load_dataset(tmp_path / "old.nc")
+    assert set(ds["side"].values) == {"both"}
+    xr.testing.assert_identical(ds, build_dataset(labels))
+
+
 def test_an_unknown_movement_is_an_error(labels: Path):
-    with pytest.raises(DatasetError, match="no event rule for 'lunge'"):
-        build_dataset(labels, movement="lunge")
+    with pytest.raises(DatasetError, match="no event rule for 'deadlift'"):
+        build_dataset(labels, movement="deadlift")
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "cut", "other netCDF"])
