@@ -22,7 +22,7 @@ from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.guidance.search import Generator, SearchResult, search
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
-from bige_opensim.learning.checkpoint import load_generator, load_surrogate
+from bige_opensim.learning.checkpoint import REFERENCES, load_generator, load_surrogate
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
@@ -35,7 +35,6 @@ FORMAT = "bige-generation/1"
 RATE_HZ = 60.0
 CUTOFF_HZ = 6.0
 RECORD = "generation.json"
-REFERENCES = "references.nc"
 
 
 class GenerationError(ValueError):
@@ -112,8 +111,9 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     by_physics = request.muscles is not None and objective.needs_activations
     after = shortened(settings, max(1, round(request.physics_share * settings.iterations)))
     whole = settings.iterations + (after.iterations if by_physics else 0)
+    people = [str(s) for s in references["subject"].values]
     find = partial(search, objective, Generator(decode, vqvae.encode, vqvae.quantise), q, durations)
-    find = partial(find, count=request.count, seed=request.seed)
+    find = partial(find, count=request.count, seed=request.seed, people=people)
     tell = progress or (lambda done, of, loss: None)
     result = find(activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
     outside: torch.Tensor | None = None

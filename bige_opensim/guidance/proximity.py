@@ -6,12 +6,13 @@ Two measures, both zero for anything as usual as the reference motions themselve
   it decodes to) against that distance for the references' own latents: off the manifold, codes and latents part;
 - in motion space, the distance to the nearest reference motion against the distances between nearest references
   (`terms.tube_penalty`): far is a motion farther than 95 % of references are from their nearest fellow, near is one
-  nearer than 95 % of them are.
+  nearer than 95 % of them are. Where references are of several people, fellows are motions of other people: one
+  person's repetitions are alike, and a motion as near to one of them as they are to each other would be a copy.
 
 Unlike a plain distance to the nearest training latent, neither has its minimum on a training motion.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,8 @@ class Novelty(NamedTuple):
     """Distance of each motion to its nearest reference, dimensionless (root mean square over scaled channels).
 
     `reference` is the place of the nearest one; `usual` the median distance between two different references;
-    `usual_nearest` the median distance from a reference to its nearest fellow.
+    `usual_nearest` the median distance from a reference to its nearest fellow (of another person, where there are
+    several).
     """
 
     nearest: Float[Tensor, " n"]
@@ -44,9 +46,14 @@ class Novelty(NamedTuple):
 
 
 class Neighbourhood:
-    """The reference motions (r, time, channel), their channel scales and their usual distances."""
+    """The reference motions (r, time, channel), their channel scales and their usual distances; `people` by motion."""
 
-    def __init__(self, references: Float[Tensor, "r time channel"], rotational: tuple[bool, ...]) -> None:
+    def __init__(
+        self,
+        references: Float[Tensor, "r time channel"],
+        rotational: tuple[bool, ...],
+        people: Sequence[str] | None = None,
+    ) -> None:
         if references.ndim != 3 or len(references) < 2:
             raise ObjectiveError(
                 f"a search needs at least two reference motions (r, time, channel), got {tuple(references.shape)}"
@@ -57,7 +64,11 @@ class Neighbourhood:
         between = terms.normalised_distance(references, references, self.scale)
         others = ~torch.eye(len(references), dtype=torch.bool, device=references.device)
         self.usual = max(float(between[others].median()), 1e-6)
-        nearest = between.masked_fill(~others, torch.inf).amin(1)
+        fellows = others
+        if people is not None and len(set(people)) > 1:
+            number = torch.tensor([sorted(set(people)).index(p) for p in people], device=references.device)
+            fellows = number[:, None] != number
+        nearest = between.masked_fill(~fellows, torch.inf).amin(1)
         self.usual_nearest = float(nearest.median())
         near, far = (max(float(x), 1e-3 * self.usual) for x in nearest.quantile(nearest.new_tensor([0.05, 0.95])))
         self.tube = terms.ProximityScale(near, far)

@@ -11,7 +11,7 @@ then the lowest loss; quantised latents jump, and the last iterate is not specia
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -150,6 +150,7 @@ def search(
     seed: int = 0,
     settings: SearchSettings | None = None,
     start: Float[Tensor, "n ..."] | None = None,
+    people: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Find `count` motions that meet an objective; the same seed gives the same motions.
@@ -170,6 +171,8 @@ def search(
         Replaces the objective's own.
     start
         Latents to start from, such as those of an earlier search; mixtures of references otherwise.
+    people
+        Who moves in each reference, for what counts as new: see `proximity`.
     progress
         Called after each iteration with (iteration, iterations, mean loss).
 
@@ -184,7 +187,7 @@ def search(
     settings = objective.objective.settings if settings is None else settings
     if objective.needs_activations and activations is None:
         raise ObjectiveError("the objective measures muscles; pass `activations`, the surrogate or the physics")
-    neighbourhood = Neighbourhood(references.to(objective.frame.skeleton.range), objective.frame.rotational)
+    neighbourhood = Neighbourhood(references.to(objective.frame.skeleton.range), objective.frame.rotational, people)
     with torch.no_grad():
         reference_latents = generator.encode(references, reference_durations)
     unit = max(float(reference_latents.std()), 1e-12)

@@ -5,6 +5,7 @@ config.json           what the network is, how it was trained, with which versio
 channels.json         names, units and scaling of its channels
 metrics.csv           one row per epoch
 card.md               what it was trained on, how well it does, and where it should not be used
+references.nc         of a generator: its training repetitions
 """
 
 import csv
@@ -25,6 +26,7 @@ from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 
 FORMAT = "bige-checkpoint/1"
+REFERENCES = "references.nc"
 FILES = ("weights.safetensors", "config.json", "channels.json", "metrics.csv", "card.md")
 KINDS: dict[str, tuple[type[Surrogate] | type[Generator], type[SurrogateConfig] | type[GeneratorConfig]]] = {
     "surrogate": (Surrogate, SurrogateConfig),

@@ -24,7 +24,8 @@ from bige_opensim import __version__
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, shuffled_batches, varied
 from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, Mirror
-from bige_opensim.learning.checkpoint import is_checkpoint, read_config, require_free, save_checkpoint
+from bige_opensim.learning.checkpoint import REFERENCES, is_checkpoint, read_config, require_free, save_checkpoint
+from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
 from bige_opensim.learning.training_data import Repetitions, TrainingError
 from bige_opensim.learning.training_state import Progress, load_state, save_state
@@ -104,7 +105,7 @@ def read_training_config(path: Path, kind: type[ConfigT]) -> ConfigT:
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        return _configured(kind, data)
+        return configured(kind, data)
     except (OSError, ValueError, TypeError) as error:
         raise TrainingError(f"{path}: {error}") from error
 
@@ -136,10 +137,15 @@ def train_generator(
     report: Report | None = None,
     resume: bool = True,
 ) -> Path:
-    """Train the VQ-VAE of repetitions and write the checkpoint folder `out`; errors as `train_surrogate`."""
+    """Train the VQ-VAE of repetitions and write the checkpoint folder `out`; errors as `train_surrogate`.
+
+    The training repetitions go along as `references.nc`: where searches start and what they call new.
+    """
     config = GeneratorTraining() if config is None else config
     data = Repetitions.read(dataset, labelled=False, seed=config.seed, device=config.device)
-    return _train(lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume)
+    folder = _train(lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume)
+    save_dataset(dataset.isel(repetition=dataset["split"].values == "train"), folder / REFERENCES)
+    return folder
 
 
 class SurrogateTask:
@@ -352,8 +358,18 @@ def _finished(out: Path, run: dict[str, Any]) -> Path:
     return out
 
 
-def _configured(kind: type[Any], data: dict[str, Any]) -> Any:
-    """A dataclass from a table; nested dataclasses from nested tables, whole numbers taken for floats."""
+def configured(kind: type[Any], data: dict[str, Any]) -> Any:
+    """A dataclass from a table of TOML or JSON.
+
+    Nested dataclasses come from nested tables; whole numbers are taken for floats, text for paths; a field without a
+    default value takes what comes.
+
+    Raises
+    ------
+    TrainingError
+        A key that is no field, or a value of another kind than the field's default.
+
+    """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
     for name, value in data.items():
@@ -361,9 +377,13 @@ def _configured(kind: type[Any], data: dict[str, Any]) -> Any:
             raise TrainingError(f"unknown key {name!r}; {kind.__name__} has {', '.join(fields)}")
         default = getattr(kind(), name)
         if dataclasses.is_dataclass(default):
-            values[name] = _configured(type(default), value)
+            values[name] = configured(type(default), value)
         elif type(value) is type(default) or (isinstance(default, float) and type(value) is int):
             values[name] = type(default)(value)
+        elif default is None:
+            values[name] = value
+        elif isinstance(default, Path) and isinstance(value, str):
+            values[name] = Path(value)
         else:
             raise TrainingError(f"{name} = {value!r}: expected {type(default).__name__}")
     return kind(**values)

@@ -1,0 +1,146 @@
+"""Run the stages in order, each once: a stopped run goes on where it was, a changed setting repeats what follows it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import bige_opensim
+from bige_opensim.io.storage import write_whole
+from bige_opensim.labelling.batch import STATUS_FILE
+from bige_opensim.pipeline import stages
+from bige_opensim.pipeline.settings import PipelineError
+from bige_opensim.pipeline.stages import Work
+
+FORMAT = "bige-pipeline/1"
+RECORD = "pipeline.json"
+RECORDINGS = {".mot", ".osim", ".yaml"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: name, what it does, the settings it depends on, and the file or folder that it leaves."""
+
+    name: str
+    does: Callable[[Work], str]
+    depends_on: tuple[str, ...]
+    leaves: Callable[[Work], Path]
+    starts_over: bool = True
+
+
+@dataclass(frozen=True)
+class StageDone:
+    """What came of a stage: one sentence, its seconds, and whether it was done in an earlier run."""
+
+    name: str
+    summary: str
+    seconds: float
+    kept: bool
+
+
+STAGES = (
+    Stage("people", stages.people, ("cohort",), lambda w: w.sessions),
+    Stage("label", stages.label, ("label",), lambda w: w.labels / STATUS_FILE, starts_over=False),
+    Stage("dataset", stages.dataset, ("dataset",), lambda w: w.repetitions),
+    Stage("surrogate", stages.surrogate, ("surrogate",), lambda w: w.surrogate),
+    Stage("generator", stages.generator, ("generator",), lambda w: w.generator),
+    Stage("search", stages.search, ("search",), lambda w: w.motions),
+    Stage("validate", stages.judge, (), lambda w: w.motions / "summary.csv", starts_over=False),
+)
+REPORT_STAGE = "report"
+NAMES = (*(s.name for s in STAGES), REPORT_STAGE)
+
+
+def run(work: Work, until: str = REPORT_STAGE) -> Iterator[StageDone]:
+    """Run the stages up to `until`, yielding each as it ends; `pipeline.json` in the folder says what was done.
+
+    A stage is done again when its settings, the recordings or a stage before it have changed since. Labels and
+    certificates are kept file by file; networks and motions made from other settings are made anew.
+
+    Raises
+    ------
+    PipelineError
+        `until` is no stage, or the folder holds something else.
+    ValueError, RuntimeError
+        Of the stage that failed, with what to do.
+
+    """
+    if until not in NAMES:
+        raise PipelineError(f"{until} is no stage. Stages: {', '.join(NAMES)}.")
+    record = _record(work)
+    mark = hashlib.sha256(_marks(work).encode()).hexdigest()
+    for stage in STAGES:
+        mark = hashlib.sha256(f"{mark} {stage.name} {_settings(work, stage)}".encode()).hexdigest()
+        yield _run_stage(work, stage, mark, record)
+        if stage.name == until:
+            return
+    seconds = {name: entry["seconds"] for name, entry in record["stages"].items() if name in NAMES[:-1]}
+    report = Stage(REPORT_STAGE, partial(stages.tell, seconds=seconds), (), lambda w: w.report)
+    yield _run_stage(work, report, None, record)
+
+
+def _run_stage(work: Work, stage: Stage, mark: str | None, record: dict[str, Any]) -> StageDone:
+    before = record["stages"].get(stage.name, {})
+    leaves = stage.leaves(work)
+    same = mark is not None and before.get("mark") == mark
+    if same and before.get("done") and leaves.exists():
+        return StageDone(stage.name, before["summary"], before["seconds"], kept=True)
+    if not same and stage.starts_over and leaves != work.data:
+        stages.clear(leaves)
+    spent = before.get("seconds", 0.0) if same else 0.0
+    record["stages"][stage.name] = {"mark": mark, "done": False, "seconds": spent}
+    _write(work, record)
+    began = time.monotonic()
+    try:
+        summary = stage.does(work)
+    finally:
+        spent += time.monotonic() - began
+        record["stages"][stage.name]["seconds"] = spent
+        _write(work, record)
+    record["stages"][stage.name] |= {"done": True, "summary": summary}
+    _write(work, record)
+    return StageDone(stage.name, summary, spent, kept=False)
+
+
+def _marks(work: Work) -> str:
+    """What a run starts from: this version, and the recordings by name, size and time of change."""
+    files: list[tuple[str, int, int]] = []
+    if work.data is not None:
+        for path in sorted(work.data.rglob("*")):
+            if path.suffix.lower() in RECORDINGS and path.is_file():
+                about = path.stat()
+                files.append((str(path.relative_to(work.data)), about.st_size, about.st_mtime_ns))
+    return json.dumps([FORMAT, bige_opensim.__version__, str(work.data and work.data.resolve()), files])
+
+
+def _settings(work: Work, stage: Stage) -> str:
+    content = {name: asdict(getattr(work.settings, name)) for name in stage.depends_on}
+    if stage.name == "search":
+        content["search"]["objective"] = work.settings.search.objective.read_text(encoding="utf-8")
+    return json.dumps(content, sort_keys=True, default=str)
+
+
+def _record(work: Work) -> dict[str, Any]:
+    path = work.out / RECORD
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            found = {}
+        if isinstance(found, dict) and found.get("format") == FORMAT:
+            return found
+        raise PipelineError(f"{path}: not the record of a pipeline; name a new folder.")
+    if work.out.exists() and any(work.out.iterdir()):
+        raise PipelineError(f"{work.out}: the folder holds other files; name an empty or a new folder.")
+    work.out.mkdir(parents=True, exist_ok=True)
+    return {"format": FORMAT, "name": work.settings.name, "stages": {}}
+
+
+def _write(work: Work, record: dict[str, Any]) -> None:
+    write_whole(work.out / RECORD, json.dumps(record, indent=1) + "\n")

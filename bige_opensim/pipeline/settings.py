@@ -1,0 +1,113 @@
+"""What a pipeline is told: one table of a TOML file per stage."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
+
+
+class PipelineError(ValueError):
+    """A pipeline that cannot be run as it is described, or a stage that came to nothing."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Synthetic people, where no recordings are named: how many, squats of each, seed."""
+
+    subjects: int = 24
+    reps: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Label:
+    """How trials are labelled: solver, share of frames audited by OpenSim, cut-off in Hz, pattern of trial names."""
+
+    solver: str = "fast"
+    audit: float = 0.02
+    cutoff_hz: float = 6.0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """How repetitions are cut: movement, pattern of trial names, failed trials kept or not, seed of the split."""
+
+    movement: str = "squat"
+    trials: str = "*"
+    include_failed: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is asked and for whom: objective file, subject (by default the first test subject), how many, predictor."""
+
+    objective: Path = Path("objective.toml")
+    subject: str | None = None
+    count: int = 20
+    seed: int = 0
+    predictor: str = "physics"
+    iterations: int | None = None
+    physics_share: float = 0.25
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """All stages of a pipeline; `path` is the file they were read from."""
+
+    path: Path
+    name: str
+    cohort: Cohort = field(default_factory=Cohort)
+    label: Label = field(default_factory=Label)
+    dataset: Dataset = field(default_factory=Dataset)
+    surrogate: SurrogateTraining = field(default_factory=SurrogateTraining)
+    generator: GeneratorTraining = field(default_factory=GeneratorTraining)
+    search: Search = field(default_factory=Search)
+
+
+TABLES: dict[str, type] = {
+    "cohort": Cohort,
+    "label": Label,
+    "dataset": Dataset,
+    "surrogate": SurrogateTraining,
+    "generator": GeneratorTraining,
+    "search": Search,
+}
+
+
+def read_pipeline(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> PipelineSettings:
+    """Read a pipeline's TOML file; paths in it are relative to it. `changes` replace values of its tables.
+
+    Raises
+    ------
+    PipelineError
+        The file cannot be read, or a table, key or value is not known.
+
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{path}: cannot be read as TOML ({error}).") from error
+    unknown = sorted(set(content) - {"name", *TABLES})
+    if unknown:
+        raise PipelineError(f"{path}: {', '.join(unknown)} is not known. Known: name, {', '.join(TABLES)}.")
+    for table, values in (changes or {}).items():
+        content[table] = {**content.get(table, {}), **values}
+    found = {}
+    for table, kind in TABLES.items():
+        try:
+            found[table] = configured(kind, content.get(table, {}))
+        except (TrainingError, TypeError, ValueError) as error:
+            known = ", ".join(f.name for f in fields(kind))
+            raise PipelineError(f"{path}: [{table}]: {error}. Known: {known}.") from error
+    search = found["search"]
+    objective = path.parent / search.objective
+    if not objective.is_file():
+        raise PipelineError(f"{path}: [search] objective: there is no file {objective}.")
+    found["search"] = type(search)(**{**vars(search), "objective": objective})
+    return PipelineSettings(path=path, name=str(content.get("name", path.stem)), **found)
