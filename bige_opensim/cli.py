@@ -516,7 +516,7 @@ def train_generator_command(
 def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None) -> int:
     from bige_opensim.learning import training
     from bige_opensim.learning.checkpoint import CheckpointError
-    from bige_opensim.learning.dataset import DatasetError, load_dataset, save_dataset
+    from bige_opensim.learning.dataset import DatasetError, load_dataset
 
     settings_type: Any = training.SurrogateTraining if kind == "surrogate" else training.GeneratorTraining
     run: Callable[..., Path] = training.train_surrogate if kind == "surrogate" else training.train_generator
@@ -528,8 +528,6 @@ def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epo
             folder = run(ds, out, settings, report=lambda e, n, m: steps.advance(e, _metrics(m), every=20))
     except (DatasetError, CheckpointError, training.TrainingError) as error:
         return _fail(str(error))
-    if kind == "generator":
-        save_dataset(ds.isel(repetition=ds["split"].values == "train"), folder / "references.nc")
     console.print((folder / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     return 0
 
@@ -620,6 +618,10 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
         Motions simulated at once; by default one per processor core.
 
     """
+    from bige_opensim.labelling.trial_process import PROCESSES
+
+    PROCESSES.start(int(motions.is_dir()))
+
     from bige_opensim.validation.roundtrip import ValidationError
     from bige_opensim.validation.roundtrip import validate as run
 
@@ -713,15 +715,15 @@ def synth(
         People at once; by default one per processor core.
 
     """
+    from bige_opensim.built_in import MODEL, built_in
     from bige_opensim.osim.anthropometric_scaling import ScalingError
-    from bige_opensim.osim.built_in import built_in_model
     from bige_opensim.osim.model import ModelError
     from bige_opensim.synthesis.sessions import CohortSettings, SynthesisError, make_cohort
 
     try:
         settings = CohortSettings(subjects, reps, seed, noise)
         with Steps(subjects, "people") as steps:
-            for made in make_cohort(out, model or built_in_model(), settings, jobs=jobs):
+            for made in make_cohort(out, model or built_in(MODEL), settings, jobs=jobs):
                 steps.finish(_person_line(made))
     except (SynthesisError, ScalingError, ModelError) as error:
         return _fail(str(error))
@@ -734,6 +736,97 @@ def _person_line(made: Any) -> str:
     deepest = math.degrees(max(s["depth"] for s in squats))
     about = f"{person['sex']}, {person['height_m']:.2f} m, {person['mass_kg']:.0f} kg"
     return f"{made.name}: {made.status}. {about}, {len(squats)} squats to {deepest:.0f} degrees of the knees"
+
+
+@app.command
+def demo(*, out: Path = Path("bige_demo"), jobs: int | None = None) -> int:
+    """Show the whole system at work: synthetic people, labels, networks, a search, OpenSim's verdicts, a report.
+
+    Parameters
+    ----------
+    out
+        Folder for everything that is made; an interrupted demo there goes on.
+    jobs
+        Trials at once; by default one per processor core.
+
+    """
+    from bige_opensim.built_in import DEMO, built_in
+
+    status = _run_pipeline(built_in(DEMO), out, None, jobs)
+    if status == 0:
+        console.print(
+            "\nThese people were synthetic. Next, with OpenCap sessions of your own:\n"
+            f"  bige run {built_in(DEMO)} --data PATH/TO/SESSIONS --out squats",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    return status
+
+
+@app.command(name="run")
+def run_command(
+    pipeline: Path,
+    /,
+    *,
+    out: Path,
+    data: Path | None = None,
+    until: str = "report",
+    subject: str | None = None,
+    count: int | None = None,
+    jobs: int | None = None,
+) -> int:
+    """Run a pipeline: label, dataset, surrogate, generator, search, validate, report, by one TOML file.
+
+    Parameters
+    ----------
+    pipeline
+        TOML file with a table per stage, such as pipelines/squat.toml.
+    out
+        Folder for everything that is made; an interrupted run there goes on.
+    data
+        OpenCap session folders, at any depth; without it the file's synthetic people are made.
+    until
+        Last stage to run: people, label, dataset, surrogate, generator, search, validate or report.
+    subject
+        Subject to search motions for, in place of the file's.
+    count
+        How many motions to search, in place of the file's.
+    jobs
+        Trials at once; by default one per processor core.
+
+    """
+    changes = {name: value for name, value in (("subject", subject), ("count", count)) if value is not None}
+    return _run_pipeline(pipeline, out, data, jobs, until, {"search": changes})
+
+
+def _run_pipeline(
+    pipeline: Path,
+    out: Path,
+    data: Path | None,
+    jobs: int | None,
+    until: str = "report",
+    changes: dict[str, dict[str, Any]] | None = None,
+) -> int:
+    from bige_opensim.pipeline.run import run
+    from bige_opensim.pipeline.settings import read_pipeline
+    from bige_opensim.pipeline.stages import Work
+
+    done = []
+    try:
+        work = Work(read_pipeline(pipeline, changes), out, data, jobs, Steps)
+        for stage in run(work, until):
+            done.append(stage)
+            kept = " (done before)" if stage.kept else ""
+            console.print(f"{stage.name}{kept}: {stage.summary}", markup=False, highlight=False, soft_wrap=True)
+    except (ValueError, RuntimeError) as error:
+        return _fail(str(error))
+    table = Table("stage", "seconds", "", title=str(out))
+    for stage in done:
+        table.add_row(stage.name, f"{stage.seconds:.1f}", "done before" if stage.kept else "")
+    table.add_row("total", f"{sum(s.seconds for s in done):.1f}", "")
+    console.print(table)
+    return 0
 
 
 @app.command

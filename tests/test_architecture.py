@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
+    "built_in": set(),
     "motion": set(),
     "io": {"motion"},
     "physics": {"motion"},
@@ -29,9 +30,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {
         "motion", "io", "physics", "osim", "labelling", "learning", "guidance", "synthesis", "validation",
     },
+    "pipeline": {
+        "built_in", "motion", "io", "physics", "osim", "labelling", "learning", "guidance", "synthesis", "validation",
+        "report",
+    },
     "cli": {
-        "motion", "io", "physics", "osim", "labelling", "learning", "guidance", "synthesis", "validation", "report",
-        "doctor",
+        "built_in", "motion", "io", "physics", "osim", "labelling", "learning", "guidance", "synthesis", "validation",
+        "report", "doctor", "pipeline",
     },
 }  # fmt: skip
 WITHOUT_OPENSIM = ("motion", "io", "physics", "learning", "guidance")

@@ -92,6 +92,7 @@ def requests_of(
                     trial=trial.name,
                     sessions=(folder, session.path) if into_sessions else (folder,),
                     forces=trial.forces_path,
+                    synthetic=session.synthetic,
                 )
             )
     return requests, rejected

@@ -76,7 +76,7 @@ def build_dataset(
 
     Returns:
         The variables of `VARIABLES` and the flag `rotational` by coordinate; as attributes the trials left out with
-        reasons (`excluded`), the root's axes (`root`), and provenance, structured ones as JSON.
+        reasons (`excluded`), whether any is `synthetic`, the root's axes (`root`), and provenance, as JSON.
 
     Raises:
         DatasetError: If the movement has no event rule, there are no labels, all are left out, muscles, root joints or
@@ -100,6 +100,7 @@ def build_dataset(
         "movement": first.movement,
         "seed": seed,
         "split_note": note,
+        "synthetic": json.dumps(any(trial.label.get("synthetic", False) for trial in found)),
         "root": json.dumps(first.label["root"]),
         "excluded": json.dumps([{"trial": item.trial, "reason": item.reason} for item in left_out]),
         "coordinates_left_out": json.dumps(sorted({name for trial in found for name in trial.q.names} - shared)),

@@ -132,7 +132,8 @@ def solve_frames(
     labels = found.getColumnLabels()
     frames = [found.getStateVector(i) for i in range(found.getSize())]
     time = np.array([f.getTime() for f in frames])
-    return Motion(time, np.array([_values(f) for f in frames]), [labels.get(i) for i in range(1, labels.getSize())])
+    names = tuple(labels.get(i) for i in range(1, labels.getSize()))
+    return Motion(time, np.array([_values(f) for f in frames]), names)
 
 
 def _values(row: opensim.StateVector) -> list[float]:

@@ -130,6 +130,7 @@ def _attributes(seed: int) -> dict[str, str | int]:
         "movement": "squat",
         "seed": seed,
         "split_note": "The split was given by subject.",
+        "synthetic": json.dumps(False),
         "root": json.dumps(ROOT),
         "excluded": "[]",
         "coordinates_left_out": "[]",
