@@ -15,7 +15,12 @@ from pathlib import Path
 
 import yaml
 
+from bige_opensim.io.text import number
+
 _METADATA = "sessionMetadata.yaml"
+_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic")
+_TEXT = "tag:yaml.org,2002:str"
+_NOTHING = ("", "~", "null")
 _FORCES = "_forces"
 
 
@@ -48,6 +53,7 @@ class Session:
         model_name: `openSimModel` of the metadata.
         trials: Every trial with coordinates or markers, by name.
         problems: Sentences on what is missing, broken or ambiguous. The session is usable where there is a model.
+        synthetic: Whether the metadata says that no person was recorded.
     """
 
     path: Path
@@ -59,6 +65,7 @@ class Session:
     model_name: str | None
     trials: tuple[Trial, ...]
     problems: tuple[str, ...]
+    synthetic: bool = False
 
 
 def find_sessions(paths: Iterable[Path | str]) -> list[Session]:
@@ -110,46 +117,52 @@ def _read_session(path: Path, name: str) -> Session:
     mass_kg, mass_problems = _positive(metadata, "mass_kg", path)
     height_m, height_problems = _positive(metadata, "height_m", path)
     subject, model_name = metadata.get("subjectID"), metadata.get("openSimModel")
-    model_name = None if model_name is None else str(model_name)
     model_path, model_problems = _model(path, model_name)
     trials, trial_problems = _trials(path)
     return Session(
         path=path,
         name=name,
-        subject=path.resolve().name if subject in (None, "") else str(subject),
+        subject=path.resolve().name if subject is None else subject,
         model_path=model_path,
         mass_kg=mass_kg,
         height_m=height_m,
         model_name=model_name,
         trials=tuple(replace(trial, session=name) for trial in trials),
         problems=(*problems, *mass_problems, *height_problems, *model_problems, *trial_problems),
+        synthetic=metadata.get("synthetic", "").lower() == "true",
     )
 
 
-def _metadata(path: Path) -> tuple[dict[str, object], tuple[str, ...]]:
+def _metadata(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     if not path.is_file():
         return {}, (f"{path}: missing; subject and mass are taken from the folder name and the model.",)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        reason = " ".join(str(problem).split())
+        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as problem:
+        reason = " ".join(str(problem).split())[:200]
         return {}, (f"{path}: cannot be read as YAML ({reason}); correct it. Subject and mass are not known from it.",)
-    if not isinstance(content, dict):
-        return {}, (f"{path}: lines such as 'subjectID: s1' were expected, not {type(content).__name__}; correct it.",)
-    return {str(key): value for key, value in content.items()}, ()
+    if not isinstance(node, yaml.MappingNode):
+        kind = "a list" if isinstance(node, yaml.SequenceNode) else "nothing" if node is None else "text"
+        return {}, (f"{path}: lines such as 'subjectID: s1' were expected, there is {kind}; correct it.",)
+    entries = [(key.value, value) for key, value in node.value if key.value in _KEYS]
+    repeated = [key for key, times in Counter(key for key, _ in entries).items() if times > 1]
+    wrong = repeated + [key for key, value in entries if value.tag != _TEXT]
+    texts = {key: value.value.strip() for key, value in entries if key not in wrong}
+    problems = (f"{path}: {', '.join(wrong)} must be one number or text, given once; correct it.",) if wrong else ()
+    return {key: text for key, text in texts.items() if text.lower() not in _NOTHING}, problems
 
 
-def _positive(metadata: dict[str, object], key: str, path: Path) -> tuple[float | None, tuple[str, ...]]:
+def _positive(metadata: dict[str, str], key: str, path: Path) -> tuple[float | None, tuple[str, ...]]:
     value = metadata.get(key)
     if value is None:
         return None, ()
     try:
-        number = float(str(value))
+        given = number(value)
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number <= 0:
+        given = math.nan
+    if not math.isfinite(given) or given <= 0:
         return None, (f"{path / _METADATA}: {key} must be a positive number, it is '{value}'; correct it.",)
-    return number, ()
+    return given, ()
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
