@@ -122,13 +122,14 @@ def _facts(m: MotionEvidence) -> list[tuple[str, str]]:
 
 
 def limits_text(m: MotionEvidence) -> str:
-    """Joint limits that a simulated motion exceeds, and by how much."""
+    """Joint limits that a simulated motion exceeds by more than 0.1 degrees or 1 mm, and by how much."""
     exceeded = (m.certificate or {}).get("limit_violations", {})
     words = []
     for name, amount in exceeded.items():
         length = split_side(name)[0] in ("pelvis_tx", "pelvis_ty", "pelvis_tz")
-        size = f"{number(100 * amount, 2)} cm" if length else f"{number(amount, 2)}°"
-        words.append(f"{with_side(name)} by {size}")
+        if amount > (0.001 if length else 0.1):
+            size = f"{number(100 * amount, 2)} cm" if length else f"{number(amount, 2)}°"
+            words.append(f"{with_side(name)} by {size}")
     return f"exceeded: {'; '.join(words)}" if words else "kept"
 
 
