@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +97,7 @@ def workers(count: int, scheduler: str | None = None) -> Iterator[Client]:
                 scheduler_kwargs={"dashboard": False, "dashboard_address": LOOPBACK},
                 worker_dashboard_address=LOOPBACK,
                 memory_limit=0,
+                silence_logs=logging.ERROR,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
