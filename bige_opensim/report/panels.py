@@ -210,9 +210,12 @@ def _all_named(
     kinds = zip(skeleton.coordinates, skeleton.tables.rotational, strict=True)
     found = {n: np.rad2deg(q[..., i]) if angle else 100.0 * q[..., i] for i, (n, angle) in enumerate(kinds)}
     if TRUNK_BODY in skeleton.bodies:
+        torso = skeleton.bodies.index(TRUNK_BODY)
         with torch.no_grad():
-            rotation = skeleton(torch.as_tensor(q)).rotation[..., skeleton.bodies.index(TRUNK_BODY), :, :]
-        found[TRUNK] = np.rad2deg(trunk_inclination(rotation).numpy())
+            lean = [
+                trunk_inclination(skeleton(part).rotation[..., torso, :, :]) for part in torch.as_tensor(q).split(32)
+            ]
+        found[TRUNK] = np.rad2deg(torch.cat(lean).numpy())
     return found | dict(muscles)
 
 
