@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import warnings
@@ -881,6 +882,7 @@ def _fail(message: str) -> int:
 def main() -> None:
     """Run the command line and exit with its status."""
     warnings.filterwarnings("ignore", message="enable_nested_tensor")
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # dask leaves waits behind when it closes
     sys.exit(app(result_action="return_value") or 0)
 
 
