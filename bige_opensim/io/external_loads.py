@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from bige_opensim.io.storage import StorageError, write_storage, write_whole
+from bige_opensim.io.text import count
 
 _SIDES = ("r", "l")
 _DOCUMENT_VERSION = "40000"
+_DISABLES_NO_MORE = 30509  # the first document version in which OpenSim ignores <isDisabled>
 
 
 class ExternalLoadsError(ValueError):
@@ -65,17 +67,20 @@ def read_external_loads(path: Path | str) -> ExternalLoads:
         raise ExternalLoadsError(f"{path}: cannot be read ({problem.strerror}); check the path.") from problem
     except (ElementTree.ParseError, UnicodeError, LookupError) as problem:
         raise ExternalLoadsError(f"{path}: not an XML document ({problem}); export it again.") from problem
-    loads = root if root.tag == "ExternalLoads" else root.find(".//ExternalLoads")
-    if loads is None:
-        raise ExternalLoadsError(f"{path}: no <ExternalLoads> in it; give the external loads file of the trial.")
-    datafile = _text(loads, "datafile").replace("\\", "/")
+    loads = root if root.tag == "ExternalLoads" or not len(root) else root[0]
+    if loads.tag != "ExternalLoads":
+        raise ExternalLoadsError(
+            f"{path}: no <ExternalLoads> as its first element; give the external loads file of the trial."
+        )
+    datafile = _text(path, loads, "datafile").replace("\\", "/")
     if not datafile:
         raise ExternalLoadsError(f"{path}: <datafile> is empty; name the .mot file of the forces there.")
-    if not (path.parent / datafile).is_file():
+    if not _is_file(path.parent / datafile):
         raise ExternalLoadsError(
             f"{path}: its data file {datafile} is not at {path.parent / datafile}; move it there or correct <datafile>."
         )
-    forces = [_force(path, item) for item in loads.iter("ExternalForce") if _applied(item)]
+    version = count(root.get("Version"))
+    forces = [_force(path, item) for item in loads.findall("objects/ExternalForce") if _applied(path, item, version)]
     if not forces:
         raise ExternalLoadsError(f"{path}: applies no <ExternalForce>; at least one was expected.")
     return ExternalLoads(path, path.parent / datafile, tuple(forces))
@@ -164,20 +169,45 @@ def write_ground_forces(
     write_storage(path, time, np.concatenate(blocks, axis=1), names, in_degrees=False, title="Ground forces")
 
 
-def _text(element: ElementTree.Element, tag: str) -> str:
-    text = (element.findtext(tag) or "").strip()
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _text(path: Path, element: ElementTree.Element, tag: str) -> str:
+    found = element.findall(tag)
+    if len(found) > 1 or (found and len(found[0])):
+        raise ExternalLoadsError(f"{path}: <{tag}> must be there once and hold text only; repair it.")
+    text = " ".join((found[0].text or "").split()) if found else ""
     return "" if text == "Unassigned" else text
 
 
-def _applied(item: ElementTree.Element) -> bool:
-    off = _text(item, "isDisabled").lower() == "true"
-    return not off and _text(item, "appliesForce").lower() != "false"
+def _applied(path: Path, item: ElementTree.Element, version: int | None) -> bool:
+    off, on = (_text(path, item, tag).lower() for tag in ("isDisabled", "appliesForce"))
+    if not {off, on} <= {"", "true", "false"} or (off and off == on):
+        raise ExternalLoadsError(
+            f"{path}: <isDisabled> and <appliesForce> must be true or false and agree; got '{off}' and '{on}'."
+        )
+    if off == "true" and not on and version is not None and version >= _DISABLES_NO_MORE:
+        raise ExternalLoadsError(
+            f"{path}: OpenSim ignores <isDisabled> in documents of version {version}; write <appliesForce>false."
+        )
+    return off != "true" and on != "false"
+
+
+def _frame(path: Path, item: ElementTree.Element, tag: str) -> str:
+    frame = _text(path, item, tag)
+    if not frame and item.find(tag) is not None:
+        raise ExternalLoadsError(f"{path}: <{tag}> is empty; name a body there, such as ground.")
+    return frame or "ground"
 
 
 def _force(path: Path, item: ElementTree.Element) -> ExternalForce:
     name = item.get("name", "").strip() or "unnamed"
-    body, identifier = _text(item, "applied_to_body"), _text(item, "force_identifier")
-    torque = _text(item, "torque_identifier")
+    body, identifier = _text(path, item, "applied_to_body"), _text(path, item, "force_identifier")
+    torque = _text(path, item, "torque_identifier")
     if not body or not (identifier or torque):
         missing = "applied_to_body" if not body else "force_identifier"
         raise ExternalLoadsError(f"{path}: the force '{name}' has no <{missing}>; name it there.")
@@ -185,8 +215,8 @@ def _force(path: Path, item: ElementTree.Element) -> ExternalForce:
         name=name,
         applied_to_body=body,
         force_identifier=identifier,
-        point_identifier=_text(item, "point_identifier"),
+        point_identifier=_text(path, item, "point_identifier"),
         torque_identifier=torque,
-        force_expressed_in_body=_text(item, "force_expressed_in_body") or "ground",
-        point_expressed_in_body=_text(item, "point_expressed_in_body") or "ground",
+        force_expressed_in_body=_frame(path, item, "force_expressed_in_body"),
+        point_expressed_in_body=_frame(path, item, "point_expressed_in_body"),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bige_opensim.io.rotation_units import WITHIN_RADIANS, Units, unit_by_range
-from bige_opensim.io.text import read_text
+from bige_opensim.io.text import count, is_plain, number, read_text
 from bige_opensim.motion import Motion
 
 
@@ -227,10 +227,10 @@ class _Header:
         degrees = {"yes": True, "true": True, "1": True, "y": True, "no": False, "false": False, "0": False, "n": False}
         return cls(
             title=title or found.get("name", ""),
-            version=_integer(found.get("version")) or 0,
+            version=count(found.get("version")) or 0,
             in_degrees=degrees.get(found.get("indegrees", "").lower()),
-            rows=_integer(found.get("nrows", found.get("datarows"))),
-            columns=_integer(found.get("ncolumns", found.get("datacolumns"))),
+            rows=count(found.get("nrows", found.get("datarows"))),
+            columns=count(found.get("ncolumns", found.get("datacolumns"))),
         )
 
     def contradictions(self, path: Path, rows: int, columns: int) -> tuple[str, ...]:
@@ -243,12 +243,8 @@ class _Header:
         )
 
 
-def _integer(text: str | None) -> int | None:
-    return int(text) if text is not None and re.fullmatch(r"\d+", text) else None
-
-
 def _labels(path: Path, line: str, first_row: str) -> tuple[str, ...]:
-    labels = line.split()
+    labels = re.split("[\t ]+", line.strip("\t "))
     by_tabs = [label.strip() for label in line.strip().split("\t") if label.strip()]
     if len(labels) != len(by_tabs) == len(first_row.split()):
         labels = by_tabs
@@ -266,18 +262,19 @@ def _numbers(path: Path, labels: tuple[str, ...], rows: list[tuple[int, str]]) -
     if len(rows) < 2:
         raise StorageError(f"{path}: has {len(rows)} row(s) of data; at least two are needed. Export the trial again.")
     cells: list[float] = []
-    for number, line in rows:
-        texts = line.split()
+    for at, line in rows:
+        plain = is_plain(line)
+        texts = line.split() if plain else re.split("[\t ]+", line.strip("\t "))
         if len(texts) != len(labels):
-            last = " The last row is cut off." if number == rows[-1][0] and len(texts) < len(labels) else ""
+            last = " The last row is cut off." if at == rows[-1][0] and len(texts) < len(labels) else ""
             raise StorageError(
-                f"{path}: line {number} has {len(texts)} cells where {len(labels)} columns are labelled.{last} "
+                f"{path}: line {at} has {len(texts)} cells where {len(labels)} columns are labelled.{last} "
                 "Export the file again, or repair that line."
             )
         try:
-            cells.extend(map(float, texts))
+            cells.extend(map(float if plain else number, texts))
         except ValueError:
-            raise _bad_cell(path, labels, number, texts) from None
+            raise _bad_cell(path, labels, at, texts) from None
     table = np.array(cells).reshape(len(rows), len(labels))
     if not np.isfinite(table).all():
         row, column = np.argwhere(~np.isfinite(table))[0]
@@ -295,13 +292,13 @@ def _numbers(path: Path, labels: tuple[str, ...], rows: list[tuple[int, str]]) -
     return table
 
 
-def _bad_cell(path: Path, labels: tuple[str, ...], number: int, texts: list[str]) -> StorageError:
+def _bad_cell(path: Path, labels: tuple[str, ...], at: int, texts: list[str]) -> StorageError:
     for label, text in zip(labels, texts, strict=True):
         try:
-            float(text)
+            number(text)
         except ValueError:
             return StorageError(
-                f"{path}: line {number}, column '{label}' holds '{text}', not a number "
+                f"{path}: line {at}, column '{label}' holds '{text[:40]}', not a number "
                 "(decimal points are expected, not commas); correct it."
             )
     raise AssertionError("every cell is a number")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bige_opensim.io.storage import StorageError, write_whole
-from bige_opensim.io.text import read_text
+from bige_opensim.io.text import count, number, read_text
 
 LengthUnits = Literal["m", "cm", "mm"]
 
@@ -106,8 +106,14 @@ def read_trc(path: Path | str, *, units: LengthUnits | None = None) -> Markers:
     if rows and not re.match(r"\s*[+\-.\d]", lines[at + 1]) and not lines[at + 1].strip().startswith("X"):
         raise TrcError(f"{path}: line {at + 2} should hold X1 Y1 Z1 ...; the file is no .trc or damaged.")
     names, columns, notes = _names(path, lines[at], len(lines[at + 1].split()))
-    table = _numbers(path, names, max(columns) + 3, rows)
-    declared = _integer(header.get("NumFrames"))
+    declared_markers, axes = count(header.get("NumMarkers")), len(lines[at + 1].split())
+    if declared_markers is not None and declared_markers > len(names) and axes > max(columns) + 1:
+        raise TrcError(
+            f"{path}: has {len(names)} names for {declared_markers} markers, so it is unclear which is whose; repair "
+            "the line that begins with 'Frame#'."
+        )
+    table = _numbers(path, names, max(columns) + 3, axes, rows)
+    declared = count(header.get("NumFrames"))
     if not text.endswith("\n") and declared is not None and declared > len(table):
         raise TrcError(
             f"{path}: ends in the middle of line {rows[-1][0]}, after {len(table)} of {declared} frames; the file is "
@@ -178,7 +184,7 @@ def write_trc(
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
+    return [cell.strip(" ") for cell in line.split("\t")] if "\t" in line else line.split()
 
 
 def _header(path: Path, lines: list[str]) -> tuple[dict[str, str], int]:
@@ -216,25 +222,30 @@ def _names(path: Path, line: str, axes: int) -> tuple[tuple[str, ...], list[int]
 
 
 def _numbers(
-    path: Path, names: tuple[str, ...], width: int, rows: list[tuple[int, str]]
+    path: Path, names: tuple[str, ...], width: int, axes: int, rows: list[tuple[int, str]]
 ) -> Float[np.ndarray, "time column"]:
     """All cells, NaN where empty; the first two columns are frame number and time."""
     if len(rows) < 2:
         raise TrcError(f"{path}: has {len(rows)} frame(s); at least two are needed. Export the trial again.")
     table = np.full((len(rows), width), np.nan)
-    for k, (number, line) in enumerate(rows):
+    for k, (at, line) in enumerate(rows):
         cells = _cells(line)
         while len(cells) > width and not cells[-1]:
             cells.pop()
         full = len(cells) >= width
+        if len(cells) > max(width, axes + 2):
+            raise TrcError(
+                f"{path}: line {at} has {len(cells)} cells where {len(names)} markers need {width}, so it is unclear "
+                "which are whose. Export the file again."
+            )
         if not full and ("\t" not in line or (len(cells) - 2) % 3 or len(cells) < 2):
             raise TrcError(
-                f"{path}: line {number} has {len(cells)} cells where {len(names)} markers need {width}"
+                f"{path}: line {at} has {len(cells)} cells where {len(names)} markers need {width}"
                 f"{'; the last line is cut off' if k == len(rows) - 1 else ''}. Export the file again."
             )
         for c, cell in enumerate(cells[:width]):
             if cell:
-                table[k, c] = _number(path, number, cell)
+                table[k, c] = _number(path, at, cell)
     time = table[:, 1]
     if not np.isfinite(time).all():
         raise TrcError(f"{path}: line {rows[int(np.argmin(np.isfinite(time)))][0]} has no time; repair the column.")
@@ -250,7 +261,7 @@ def _numbers(
 
 def _number(path: Path, line: int, cell: str) -> float:
     try:
-        value = float(cell)
+        value = number(cell)
     except ValueError:
         raise TrcError(
             f"{path}: line {line} holds '{cell[:40]}', not a number (decimal points are expected, not commas); "
@@ -312,19 +323,15 @@ def _contradictions(path: Path, header: dict[str, str], markers: Markers) -> lis
     notes = [
         f"{path.name}: the header says {header[key]} {what}, the table has {true}; the table was believed."
         for what, key, true in counts
-        if key in header and _integer(header[key]) != true
+        if key in header and count(header[key]) != true
     ]
     rate = header.get("DataRate", "")
-    if not re.fullmatch(r"\d+\.?\d*", rate) or abs(float(rate) - markers.rate_hz) > 0.01 * markers.rate_hz:
+    if not re.fullmatch(r"[0-9]{1,18}\.?[0-9]*", rate) or abs(float(rate) - markers.rate_hz) > 0.01 * markers.rate_hz:
         notes.append(
             f"{path.name}: the header says {rate or 'no'} Hz, the times {markers.rate_hz:.4g} Hz; the times were "
             "believed."
         )
     return notes
-
-
-def _integer(text: str | None) -> int | None:
-    return int(text) if text is not None and re.fullmatch(r"\d+", text) else None
 
 
 def _rate(time: Float[np.ndarray, " time"]) -> float:

@@ -130,6 +130,7 @@ def test_a_document_as_opensim_3_wrote_it_is_read_and_switched_off_forces_are_le
 FORCE = (
     "<ExternalForce name='f'><applied_to_body>b</applied_to_body><force_identifier>v</force_identifier></ExternalForce>"
 )
+DATA = "<datafile>grf.mot</datafile>"
 
 
 @pytest.mark.parametrize(
@@ -139,16 +140,16 @@ FORCE = (
         ("time a b", "not an XML document"),
         ("<ExternalLoads><objects>", "not an XML document"),
         ("<?xml version='1.0' encoding='no-such'?><a/>", "not an XML document"),
-        ("<OpenSimDocument><Model/></OpenSimDocument>", "no <ExternalLoads> in it"),
+        ("<OpenSimDocument><Model/></OpenSimDocument>", "no <ExternalLoads> as its first element"),
         (f"<ExternalLoads><objects>{FORCE}</objects></ExternalLoads>", "<datafile> is empty"),
         (f"<ExternalLoads>{FORCE}<datafile>no.mot</datafile></ExternalLoads>", "data file no.mot is not at"),
         ("<ExternalLoads><datafile>grf.mot</datafile></ExternalLoads>", "applies no <ExternalForce>"),
         (
-            f"<ExternalLoads>{FORCE.replace('>b<', '><')}<datafile>grf.mot</datafile></ExternalLoads>",
+            f"<ExternalLoads><objects>{FORCE.replace('>b<', '><')}</objects>{DATA}</ExternalLoads>",
             "force 'f' has no <applied_to_body>",
         ),
         (
-            f"<ExternalLoads>{FORCE.replace('>v<', '>Unassigned<')}<datafile>grf.mot</datafile></ExternalLoads>",
+            f"<ExternalLoads><objects>{FORCE.replace('>v<', '>Unassigned<')}</objects>{DATA}</ExternalLoads>",
             "force 'f' has no <force_identifier>",
         ),
     ],
