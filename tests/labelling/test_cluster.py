@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -130,10 +131,18 @@ class Started:
         return [c for n in nannies for c in n.children() if "spawn_main" in " ".join(c.cmdline())]
 
     def close(self) -> None:
+        """End everything; a nanny that is starting a worker just then waits for a scheduler that is gone."""
+        tree = [q for p in self.processes for q in (*psutil.Process(p.pid).children(recursive=True), p)]
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            process.wait(30.0)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5.0)
+        for process in tree:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for process in self.processes:
+            process.wait()
 
 
 @pytest.fixture
