@@ -803,7 +803,7 @@ def _by_loads(opensim: Any, path: str) -> tuple[Any, ...]:
     for i in range(loads.getSize()):
         f = opensim.ExternalForce.safeDownCast(loads.get(i))
         said = [
-            f.getName().strip() or "unnamed",
+            f.getName().strip().replace("externalforce", "") or "unnamed",
             f.get_applied_to_body(),
             f.get_force_expressed_in_body(),
             f.get_point_expressed_in_body(),
@@ -921,7 +921,9 @@ def _gaps_apart(mine: Table, t: Table) -> bool:
 
 def _ends_at_blank_line(reader: str, path: Path, mine: Table, t: Table) -> bool:
     rows = len(t.time)
-    if not rows < len(mine.time) or not re.search(rb"\n[ \t\r]*(\n|\r)[ \t]*[\d.+-]", path.read_bytes()):
+    if not rows < len(mine.time) or not re.search(
+        rb"\n[ \t\r\x0b\x0c\x1c-\x1f]*(\n|\r)[ \t]*[\d.+-]", path.read_bytes()
+    ):
         return False
     start = Table(mine.time[:rows], mine.values[:rows], mine.names, mine.in_degrees)
     return _as_storage(start, t) if reader == "storage" else _as_trc(start, t)

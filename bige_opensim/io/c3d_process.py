@@ -1,8 +1,8 @@
 """A program of its own that reads one C3D file: `python c3d_process.py FILE.c3d OUT.npz`.
 
-ezc3d ends the whole process, or never ends, on some damaged files, so it never runs in the process that wants the
-markers. OUT.npz holds points (time, point, 3), residuals (time, point), first_frame, and the parameters of the group
-POINT as JSON.
+ezc3d ends the whole process, or never ends, on some damaged files, and once it is imported OpenSim's Python classes
+fail (both register SWIG types of the same names). So it never runs in the process that wants the markers. OUT.npz holds
+points (time, point, 3), residuals (time, point), first_frame, and the parameters of the group POINT as JSON.
 """
 
 from __future__ import annotations

@@ -197,6 +197,9 @@ def write_whole(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
+_DEGREES = {"yes": True, "true": True, "1": True, "y": True, "no": False, "false": False, "0": False, "n": False}
+
+
 @dataclass(frozen=True)
 class _Header:
     """What the lines above `endheader` declare."""
@@ -209,14 +212,16 @@ class _Header:
 
     @classmethod
     def parse(cls, path: Path, lines: Iterable[str]) -> _Header:
-        title, found = "", dict[str, str]()
+        title, found, said = "", dict[str, str](), set[bool | None]()
         for line in (line.strip() for line in lines):
             key, _, value = line.partition("=") if "=" in line else line.partition(" ")
             key = key.strip().lower()
             if "=" in line or key in ("name", "datacolumns", "datarows", "range"):
+                if key == "indegrees":
+                    said.add(_DEGREES.get(value.strip().lower()))
                 found.setdefault(key, value.strip())
             elif match := re.match(r"angles are in (degrees|radians)", line, re.IGNORECASE):
-                found.setdefault("indegrees", "yes" if match[1].lower() == "degrees" else "no")
+                said.add(match[1].lower() == "degrees")
             elif not title:
                 title = line
         if found.get("datatype", "double").lower() != "double":
@@ -224,11 +229,14 @@ class _Header:
                 f"{path}: holds {found['datatype']} columns; only scalar columns (DataType=double) are read. "
                 "Write it again with flattened columns."
             )
-        degrees = {"yes": True, "true": True, "1": True, "y": True, "no": False, "false": False, "0": False, "n": False}
+        if len(said) > 1:
+            raise StorageError(
+                f"{path}: its header gives the unit of angles more than once, and differently; keep one inDegrees."
+            )
         return cls(
             title=title or found.get("name", ""),
             version=count(found.get("version")) or 0,
-            in_degrees=degrees.get(found.get("indegrees", "").lower()),
+            in_degrees=next(iter(said), None),
             rows=count(found.get("nrows", found.get("datarows"))),
             columns=count(found.get("ncolumns", found.get("datacolumns"))),
         )

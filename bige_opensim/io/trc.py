@@ -103,10 +103,11 @@ def read_trc(path: Path | str, *, units: LengthUnits | None = None) -> Markers:
     lines = text.split("\n")
     header, at = _header(path, lines)
     rows = [(n + 1, line) for n, line in enumerate(lines) if n > at + 1 and line.strip()]
-    if rows and not re.match(r"\s*[+\-.\d]", lines[at + 1]) and not lines[at + 1].strip().startswith("X"):
+    axis_labels = lines[at + 1].split()
+    if not axis_labels or not all(re.fullmatch(r"[XYZxyz][0-9]*", label) for label in axis_labels):
         raise TrcError(f"{path}: line {at + 2} should hold X1 Y1 Z1 ...; the file is no .trc or damaged.")
-    names, columns, notes = _names(path, lines[at], len(lines[at + 1].split()))
-    declared_markers, axes = count(header.get("NumMarkers")), len(lines[at + 1].split())
+    names, columns, notes = _names(path, lines[at], len(axis_labels))
+    declared_markers, axes = count(header.get("NumMarkers")), len(axis_labels)
     if declared_markers is not None and declared_markers > len(names) and axes > max(columns) + 1:
         raise TrcError(
             f"{path}: has {len(names)} names for {declared_markers} markers, so it is unclear which is whose; repair "
@@ -228,8 +229,15 @@ def _numbers(
     if len(rows) < 2:
         raise TrcError(f"{path}: has {len(rows)} frame(s); at least two are needed. Export the trial again.")
     table = np.full((len(rows), width), np.nan)
+    counts = [len(_cells(line)) for _, line in rows]
     for k, (at, line) in enumerate(rows):
         cells = _cells(line)
+        filled = max((c + 1 for c, cell in enumerate(cells) if cell), default=0)
+        if counts[k] < max(counts) and (filled - 2) % 3:
+            raise TrcError(
+                f"{path}: line {at} has {counts[k]} cells where others have {max(counts)}, and not three for every "
+                f"marker{'; the last line is cut off' if k == len(rows) - 1 else ''}. Export the file again."
+            )
         while len(cells) > width and not cells[-1]:
             cells.pop()
         full = len(cells) >= width

@@ -127,10 +127,34 @@ def test_a_row_with_more_cells_than_markers_is_refused_for_it_may_be_shifted(tmp
         read_trc(tmp_path / "a.trc")
 
 
+def test_a_row_that_lost_a_cell_is_refused_though_a_tab_at_its_end_makes_up_for_it(tmp_path: Path):
+    content = TRC.format("0.1").replace("0.6\n", "0.6\t\n").replace("1\t1\t1\n", "1\t1\t1\t\n")
+    (tmp_path / "a.trc").write_text(content)
+    assert read_trc(tmp_path / "a.trc").positions[0, 0].tolist() == [0.1, 0.2, 0.3]
+    (tmp_path / "a.trc").write_text(content.replace("0.2\t0.3\t", "0.3\t"))
+    with pytest.raises(TrcError, match="line 7 has 8 cells where others have 9"):
+        read_trc(tmp_path / "a.trc")
+
+
 def test_fewer_names_than_the_header_has_markers_are_refused_for_they_may_be_shifted(tmp_path: Path):
     (tmp_path / "a.trc").write_text(TRC.format("0.1").replace("A\t\t\tB", "B"))
     with pytest.raises(TrcError, match="1 names for 2 markers"):
         read_trc(tmp_path / "a.trc")
+
+
+def test_the_line_below_the_names_holds_axes_only_or_a_frame_would_be_lost(tmp_path: Path):
+    for line in ("", "1\t0\t1\t1\t1\t1\t1\t1", "\t\tX1\tY1\tZ1.33\t564.4", "\t\tX1 Y1 Z1 5"):
+        (tmp_path / "a.trc").write_text(TRC.format("0.1").replace("\t\tX1\tY1\tZ1\tX2\tY2\tZ2", line))
+        with pytest.raises(TrcError, match="line 5 should hold X1 Y1 Z1"):
+            read_trc(tmp_path / "a.trc")
+
+
+@pytest.mark.parametrize("other", ["inDegrees = no", "INDEGREES=false", "Angles are in radians.", "inDegrees=maybe"])
+def test_a_header_that_gives_two_units_of_angles_is_refused(tmp_path: Path, other: str):
+    for lines in (f"{other}\ninDegrees=yes", f"inDegrees=yes\n{other}"):
+        (tmp_path / "a.mot").write_text(STORAGE.format("1").replace("inDegrees=yes", lines))
+        with pytest.raises(StorageError, match="unit of angles more than once"):
+            read_storage(tmp_path / "a.mot")
 
 
 LOADS = (
