@@ -953,7 +953,7 @@ def _judge_metadata(path: Path, mine: dict[str, Any]) -> Verdict:
     for key, value in known.items():
         said = None if content is None else content.get(key)
         lines = re.findall(rf"^[\"']?{key}[\"']?[ \t]*:(?=\s|$)[ \t]*(.*?)[ \t]*(?: #.*)?$", text, re.MULTILINE)
-        texts = {str(said), *lines} | {line.strip("'\"") for line in lines}
+        texts = {str(said).strip(), *lines} | {line.strip("'\"") for line in lines}
         right = (
             any(_NUMBER.fullmatch(t) and float(t) == value for t in texts)
             if isinstance(value, float)

@@ -181,6 +181,8 @@ def _text(path: Path, element: ElementTree.Element, tag: str) -> str:
     if len(found) > 1 or (found and len(found[0])):
         raise ExternalLoadsError(f"{path}: <{tag}> must be there once and hold text only; repair it.")
     text = " ".join((found[0].text or "").split()) if found else ""
+    if not text.isprintable():
+        raise ExternalLoadsError(f"{path}: <{tag}> holds characters that cannot be in a name; repair it.")
     return "" if text == "Unassigned" else text
 
 

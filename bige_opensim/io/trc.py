@@ -108,10 +108,11 @@ def read_trc(path: Path | str, *, units: LengthUnits | None = None) -> Markers:
         raise TrcError(f"{path}: line {at + 2} should hold X1 Y1 Z1 ...; the file is no .trc or damaged.")
     names, columns, notes = _names(path, lines[at], len(axis_labels))
     declared_markers, axes = count(header.get("NumMarkers")), len(axis_labels)
-    if declared_markers is not None and declared_markers > len(names) and axes > max(columns) + 1:
+    fewer = declared_markers is not None and declared_markers > len(names) and axes > max(columns) + 1
+    if fewer or max(columns) + 3 > axes + 2:
         raise TrcError(
-            f"{path}: has {len(names)} names for {declared_markers} markers, so it is unclear which is whose; repair "
-            "the line that begins with 'Frame#'."
+            f"{path}: has {len(names)} names for {declared_markers} markers and {axes} axes, so it is unclear which is "
+            "whose; repair the line that begins with 'Frame#'."
         )
     table = _numbers(path, names, max(columns) + 3, axes, rows)
     declared = count(header.get("NumFrames"))

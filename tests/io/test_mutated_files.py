@@ -142,6 +142,12 @@ def test_fewer_names_than_the_header_has_markers_are_refused_for_they_may_be_shi
         read_trc(tmp_path / "a.trc")
 
 
+def test_names_that_reach_beyond_the_axes_are_refused_for_they_are_shifted(tmp_path: Path):
+    (tmp_path / "a.trc").write_text(TRC.format("0.1").replace("A\t\t\tB", "A\t\t\t\t\t\tB"))
+    with pytest.raises(TrcError, match="2 names for 2 markers and 6 axes"):
+        read_trc(tmp_path / "a.trc")
+
+
 def test_the_line_below_the_names_holds_axes_only_or_a_frame_would_be_lost(tmp_path: Path):
     for line in ("", "1\t0\t1\t1\t1\t1\t1\t1", "\t\tX1\tY1\tZ1.33\t564.4", "\t\tX1 Y1 Z1 5"):
         (tmp_path / "a.trc").write_text(TRC.format("0.1").replace("\t\tX1\tY1\tZ1\tX2\tY2\tZ2", line))
@@ -171,6 +177,7 @@ LOADS = (
         ({"off": "<isDisabled>1d5</isDisabled>"}, "must be true or false"),
         ({"off": "<isDisabled>true</isDisabled><appliesForce>true</appliesForce>"}, "and agree"),
         ({"off": "<isDisabled>true</isDisabled>", "version": 40000}, "OpenSim ignores <isDisabled>"),
+        ({"off": "<point_identifier>&#x91;</point_identifier>"}, "cannot be in a name"),
         ({"off": "<point_expressed_in_body/>"}, "<point_expressed_in_body> is empty"),
         ({"before": "<groups/>"}, "as its first element"),
         ({"inside": "<datafile>other.mot</datafile>"}, "must be there once"),
