@@ -7,18 +7,18 @@ four mutations: bits, bytes, lines, cells, columns, header entries, line ends, e
 Run again with the same --out to go on where it was stopped. counts.json holds counts by reader and verdict, findings/
 the damaged files of every kind of bug, at most three of each. Exit status 1 when there are findings.
 
-Verdicts: `refused` (the reader's own error), `equal` (what OpenSim reads), `plain` (OpenSim refuses or breaks, an
-independent parse of the text gives the same), `trap` (OpenSim reads something else by a known trap, an independent
-parse gives the same as we do). Findings: `uncaught` (another exception, a numpy warning too), `slow` (more than 2 s of
-processor time), `misread` (neither OpenSim nor the independent parse gives the same), `differs` (OpenSim reads
-something else, and no known trap says why).
+Verdicts: `refused` (the reader's own error, or no value), `equal` (what OpenSim reads), `plain` (OpenSim refuses or
+breaks, an independent parse of the text gives the same), `trap` (OpenSim reads something else by a known trap, an
+independent parse gives the same as we do), `alone` (ExternalLoads that OpenSim refuses and we read). Findings:
+`uncaught` (another exception, a numpy warning too), `slow` (more than 2 s of processor time), `misread` (neither
+OpenSim nor the independent parse gives the same), `differs` (OpenSim reads something else, and no known trap says why).
 
 Oracles: OpenSim's TimeSeriesTable and Storage for .mot and .sto, TimeSeriesTableVec3 (TRCFileAdapter) for .trc,
 ExternalLoads for its documents, in a process of its own that is replaced when it dies or hangs; libyaml's safe loader
 for sessionMetadata.yaml and an independent parse for UI-PRMD, which OpenSim does not read. Known traps: Storage
 believes the header's counts; both tables end at a blank line, without a word; TRCFileAdapter drops the line below
 X1 Y1 Z1 whatever it holds, and keeps 0, 0, 0, which we take as not seen. OpenSim is not asked about files without a
-line endheader, from which it never returns.
+line endheader, from which it never returns; a carriage return alone ends no line for it.
 """
 
 from __future__ import annotations
@@ -896,6 +896,8 @@ def _judge_table(reader: str, path: Path, mine: Table, theirs: dict[str, Any]) -
         return Verdict("trap", "OpenSim stops at a blank line")
     if reader == "trc" and any(_without_first(mine, t) for t in tables.values()):
         return Verdict("trap", "TRCFileAdapter drops what stands where the blank line should be")
+    if re.search(rb"\r(?!\n)", path.read_bytes()):
+        return Verdict("trap", "a carriage return alone ends a line for us, not for OpenSim")
     if set(tables) == {"Storage"} and (mine.contradicted or "TimeSeriesTable" in theirs):
         return Verdict("trap", "Storage alone reads it, otherwise")
     return Verdict("differs", _difference(mine, next(t for n, t in tables.items() if n not in same)))
@@ -936,7 +938,7 @@ def _without_first(mine: Table, t: Table) -> bool:
 def _judge_loads(mine: Any, theirs: dict[str, Any]) -> Verdict:
     other = next(iter(theirs.values()), "not asked")
     if isinstance(other, str):
-        return Verdict("plain", other)
+        return Verdict("alone", other)
     return Verdict("equal") if mine == other else Verdict("differs", f"we read {mine}, OpenSim {other}")
 
 
