@@ -32,7 +32,7 @@ from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 FORMAT = "bige-generation/1"
-RATE_HZ = 60.0
+RATE_HZ = 50.0
 CUTOFF_HZ = 6.0
 RECORD = "generation.json"
 
@@ -65,7 +65,7 @@ class GenerationRequest:
 def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> SearchResult:
     """Search for motions and write them: `<name>.mot`, `generation.json`, `objective.toml`, `model.osim`.
 
-    The folder is written whole or not at all. Motions are resampled to 60 Hz, ten times their highest frequency, and
+    The folder is written whole or not at all. Motions are resampled to 50 Hz, eight times their highest frequency, and
     low-passed at 6 Hz as the recordings that the networks learned from were, so that the file is the motion that
     OpenSim will judge.
 
@@ -161,7 +161,7 @@ def load_references(checkpoint: Path) -> xr.Dataset:
 
 
 def smooth(q: np.ndarray, duration: float, channels: tuple[str, ...]) -> Motion:
-    """101 samples as a motion at 60 Hz, low-passed like recordings; q (sample, channel) in rad and m."""
+    """101 samples as a motion at 50 Hz, low-passed like recordings; q (sample, channel) in rad and m."""
     coarse = Motion(np.linspace(0.0, duration, len(q)), q, channels)
     frames = max(round(duration * RATE_HZ) + 1, 12)
     fine = coarse.resampled(np.linspace(0.0, duration, frames))
@@ -199,6 +199,8 @@ def _write(
     record = {
         "format": FORMAT,
         "objective": objective.objective.name,
+        "synthetic": json.loads(references.attrs.get("synthetic", "false")),
+        "predictor": "surrogate" if request.muscles is None else "surrogate, then physics",
         "terms": {t.name: _target(t) for t in objective.terms},
         "motions": entries,
         "conflicts": list(result.conflicts),

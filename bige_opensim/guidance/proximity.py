@@ -22,6 +22,8 @@ from torch import Tensor
 from bige_opensim.guidance import terms
 from bige_opensim.guidance.language import ObjectiveError
 
+WIDEN = 1.25
+"""Where novelty asks for more than the references' own distances, the tube begins there and is this wide."""
 SCALE_FLOOR = {True: 0.035, False: 0.01}
 """Least scale of a channel, 2 degrees or 1 cm, so that a channel that hardly moves does not rule the distance."""
 
@@ -46,13 +48,17 @@ class Novelty(NamedTuple):
 
 
 class Neighbourhood:
-    """The reference motions (r, time, channel), their channel scales and their usual distances; `people` by motion."""
+    """The reference motions (r, time, channel), their channel scales and their usual distances.
+
+    `people` says who moves in each; motions nearer to one than `novelty` usual distances are too near, at any rate.
+    """
 
     def __init__(
         self,
         references: Float[Tensor, "r time channel"],
         rotational: tuple[bool, ...],
         people: Sequence[str] | None = None,
+        novelty: float = 0.0,
     ) -> None:
         if references.ndim != 3 or len(references) < 2:
             raise ObjectiveError(
@@ -71,7 +77,8 @@ class Neighbourhood:
         nearest = between.masked_fill(~fellows, torch.inf).amin(1)
         self.usual_nearest = float(nearest.median())
         near, far = (max(float(x), 1e-3 * self.usual) for x in nearest.quantile(nearest.new_tensor([0.05, 0.95])))
-        self.tube = terms.ProximityScale(near, far)
+        near = max(near, novelty * self.usual)
+        self.tube = terms.ProximityScale(near, max(far, WIDEN * near))
 
     def novelty(self, motions: Float[Tensor, "n time channel"]) -> Novelty:
         """Nearest reference of each motion and the distance to it."""

@@ -125,7 +125,8 @@ class _Search:
         observation = self.objective.observe(q, duration, predicted)
         evaluation = self.objective.judge(observation)
         plausibility = self.objective.plausibility(observation)
-        proximity = self.neighbourhood.penalty(observation.q) + self.manifold.penalty(latents).to(observation.q)
+        off_codes = self.settings.manifold * self.manifold.penalty(latents).to(observation.q)
+        proximity = self.neighbourhood.penalty(observation.q) + off_codes
         hold = self.settings.beta * proximity
         for name, penalty in plausibility.items():
             hold = hold + getattr(self.settings, name) * penalty
@@ -187,7 +188,9 @@ def search(
     settings = objective.objective.settings if settings is None else settings
     if objective.needs_activations and activations is None:
         raise ObjectiveError("the objective measures muscles; pass `activations`, the surrogate or the physics")
-    neighbourhood = Neighbourhood(references.to(objective.frame.skeleton.range), objective.frame.rotational, people)
+    neighbourhood = Neighbourhood(
+        references.to(objective.frame.skeleton.range), objective.frame.rotational, people, settings.novelty
+    )
     with torch.no_grad():
         reference_latents = generator.encode(references, reference_durations)
     unit = max(float(reference_latents.std()), 1e-12)

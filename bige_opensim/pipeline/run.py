@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import bige_opensim
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.batch import STATUS_FILE
@@ -73,6 +75,7 @@ def run(work: Work, until: str = REPORT_STAGE) -> Iterator[StageDone]:
     """
     if until not in NAMES:
         raise PipelineError(f"{until} is no stage. Stages: {', '.join(NAMES)}.")
+    torch.set_num_threads(1)  # small networks: more threads are no faster, and the results depend on their number
     record = _record(work)
     mark = hashlib.sha256(_marks(work).encode()).hexdigest()
     for stage in STAGES:
