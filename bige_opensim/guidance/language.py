@@ -110,8 +110,8 @@ class SearchSettings:
     The `warmup` first and `final` last iterations follow proximity and plausibility alone; the default keeps every term
     on to the end. `learning_rate` is in units of the reference latents' standard deviation; `beta` weighs proximity;
     `manifold` weighs, inside proximity, the distance of latents to their codes, which holds a search to the codes it
-    begins with; `novelty` is the least distance to the nearest training motion that is not penalised, in usual distances between
-    training motions; 0 leaves it to the training motions' own distances;
+    begins with; `novelty` is the least distance to the nearest training motion that is not penalised, in usual
+    distances between training motions; 0 leaves it to the training motions' own distances;
     `joint_limits`, `penetration` and `floating` weigh the plausibility penalties (set floating = 0 for jumps).
     """
 

@@ -187,7 +187,8 @@ class _Compiler:
         middle = 0.5 * (lower.clip(-WIDEST, WIDEST) + upper.clip(-WIDEST, WIDEST))
         low, high = np.maximum(lower, middle - np.pi), np.minimum(upper, middle + np.pi)
         rng = np.random.default_rng(0)
-        slopes, differences = [], []
+        slopes: list[np.ndarray] = []
+        differences: list[np.ndarray] = []
         moving = np.arange(len(low))
         for pose in range(PROBE_POSES):
             q = rng.uniform(low, high)

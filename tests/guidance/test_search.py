@@ -175,3 +175,32 @@ def test_a_generator_that_returns_no_number_stops_the_search_with_a_sentence() -
     broken = Generator(lambda z: (decode(z)[0] * math.nan, decode(z)[1]), encode, quantise)
     with pytest.raises(SearchError, match="loss of motion 0 is not finite at iteration 0"):
         run(DEEP, generator=broken)
+
+
+def test_repetitions_of_one_person_do_not_say_how_near_another_may_come() -> None:
+    one = torch.zeros(2, 11, 1)
+    one[1] = 0.01
+    other = one + 1.0
+    q = torch.cat([one, other])
+    alone, by_person = Neighbourhood(q, (True,)), Neighbourhood(q, (True,), ["a", "a", "b", "b"])
+    assert by_person.usual == alone.usual
+    assert by_person.usual_nearest > 50 * alone.usual_nearest
+    assert float(alone.penalty(torch.full((1, 11, 1), 0.3))) > 0.0
+    assert float(by_person.penalty(torch.full((1, 11, 1), 0.3))) > 0.0
+    assert float(by_person.penalty(torch.full((1, 11, 1), 2.0))) < 0.1
+
+
+def test_novelty_asked_for_is_where_the_tube_begins() -> None:
+    q = torch.linspace(0.0, 1.0, 5)[:, None, None].expand(-1, 11, 1)
+    plain, novel = Neighbourhood(q, (True,)), Neighbourhood(q, (True,), novelty=0.8)
+    assert novel.tube.near == pytest.approx(0.8 * novel.usual)
+    assert novel.tube.far > novel.tube.near > plain.tube.near
+    between = torch.full((1, 11, 1), 0.625)
+    assert float(novel.penalty(between)) > float(plain.penalty(between))
+
+
+def test_a_search_that_asks_for_novelty_ends_farther_from_the_training_motions() -> None:
+    settings = SearchSettings(iterations=60, learning_rate=0.05, beta=1.0, manifold=0.0)
+    usual = run(VASTI, settings=settings)
+    novel = run(VASTI, settings=dataclasses.replace(settings, novelty=1.0))
+    assert novel.novelty.mean() > 1.5 * usual.novelty.mean()

@@ -1,0 +1,49 @@
+"""A pipeline's file is read whole, and what is wrong with it is said."""
+
+import pytest
+
+from bige_opensim.built_in import DEMO, built_in
+from bige_opensim.pipeline.settings import PipelineError, read_pipeline
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str):
+        (tmp_path / "goal.toml").write_text("", encoding="utf-8")
+        path = tmp_path / "pipeline.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_the_demo_is_the_one_that_is_promised():
+    found = read_pipeline(built_in(DEMO))
+    assert (found.cohort.subjects, found.cohort.reps, found.search.count) == (24, 4, 20)
+    assert (found.label.solver, found.search.predictor) == ("fast", "physics")
+    assert found.label.audit > 0
+    assert found.search.objective.is_file()
+
+
+def test_paths_are_relative_to_the_file_and_changes_replace_values(write):
+    path = write('[search]\nobjective = "goal.toml"\ncount = 3\n[generator]\nepochs = 7\n')
+    found = read_pipeline(path, {"search": {"count": 5, "subject": "s1"}})
+    assert found.search.objective == path.parent / "goal.toml"
+    assert (found.search.count, found.search.subject, found.generator.epochs) == (5, "s1", 7)
+    assert found.name == "pipeline"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[serach]\ncount = 3", "serach is not known"),
+        ("[search]\nnumber = 3", r"\[search\]: unknown key 'number'"),
+        ('[search]\ncount = "three"', r"\[search\]: count = 'three': expected int"),
+        ('[search]\nobjective = "none.toml"', "there is no file"),
+        ("[generator]\nepochs = 0", r"\[generator\]"),
+        ("[search", "cannot be read as TOML"),
+    ],
+)
+def test_what_is_wrong_is_said(write, text, message):
+    with pytest.raises(PipelineError, match=message):
+        read_pipeline(write(text))
