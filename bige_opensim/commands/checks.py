@@ -1,0 +1,83 @@
+"""What is installed, and what is wrong with files: `bige info`, `bige doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+import bige_opensim
+from bige_opensim.commands.display import Steps, console, fail
+
+
+def info() -> None:
+    """Print versions and devices."""
+    import importlib.metadata
+    import platform
+
+    import torch
+
+    table = Table(show_header=False)
+    table.add_row("bige_opensim", bige_opensim.__version__)
+    table.add_row("python", platform.python_version())
+    try:
+        from bige_opensim.osim.model import opensim_version
+
+        table.add_row("opensim", opensim_version())
+    except ImportError:
+        table.add_row("opensim", "not installed: labelling and validation are not available, training and search are")
+    for name in ("torch", "numpy", "scipy", "xarray", "cyclopts"):
+        table.add_row(name, importlib.metadata.version(name))
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"]
+    table.add_row("devices", ", ".join(devices))
+    console.print(table)
+
+
+def doctor(
+    paths: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    model: Path | None = None,
+    json: Path | None = None,
+    fix: Path | None = None,
+) -> int:
+    """Find faults in models, motions, markers, forces and sessions.
+
+    Parameters
+    ----------
+    paths
+        Files (.osim, .mot, .sto, .trc, ExternalLoads .xml), session folders, or folders of them.
+    model
+        Model that the motions belong to; by default the session's, or the only one in the folder.
+    json
+        Also write the findings to this file.
+    fix
+        New folder for repaired copies and a log of what was changed; the originals stay as they are.
+
+    """
+    from bige_opensim.doctor.cases import find_cases
+    from bige_opensim.doctor.examination import Examiner
+    from bige_opensim.doctor.findings import DoctorError, Finding, counted, counts, write_findings
+    from bige_opensim.doctor.repair import LOG, repair_all
+
+    examiner, found = Examiner(), list[Finding]()
+    try:
+        cases = find_cases(paths, model)
+        with Steps(len(cases), "examining") as steps:
+            for case in cases:
+                steps.now(case.path.name)
+                mine = examiner.examine(case)
+                found += mine
+                steps.finish("\n".join([f"{case.path}: {counted(mine)}", *(f"  {item.line()}" for item in mine)]))
+        if json is not None:
+            write_findings(json, found, len(cases))
+        if fix is not None:
+            repairs = repair_all(cases, fix, examiner)
+            written = sum(bool(repair.written) for repair in repairs)
+            console.print(f"{written} repaired copies in {fix}; see {fix / LOG}", highlight=False)
+    except DoctorError as error:
+        return fail(str(error))
+    console.print(f"{len(cases)} examined: {counted(found)}", highlight=False)
+    return 1 if counts(found)["error"] else 0

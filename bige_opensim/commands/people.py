@@ -1,0 +1,107 @@
+"""People to work with: synthetic ones by `bige synth`, a model scaled to a person by `bige scale`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from bige_opensim.commands.display import Steps, console, fail
+
+
+def synth(
+    *,
+    subjects: int,
+    out: Path,
+    reps: int = 4,
+    seed: int = 0,
+    noise: float = 0.0,
+    model: Path | None = None,
+    jobs: int | None = None,
+) -> int:
+    """Make sessions of synthetic people who squat: a scaled model and a motion with planted feet each.
+
+    Parameters
+    ----------
+    subjects
+        How many people.
+    out
+        Folder for the sessions.
+    reps
+        Squats of each person.
+    seed
+        The same seed makes the same people.
+    noise
+        Standard deviation of noise on every coordinate, degrees (and 2 mm per degree), as of a sensor.
+    model
+        Generic full-body model to scale; by default the one that comes with the package.
+    jobs
+        People at once; by default one per processor core.
+
+    """
+    from bige_opensim.built_in import MODEL, built_in
+    from bige_opensim.osim.anthropometric_scaling import ScalingError
+    from bige_opensim.osim.model import ModelError
+    from bige_opensim.synthesis.sessions import CohortSettings, SynthesisError, make_cohort
+
+    try:
+        settings = CohortSettings(subjects, reps, seed, noise)
+        with Steps(subjects, "people") as steps:
+            for made in make_cohort(out, model or built_in(MODEL), settings, jobs=jobs):
+                steps.finish(_person_line(made))
+    except (SynthesisError, ScalingError, ModelError) as error:
+        return fail(str(error))
+    console.print(f"{subjects} synthetic people in {out}", highlight=False)
+    return 0
+
+
+def _person_line(made: Any) -> str:
+    person, squats = made.record["person"], made.record["squats"]
+    deepest = math.degrees(max(s["depth"] for s in squats))
+    about = f"{person['sex']}, {person['height_m']:.2f} m, {person['mass_kg']:.0f} kg"
+    return f"{made.name}: {made.status}. {about}, {len(squats)} squats to {deepest:.0f} degrees of the knees"
+
+
+def scale(
+    model: Path,
+    /,
+    *,
+    out: Path,
+    height: float,
+    mass: float,
+    segment: Annotated[list[str] | None, Parameter(negative=())] = None,
+) -> int:
+    """Scale a model to a person's height and mass, muscle strength with them.
+
+    Parameters
+    ----------
+    model
+        The model to scale (.osim), such as osim_models/fullbody80.osim.
+    out
+        The model file to write.
+    height
+        Standing height, m.
+    mass
+        Mass, kg.
+    segment
+        Proportion of a body, such as femur=1.05 or pelvis=1,1,1.1 (along x, y, z); the height is kept. May be repeated.
+
+    """
+    from bige_opensim.osim.anthropometric_scaling import ScalingError, read_segment_scales, scale_model
+    from bige_opensim.osim.model import ModelError
+
+    try:
+        segments = read_segment_scales(segment or [])
+        done = scale_model(model, out, height_m=height, mass_kg=mass, segment_scales=segments)
+    except (ScalingError, ModelError) as error:
+        return fail(str(error))
+    console.print(
+        f"{done.path}: {done.source_height_m:.3f} m, {done.source_mass_kg:.1f} kg -> {height:.3f} m, {mass:.1f} kg; "
+        f"muscle volume x {done.muscle_volume:.3f}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
