@@ -105,15 +105,15 @@ def read_force_plates(path: Path | str) -> ForceFile:
     torques `ground_torque_x` or `ground_moment_mx`), `FP1_Fx`, `FP1_COPx`, `FP1_Mx`, `Fx1`, `COPx1`, `f1_x`, `f1_1`.
     A plate has three columns of force and three of its point; three of torque, or none.
 
-    A plate whose mean vertical force under load is negative reports what the person does to it: its force and torque
-    are turned, with a note.
+    Points and torques may be NaN while nobody stands on the plate. A plate whose mean vertical force under load is
+    negative reports what the person does to it: its force and torque are turned, with a note.
 
     Raises:
         StorageError: As `read_storage`.
         ForcePlateError: No column or half a group of columns is recognised; or the numbers show that the vertical is
-            not Y, or that the units are not N and m.
+            not Y, or that the units are not N and m; or numbers are missing under load.
     """
-    table = read_storage(path)
+    table = read_storage(path, gaps=True)
     groups, others = _groups(table)
     plates, notes = [], list(table.notes)
     for name, columns in groups.items():
@@ -200,9 +200,26 @@ def _plate(table: StorageTable, name: str, columns: Mapping[str, Mapping[str, in
 
     force, point = block(FORCE), block(POINT)
     torque = block(TORQUE) if columns.get(TORQUE) else np.zeros_like(force)
+    force, point, torque = _without_gaps(table, name, force, point, torque)
     plate, turned = upright(table.path, Plate(name, force, point, torque))
     note = "" if columns.get(TORQUE) else f"{table.path.name}: plate '{name}' reports no torque; none is applied."
     return plate, f"{turned} {note}".strip()
+
+
+def _without_gaps(
+    table: StorageTable, name: str, force: np.ndarray, point: np.ndarray, torque: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same with zeros for points and torques that are missing while the plate is empty."""
+    missing = np.isnan(point).any(axis=1) | np.isnan(torque).any(axis=1)
+    empty = np.linalg.norm(force, axis=1) <= LOADED_N
+    wrong = np.isnan(force).any(axis=1) | (missing & ~empty)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ForcePlateError(
+            f"{table.path}: plate '{name}' has no number at {table.time[at]:g} s, where it is loaded or its force is "
+            "missing; fill the gap or cut the trial."
+        )
+    return force, np.where(missing[:, None], 0.0, point), np.where(missing[:, None], 0.0, torque)
 
 
 def upright(path: Path, plate: Plate) -> tuple[Plate, str]:

@@ -2,7 +2,7 @@
 
 Layout as downloaded from app.opencap.ai (Uhlrich et al. 2023, doi:10.1371/journal.pcbi.1011462):
 `sessionMetadata.yaml`, `OpenSimData/Model/*.osim`, `OpenSimData/Kinematics/<trial>.mot`, `MarkerData/<trial>.trc` (or
-`.c3d`), and `ForceData/<trial>_forces.mot` where there were force plates.
+`.c3d`), and `ForceData/<trial>_forces.mot` (or `.sto`) where there were force plates.
 """
 
 from __future__ import annotations
@@ -197,7 +197,8 @@ def _trials(path: Path) -> tuple[list[Trial], tuple[str, ...]]:
     markers = recorded | {file.stem: file for file in _files(path / "MarkerData", ".trc")}
     forces = {
         file.stem.removesuffix(_FORCES): file
-        for file in _files(path / "ForceData", ".mot")
+        for suffix in (".sto", ".mot")
+        for file in _files(path / "ForceData", suffix)
         if file.stem.endswith(_FORCES)
     }
     trials = [

@@ -54,16 +54,17 @@ class CoordinateFile:
     notes: tuple[str, ...]
 
 
-def read_storage(path: Path | str) -> StorageTable:
+def read_storage(path: Path | str, *, gaps: bool = False) -> StorageTable:
     """Read a .mot or .sto file of scalar columns, in the file's units.
 
     Understands header versions 1 to 3 and the SIMM header, tabs or spaces, any line ends, blank lines and a byte order
     mark. Row and column counts come from the data; header counts that contradict them become notes (OpenSim's Storage
-    believes the header and misreads such files without an error).
+    believes the header and misreads such files without an error). With `gaps`, columns may hold NaN where nothing was
+    measured.
 
     Raises:
-        StorageError: If the file is missing, empty, not text, cut off, or its table has missing, non-numeric or
-            non-finite cells, repeated labels, no time, fewer than two rows, or time that does not increase.
+        StorageError: If the file is missing, empty, not text, cut off, or its table has missing, non-numeric or (but
+            for `gaps`) non-finite cells, repeated labels, no time, fewer than two rows, or time that does not increase.
     """
     path = Path(path)
     lines = read_text(path, StorageError, "a .mot or .sto file").split("\n")
@@ -75,7 +76,7 @@ def read_storage(path: Path | str) -> StorageTable:
     if not rows:
         raise StorageError(f"{path}: nothing follows 'endheader'; the file is cut off, export it again.")
     labels = _labels(path, rows[0][1], rows[1][1] if len(rows) > 1 else "")
-    table = _numbers(path, labels, rows[1:])
+    table = _numbers(path, labels, rows[1:], gaps)
     return StorageTable(
         time=np.ascontiguousarray(table[:, 0]),
         values=np.ascontiguousarray(table[:, 1:]),
@@ -266,7 +267,9 @@ def _labels(path: Path, line: str, first_row: str) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _numbers(path: Path, labels: tuple[str, ...], rows: list[tuple[int, str]]) -> Float[np.ndarray, "time column"]:
+def _numbers(
+    path: Path, labels: tuple[str, ...], rows: list[tuple[int, str]], gaps: bool
+) -> Float[np.ndarray, "time column"]:
     if len(rows) < 2:
         raise StorageError(f"{path}: has {len(rows)} row(s) of data; at least two are needed. Export the trial again.")
     cells: list[float] = []
@@ -284,8 +287,11 @@ def _numbers(path: Path, labels: tuple[str, ...], rows: list[tuple[int, str]]) -
         except ValueError:
             raise _bad_cell(path, labels, at, texts) from None
     table = np.array(cells).reshape(len(rows), len(labels))
-    if not np.isfinite(table).all():
-        row, column = np.argwhere(~np.isfinite(table))[0]
+    wrong = ~np.isfinite(table)
+    if gaps:
+        wrong[:, 1:] &= ~np.isnan(table[:, 1:])
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
         raise StorageError(
             f"{path}: line {rows[row][0]}, column '{labels[column]}' is {table[row, column]}; "
             "fill the gap or cut the trial."

@@ -164,3 +164,32 @@ def test_an_unloaded_plate_has_no_centre_of_pressure_and_is_not_turned():
     plate, note = upright(Path("x.mot"), idle)
     assert plate is idle
     assert note == ""
+
+
+def with_text(path: Path, row: int, columns: range) -> Path:
+    """Write NaN into some cells of a row, as laboratories do for points of an empty plate."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = lines.index("endheader") + 2 + row
+    cells = lines[at].split("\t")
+    for column in columns:
+        cells[column + 1] = "NaN"
+    lines[at] = "\t".join(cells)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_points_may_be_missing_while_the_plate_is_empty(tmp_path):
+    table = values()
+    table[3, :9] = 0.0
+    names = labels(BOTH["number before"])
+    found = read_force_plates(with_text(write(tmp_path, names, table), 3, range(3, 9)))
+    assert_allclose(found.plates[0].point[3], 0.0)
+    assert_allclose(found.plates[0].torque[3], 0.0)
+    assert_allclose(found.plates[1].point, table[:, 12:15])
+
+
+@pytest.mark.parametrize("columns", [range(1), range(3, 6)], ids=["force", "point under load"])
+def test_numbers_missing_under_load_are_refused(tmp_path, columns):
+    path = with_text(write(tmp_path, labels(BOTH["number before"]), values()), 3, columns)
+    with pytest.raises(ForcePlateError, match=r"plate '1' has no number at 0\.0612"):
+        read_force_plates(path)
