@@ -28,7 +28,8 @@ from bige_opensim.osim.model import opensim_version
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.synthesis.closed_chain import ClosedChainError
 from bige_opensim.synthesis.people import Person, draw_person
-from bige_opensim.synthesis.squats import Squat, Style, draw_squats, draw_style, squat_motion
+from bige_opensim.synthesis.squats import squat_motion
+from bige_opensim.synthesis.styles import Squat, Style, draw_squats, draw_style
 
 FORMAT = "bige-synthetic/1"
 RECORD = "synthetic.json"

@@ -8,18 +8,15 @@ import torch
 
 from bige_opensim.synthesis.closed_chain import ClosedChainError
 from bige_opensim.synthesis.squats import (
-    FASTEST_KNEE,
     HIGHEST_HEEL,
     LIMITS_DEG,
     REST_S,
-    Squat,
-    draw_squats,
-    draw_style,
     minimum_jerk,
     progress,
     squat_motion,
     sway,
 )
+from bige_opensim.synthesis.styles import FASTEST_KNEE, Squat, draw_squats, draw_style
 
 SEED = 1
 SQUAT = Squat(depth=1.6, lean=1.0, balance=0.0, shift=0.0, down_s=1.2, hold_s=0.3, up_s=1.0, pause_s=0.5)
