@@ -83,7 +83,8 @@ def _child(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _label(arguments: argparse.Namespace) -> dict[str, Any]:
-    from bige_opensim.labelling.trial import LabelSettings, TrialRequest, label_trial
+    from bige_opensim.labelling.request import LabelSettings, TrialRequest
+    from bige_opensim.labelling.trial import label_trial
 
     solver, _, geometry = arguments.child.partition(" ")
     out = arguments.out / arguments.child.replace(" ", "_")

@@ -102,7 +102,7 @@ def label(
     from bige_opensim.io.opencap import SessionError, find_sessions
     from bige_opensim.labelling.batch import Outcome, StatusTable, label_trials, requests_of
     from bige_opensim.labelling.cluster import ClusterError
-    from bige_opensim.labelling.trial import LabelSettings, TrialRequest, person_of
+    from bige_opensim.labelling.request import LabelSettings, TrialRequest, person_of
 
     settings = LabelSettings(
         solver=solver, geometry=geometry, audit=audit, grf=grf, cutoff_hz=cutoff, start=start, end=end, units=units

@@ -14,7 +14,7 @@ from bige_opensim.io.opencap import Session
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.cluster import Desk, Lost, each, local_count, workers
 from bige_opensim.labelling.partial_folders import remove_abandoned, remove_partial
-from bige_opensim.labelling.trial import LabelSettings, TrialRequest
+from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.trial_process import PROCESSES, Limits, ProcessLostError, TaskStoppedError, TooLargeError
 from bige_opensim.labelling.trial_task import label_and_place, label_that_is_there
 

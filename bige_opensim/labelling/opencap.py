@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bige_opensim.io.storage import read_storage, write_storage
-from bige_opensim.labelling.trial import TrialRequest
+from bige_opensim.labelling.request import TrialRequest
 
 
 def activations_path(session: Path, trial: str) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bige_opensim.labelling.opencap import place_in_sessions
-from bige_opensim.labelling.trial import LabelSettings, Report, TrialError, TrialRequest, finished_label, label_trial
+from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest, finished_label
+from bige_opensim.labelling.trial import TrialError, label_trial
 
 
 def label_and_place(request: TrialRequest, settings: LabelSettings, report: Report) -> dict[str, Any] | str:

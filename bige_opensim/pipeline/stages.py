@@ -16,7 +16,7 @@ from bige_opensim.guidance.generation import GenerationRequest, generate, refere
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.opencap import Session, find_sessions
 from bige_opensim.labelling.batch import StatusTable, label_trials, requests_of
-from bige_opensim.labelling.trial import LabelSettings
+from bige_opensim.labelling.request import LabelSettings
 from bige_opensim.learning.dataset import build_dataset, load_dataset, save_dataset
 from bige_opensim.learning.training import train_generator, train_surrogate
 from bige_opensim.osim.compile import compile_skeleton

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from small_models import biped, write_squat
 
-from bige_opensim.labelling.trial import LabelSettings, TrialRequest
+from bige_opensim.labelling.request import LabelSettings, TrialRequest
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,7 +16,7 @@ from distributed import Client
 from bige_opensim.labelling import cluster
 from bige_opensim.labelling.batch import PASSED, label_trials
 from bige_opensim.labelling.cluster import ClusterError, Desk, Lost, each, local_count, workers
-from bige_opensim.labelling.trial import LabelSettings, TrialRequest
+from bige_opensim.labelling.request import LabelSettings, TrialRequest
 
 
 def double(number: int, desk: Desk) -> int:

@@ -12,7 +12,8 @@ from bige_opensim.cli import app
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
 from bige_opensim.labelling.batch import requests_of
-from bige_opensim.labelling.trial import TrialError, finished_label, label_trial
+from bige_opensim.labelling.request import finished_label
+from bige_opensim.labelling.trial import TrialError, label_trial
 from bige_opensim.osim.model import load
 
 

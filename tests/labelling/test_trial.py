@@ -12,12 +12,8 @@ from small_models import biped, every_joint, write_squat
 
 from bige_opensim.io.external_loads import ExternalLoadsError, read_external_loads
 from bige_opensim.io.storage import StorageTable, read_storage, write_storage
-from bige_opensim.labelling.trial import (
-    TrialError,
-    TrialRequest,
-    finished_label,
-    label_trial,
-)
+from bige_opensim.labelling.request import TrialRequest, finished_label
+from bige_opensim.labelling.trial import TrialError, label_trial
 from bige_opensim.motion import MotionError
 
 FILES = {

@@ -1,0 +1,162 @@
+"""What `label.json` says of a labelled trial: the verdict, its gates, and where everything came from."""
+
+from __future__ import annotations
+
+import time as clock
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+import bige_opensim
+from bige_opensim.labelling.consistency import Shift
+from bige_opensim.labelling.effort import muscle_driven, root_of
+from bige_opensim.labelling.ground import Measured
+from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.quality import Gate, Labelled, gates, infeasible_frames, verdict
+from bige_opensim.labelling.request import LabelSettings, TrialRequest
+from bige_opensim.labelling.solution import Solution
+from bige_opensim.labelling.support import Support
+from bige_opensim.labelling.support_report import explained, support_entry, weight_notes
+from bige_opensim.osim.model import OsimModel, opensim_version
+from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.skeleton import Skeleton
+
+FORMAT = "bige-label/1"
+COM_STRIDE = 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """What labelling found: the frames of the label and their solution, the ground's height (m), and what was noted.
+
+    `support` is that of the frames of the label, None where no ground forces were asked for.
+    """
+
+    model: OsimModel
+    skeleton: Skeleton
+    window: Prepared
+    solution: Solution
+    ground: float
+    measured: Measured | None
+    support: Support | None
+    shift: Shift | None
+    notes: tuple[str, ...]
+
+
+def label_content(request: TrialRequest, settings: LabelSettings, found: Found, started: float) -> dict[str, Any]:
+    """What `label.json` holds; `started` is when the work on this trial began (`time.perf_counter`)."""
+    model, solution, support = found.model, found.solution, found.support
+    judged = _gates(found)
+    status, reason = verdict(judged)
+    lacking: dict[str, Any] = {"missing_support": []}
+    if support is not None:
+        kept = ~support.missing
+        elsewhere = _gates(found, kept) if kept.any() else {}
+        reason = explained(status, reason, support, elsewhere)
+        lacking = support_entry(support, elsewhere)
+    return {
+        "format": FORMAT,
+        "status": status,
+        "reason": reason,
+        **_identity(request, settings, model, found.skeleton),
+        "grf": _source(settings, found.measured),
+        "frames": found.window.q.frames,
+        "frames_solved": int(solution.solved.sum()),
+        "ground_height_m": found.ground,
+        "gates": {k: g.as_dict() for k, g in judged.items()},
+        **lacking,
+        "force_plates": found.measured.as_dict(support, model.mass_kg) if found.measured is not None else None,
+        "infeasible_frames": _infeasible(model, found.skeleton, solution),
+        "peaks": {m: float(v) for m, v in zip(model.muscle_names, solution.activations.max(0), strict=True)},
+        "whole_body_shift": _shift_entry(found.shift),
+        "notes": [*found.notes, *weight_notes(support, model.mass_kg)],
+        "timings": _timings(solution, started),
+        "provenance": _provenance(request, settings, model),
+    }
+
+
+def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, skeleton: Skeleton) -> dict[str, Any]:
+    return {
+        "session": request.session,
+        "subject": request.subject,
+        "trial": request.trial,
+        "synthetic": request.synthetic,
+        "mass_kg": model.mass_kg,
+        "model": {"file": request.model.name, "sha256": model.sha256},
+        "solver": settings.solver,
+        "cutoff_hz": settings.cutoff_hz,
+        "coordinates": list(skeleton.coordinates),
+        "muscles": list(model.muscle_names),
+        "root": skeleton.tables.root,
+        "subject_features": subject_features(skeleton),
+    }
+
+
+def _timings(solution: Solution, started: float) -> dict[str, float]:
+    total_s = clock.perf_counter() - started
+    return {"frames": len(solution.time), "solve_s": solution.solve_s, "total_s": total_s}
+
+
+def _source(settings: LabelSettings, measured: Measured | None) -> str:
+    if measured is not None:
+        return "measured"
+    return "none" if settings.grf == "none" else "estimated"
+
+
+def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
+    """Gates over all frames, or over `rows` (a mask)."""
+    model, skeleton, window, s, shift = found.model, found.skeleton, found.window, found.solution, found.shift
+    rows = np.ones(len(s.time), dtype=bool) if rows is None else rows
+    rotations, translations = root_of(model, skeleton)
+    driven = muscle_driven(model, skeleton)
+    weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
+    external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
+    com = skeleton.com(skeleton(window.tensor(skeleton, window.q)[::COM_STRIDE]))[:, 1]
+    return gates(
+        Labelled(
+            residual_force=s.reserves[rows][:, translations],
+            residual_moment=s.reserves[rows][:, rotations],
+            external_force=external,
+            com_height_m=float(com.mean()) - found.ground,
+            reserves=s.reserves[rows][:, driven],
+            net_moments=s.net_moments[rows][:, driven],
+            activations=s.activations[rows],
+            solved=s.solved[rows],
+            fastest_rotation=window.fastest_rotation,
+            shift_peak_mm=shift.peak_mm if shift is not None else 0.0,
+        )
+    )
+
+
+def _infeasible(model: OsimModel, skeleton: Skeleton, s: Solution) -> list[dict[str, Any]]:
+    driven = muscle_driven(model, skeleton)
+    names = [skeleton.coordinates[i] for i in driven]
+    return infeasible_frames(s.time, names, s.reserves[:, driven], s.net_moments[:, driven])
+
+
+def _shift_entry(shift: Shift | None) -> dict[str, float] | None:
+    if shift is None:
+        return None
+    return {
+        "rms_mm": shift.rms_mm,
+        "peak_mm": shift.peak_mm,
+        "residual_before_n": shift.residual_before_n,
+        "residual_after_n": shift.residual_after_n,
+    }
+
+
+def _provenance(request: TrialRequest, settings: LabelSettings, model: OsimModel) -> dict[str, Any]:
+    fingerprint = request.fingerprint(settings)
+    return {
+        "bige_opensim": bige_opensim.__version__,
+        "opensim": opensim_version(),
+        "torch": torch.__version__,
+        "model_sha256": model.sha256,
+        "motion_sha256": fingerprint["files"]["motion"],
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "configuration": fingerprint["settings"],
+        "fingerprint": fingerprint,
+    }

@@ -1,0 +1,126 @@
+"""Ground forces and muscle activations of a trial, by OpenSim's StaticOptimization or the fast solver."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time as clock
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bige_opensim.labelling.effort import exact_effort, muscle_driven, polynomial_effort
+from bige_opensim.labelling.files import write_inputs
+from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
+from bige_opensim.labelling.solution import Solution
+from bige_opensim.osim.model import OsimModel, static_optimization_model
+from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
+from bige_opensim.physics.contact import GroundForces
+from bige_opensim.physics.joint_problem import Effort, net_generalized_forces, solve_with_ground, solve_with_loads
+from bige_opensim.physics.skeleton import Skeleton
+
+SETUP = "setup_static_optimization.xml"
+MODEL_NAME = "model_static_optimization.osim"
+BALANCED_NM, BALANCED_SHARE = 0.5, 0.01
+
+
+def model_for_optimization(model: OsimModel, request: TrialRequest, folder: Path) -> str:
+    """Write the stripped model, one for all trials of a model folder; the path from the trial's final folder to it.
+
+    Another worker may be reading the shared file: it is replaced only where its content changes.
+    """
+    fresh = folder / MODEL_NAME
+    shutil.copyfile(static_optimization_model(model), fresh)
+    if request.model_folder == request.out:
+        return MODEL_NAME
+    shared = request.model_folder / MODEL_NAME
+    if shared.is_file() and shared.read_bytes() == fresh.read_bytes():
+        fresh.unlink()
+    else:
+        fresh.replace(shared)
+    return str(Path(os.path.relpath(shared, request.out)).as_posix())
+
+
+def solve(
+    folder: Path,
+    model: OsimModel,
+    model_file: str,
+    skeleton: Skeleton,
+    whole: Prepared,
+    window: Prepared,
+    ground: float,
+    loads: GroundForces | None,
+    settings: LabelSettings,
+    report: Report,
+) -> Solution:
+    """Solve the frames of `window` into a Solution; inputs of StaticOptimization are written into `folder`.
+
+    model_file: path from the trial's final folder to the model that `model_for_optimization` wrote; whole: all frames
+    of the trial, for the files; ground: height of the ground, m; loads: measured ground forces, None to estimate them
+    as the settings say.
+
+    Raises
+    ------
+    StaticOptimizationError
+        OpenSim's solver did not return the frames that it was asked for.
+
+    """
+    report("muscle paths", 0.0)
+    began = clock.perf_counter()
+    state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
+    polynomial = settings.solver == "fast" and settings.geometry == "polynomial"
+    effort = polynomial_effort(model, skeleton, window) if polynomial else exact_effort(model, skeleton, window, state)
+    forces, joint = loads, None
+    if loads is None and settings.grf != "none":
+        report("ground forces", 0.0)
+        joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
+    net = net_generalized_forces(skeleton, state, forces)
+    write_inputs(folder, model, whole, window, forces, model_file)
+    report("static optimization", 0.0)
+    if settings.solver == "fast":
+        # with the ground forces the joint problem found, its muscles already solve static optimization
+        answer = joint if joint is not None else solve_with_loads(net, effort)
+        activations, reserves = answer.x[:, : len(model.muscle_names)].numpy(), answer.reserve.numpy()
+        solved = answer.solved.numpy()
+        seconds = clock.perf_counter() - began
+    else:
+        began = clock.perf_counter()
+        activations, reserves = _by_opensim(folder, model, skeleton, window)
+        seconds = clock.perf_counter() - began
+        solved = _balanced(effort, muscle_driven(model, skeleton), net, activations, reserves)
+    if joint is not None:
+        solved = solved & joint.solved.numpy()
+    return Solution(window.q.time, activations, reserves, net.numpy(), forces, solved, seconds)
+
+
+def _by_opensim(folder: Path, model: OsimModel, skeleton: Skeleton, window: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    result = run_setup(folder / SETUP)
+    at = np.searchsorted(result.activations.time, window.q.time - 1e-6)
+    if at.max() >= result.activations.frames or np.abs(result.activations.time[at] - window.q.time).max() > 1e-5:
+        raise StaticOptimizationError(
+            f"{folder.name}: OpenSim's StaticOptimization returned {result.activations.frames} frames that do not "
+            f"match the {window.q.frames} asked for; see its messages with the setup file."
+        )
+    reserves = np.zeros((window.q.frames, len(skeleton.coordinates)))
+    for c, name in enumerate(skeleton.coordinates):
+        if name in result.reserves:
+            reserves[:, c] = result.reserves[name][at]
+    return result.activations.select(model.muscle_names).values[at], reserves
+
+
+def _balanced(
+    effort: Effort, driven: list[int], net: torch.Tensor, activations: np.ndarray, reserves: np.ndarray
+) -> np.ndarray:
+    """Frames in which OpenSim's muscles and reserves produce the net moments of the coordinates that muscles drive.
+
+    OpenSim stops at a tolerance in accelerations; a gap below BALANCED_NM, or BALANCED_SHARE of the coordinate's peak
+    moment, is taken as solved.
+    """
+    produced = torch.einsum("tcm,tm->tc", effort.muscle_columns, torch.as_tensor(activations)) + torch.as_tensor(
+        reserves
+    )
+    gap = (produced - net)[:, driven].abs()
+    allowed = (BALANCED_SHARE * net[:, driven].abs().amax(0)).clamp(min=BALANCED_NM)
+    return (gap < allowed).all(1).numpy() & np.isfinite(activations).all(1)

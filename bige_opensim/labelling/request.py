@@ -1,0 +1,98 @@
+"""What to label and how: a trial, the settings, and whether a finished label was made from the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import bige_opensim
+from bige_opensim.io.external_loads import read_external_loads
+from bige_opensim.labelling.consistency import ConsistencySettings
+from bige_opensim.physics.contact import ContactSettings
+
+FROM_PLATES = ("measured", "auto")
+"""Values of `grf` for which the force file of a trial is read."""
+
+Report = Callable[[str, float], None]
+"""Called with a step's name and the share of it that is done."""
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How to label.
+
+    solver: opensim or fast; geometry: muscle paths of the fast solver, polynomial or exact (OpenSim's own); audit:
+    share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated,
+    measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
+    loads of a trial are applied whatever `grf` says.
+    """
+
+    solver: str = "opensim"
+    geometry: str = "polynomial"
+    audit: float = 0.02
+    grf: str = "estimated"
+    cutoff_hz: float = 6.0
+    start: float | None = None
+    end: float | None = None
+    units: str | None = None
+    contact: ContactSettings = field(default_factory=ContactSettings)
+    consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """One trial to label into the folder `out`; the model for static optimization goes to `model_folder`.
+
+    `sessions` are folders laid out like OpenCap sessions that receive the activations, too. `synthetic` says that the
+    motion is no recording of a person, which the label passes on.
+    """
+
+    model: Path
+    motion: Path
+    out: Path
+    model_folder: Path
+    session: str
+    subject: str
+    trial: str
+    external_loads: Path | None = None
+    sessions: tuple[Path, ...] = ()
+    forces: Path | None = None
+    synthetic: bool = False
+
+    def absolute(self) -> TrialRequest:
+        """The same with absolute paths, which hold in other processes."""
+        paths: dict[str, Any] = {n: value.absolute() for n, value in vars(self).items() if isinstance(value, Path)}
+        return replace(self, **paths, sessions=tuple(s.absolute() for s in self.sessions))
+
+    def fingerprint(self, settings: LabelSettings) -> dict[str, Any]:
+        """What a finished label was made from; the same fingerprint need not be labelled again."""
+        files = {"model": self.model, "motion": self.motion, "external_loads": self.external_loads}
+        if self.external_loads is not None:
+            files["forces"] = read_external_loads(self.external_loads).datafile
+        elif settings.grf in FROM_PLATES:
+            files["forces"] = self.forces
+        return {
+            "files": {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items() if p is not None},
+            "settings": json.loads(json.dumps(asdict(settings))),
+            "bige_opensim": bige_opensim.__version__,
+        }
+
+
+def person_of(model: Path) -> str:
+    """Name for whoever a model belongs to, where no session says it: one model, one person."""
+    digest = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else "missing"
+    return f"{model.stem}-{digest[:8]}"
+
+
+def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, Any] | None:
+    """The label that is already there, if it was made from the same files and settings."""
+    path = request.out / "label.json"
+    if not path.is_file():
+        return None
+    label = json.loads(path.read_text(encoding="utf-8"))
+    same = label.get("provenance", {}).get("fingerprint") == request.fingerprint(settings)
+    return label if same else None

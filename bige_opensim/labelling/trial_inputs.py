@@ -1,0 +1,104 @@
+"""What a trial brings: its motion, the height of its ground and the forces that were measured."""
+
+from __future__ import annotations
+
+from bige_opensim.io.force_plates import ForcePlateError
+from bige_opensim.io.storage import CoordinateFile, StorageError, read_coordinates
+from bige_opensim.labelling.ground import Measured, applied_forces, plate_forces
+from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.plates import Feet
+from bige_opensim.labelling.request import FROM_PLATES, LabelSettings, TrialRequest
+from bige_opensim.motion import Motion, MotionError
+from bige_opensim.osim.model import ModelError, OsimModel
+from bige_opensim.physics.contact import ground_height
+from bige_opensim.physics.skeleton import Skeleton
+
+SHORTEST_FRAMES = 10
+
+
+def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel) -> CoordinateFile:
+    """The recorded coordinates, rad and m.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be read, or was made with another model.
+
+    """
+    known = [c.name for c in model.coordinates]
+    recorded = read_coordinates(
+        request.motion,
+        rotational=model.rotational,
+        known=known,
+        units=settings.units,  # type: ignore[arg-type]
+    )
+    missing_root = [n for n in model.root_coordinates if n not in recorded.motion]
+    missing = [n for n in model.free_coordinates if n not in recorded.motion]
+    count = len(model.free_coordinates)
+    if missing_root or len(missing) > 0.5 * count:
+        raise StorageError(
+            f"{request.motion}: {count - len(missing)} of the {count} coordinates of {request.model.name} are in the "
+            f"file (missing: {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}). "
+            "This motion was made with another model: name the one it belongs to."
+        )
+    return recorded
+
+
+def require_frames(motion: Motion, where: str) -> None:
+    """Raise MotionError for a motion of fewer than SHORTEST_FRAMES."""
+    if motion.frames < SHORTEST_FRAMES:
+        raise MotionError(f"{motion.frames} {where}; at least {SHORTEST_FRAMES} are needed.")
+
+
+def ground_and_forces(
+    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
+) -> tuple[float, Measured | None, tuple[str, ...]]:
+    """Height of the ground (m), measured forces where there are any, and what was noticed about them.
+
+    Raises
+    ------
+    ModelError
+        Ground forces are asked for, and the model has no feet.
+    ForcePlateError, ExternalLoadsError, StorageError
+        Measured forces are asked for and missing, or cannot be used.
+
+    """
+    carried = settings.grf != "none" or request.external_loads is not None
+    if carried and not skeleton.contact_names:
+        raise ModelError(
+            f"{request.model}: the model has no feet (calcn_r, toes_r, calcn_l, toes_l), so ground forces can neither "
+            "be estimated nor applied. Use a model with feet, or --grf none for a motion that nothing supports."
+        )
+    if not skeleton.contact_names:
+        return 0.0, None, ()
+    measured, notes = _measured(skeleton, whole, request, settings)
+    if measured is not None:
+        return measured.height, measured, notes
+    points = skeleton.contact_points(skeleton(whole.tensor(skeleton, whole.q)))
+    return ground_height(points), None, notes
+
+
+def _measured(
+    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
+) -> tuple[Measured | None, tuple[str, ...]]:
+    """Measured forces of the frames to be labelled, None where they are not asked for or, by `auto`, not usable."""
+    time, feet = whole.between(settings.start, settings.end).q.time, Feet.of(skeleton, whole.q)
+    if request.external_loads is not None:
+        found = applied_forces(request.external_loads, feet, time, settings.cutoff_hz)
+        return found, found.notes
+    if settings.grf not in FROM_PLATES:
+        return None, ()
+    if request.forces is None:
+        if settings.grf == "auto":
+            return None, ()
+        raise ForcePlateError(
+            f"{request.motion}: this trial has no force file; expected ForceData/{request.trial}_forces.mot in its "
+            "session, or --forces for a single motion. With --grf auto forces are estimated where none were measured."
+        )
+    try:
+        found = plate_forces(request.forces, feet, time, settings.cutoff_hz)
+    except (ForcePlateError, StorageError) as error:
+        if settings.grf != "auto":
+            raise
+        return None, (f"Forces were estimated, because the measured ones cannot be used: {error}",)
+    return found, found.notes
