@@ -14,7 +14,7 @@ from bige_opensim.io.storage import read_storage, write_storage
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.trial import label_trial
 from bige_opensim.motion import Motion
-from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup, write_setup
+from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup, solve_frames, write_setup
 
 SETTINGS = LabelSettings(geometry="exact", audit=0.0)
 
@@ -138,24 +138,24 @@ def test_measured_forces_enter_through_the_setup(tmp_path):
     assert half < 0.9 * with_forces
 
 
-def test_every_other_frame_can_be_solved(tmp_path):
+def test_single_frames_are_solved_as_the_whole_run_solves_them(tmp_path):
     request = small_squat(tmp_path)
-    label_trial(request, replace(SETTINGS, solver="fast"))
-    setup = write_setup(
-        request.out,
-        model_file="model_static_optimization.osim",
-        coordinates_file="coordinates.mot",
-        external_loads_file="external_loads.xml",
-        start=0.0,
-        end=0.4,
-        every=4,
-        name="some",
+    label_trial(request, replace(SETTINGS, solver="opensim"))
+    whole = activations(request.out)
+    rows = np.array([3, 11, 30])
+    found = solve_frames(
+        request.out / "model_static_optimization.osim",
+        request.out / "states.sto",
+        rows,
+        external_loads=request.out / "external_loads.xml",
     )
-    result = run_setup(setup).activations
-    kept = activations(request.out)
-    assert 6 <= result.frames <= 9
-    at = np.abs(kept.time[:, None] - result.time[None]).argmin(0)
-    assert_allclose(result.values, kept.select(result.names).values[at], atol=0.02)
+    assert_allclose(found.time, whole.time[rows], atol=1e-9)
+    assert_allclose(found.select(whole.names).values, whole.values[rows], atol=1e-4)
+
+
+def test_frames_of_a_model_that_opensim_cannot_read_are_an_error_with_its_path(tmp_path):
+    with pytest.raises(StaticOptimizationError, match=r"absent\.osim: OpenSim's StaticOptimization stopped"):
+        solve_frames(tmp_path / "absent.osim", tmp_path / "absent.sto", np.array([0]))
 
 
 def test_a_setup_that_opensim_cannot_run_is_an_error_with_its_path(tmp_path):
