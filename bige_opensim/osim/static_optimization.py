@@ -80,7 +80,7 @@ def _analysis(start: float, end: float) -> opensim.StaticOptimization:
 def solve_frames(
     model_file: Path, states_file: Path, rows: Int[np.ndarray, " frame"], *, external_loads: Path | None = None
 ) -> Motion:
-    """Activations of muscles and forces of reserves in some frames of a motion, by the same analysis as `run_setup` but without the tool around it.
+    """Activations, and forces of reserves, in some frames, by the analysis of `run_setup` without the tool around it.
 
     AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
     coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way.
