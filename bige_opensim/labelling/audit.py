@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bige_opensim.io.storage import write_storage
-from bige_opensim.labelling.files import coordinate_states
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.single_frames import solve_single_frames
 from bige_opensim.labelling.solution import Solution
 from bige_opensim.osim.model import OsimModel
-from bige_opensim.osim.static_optimization import solve_frames
 
 FEWEST_FRAMES = 10
-STATES = "audit_states.sto"
 
 
 def audit(
@@ -30,18 +27,8 @@ def audit(
     frames = len(solution.time)
     count = min(frames, max(FEWEST_FRAMES, round(share * frames)))
     at = np.sort(np.random.default_rng(frames).choice(frames, count, replace=False))
-    names, values = coordinate_states(model, whole)
-    write_storage(folder / STATES, whole.q.time, values, names, in_degrees=False, title="States")
-    try:
-        found = solve_frames(
-            folder / model_file,
-            folder / STATES,
-            np.abs(whole.q.time[:, None] - solution.time[at]).argmin(0),
-            external_loads=folder / "external_loads.xml" if (folder / "external_loads.xml").is_file() else None,
-        )
-    finally:
-        (folder / STATES).unlink()
-    difference = solution.activations[at] - found.select(model.muscle_names).values
+    found, _ = solve_single_frames(folder, model, model_file, whole, solution.time[at])
+    difference = solution.activations[at] - found
     worst = np.unravel_index(int(np.abs(difference).argmax()), difference.shape)
     return {
         "frames": count,

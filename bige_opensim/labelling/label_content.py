@@ -72,7 +72,7 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
         "infeasible_frames": _infeasible(model, found.skeleton, solution),
         "peaks": {m: float(v) for m, v in zip(model.muscle_names, solution.activations.max(0), strict=True)},
         "whole_body_shift": _shift_entry(found.shift),
-        "notes": [*found.notes, *weight_notes(support, model.mass_kg)],
+        "notes": [*found.notes, *weight_notes(support, model.mass_kg), *_again_note(found.solution)],
         "timings": _timings(solution, started),
         "provenance": _provenance(request, settings, model),
     }
@@ -160,3 +160,8 @@ def _provenance(request: TrialRequest, settings: LabelSettings, model: OsimModel
         "configuration": fingerprint["settings"],
         "fingerprint": fingerprint,
     }
+
+
+def _again_note(solution: Solution) -> list[str]:
+    count = solution.solved_again
+    return [f"{count} frame(s) were solved by OpenSim a second time, one by one."] if count else []

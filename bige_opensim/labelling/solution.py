@@ -11,7 +11,10 @@ from bige_opensim.physics.contact import GroundForces
 
 @dataclass(frozen=True)
 class Solution:
-    """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m."""
+    """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m.
+
+    `solved_again` counts frames that OpenSim solved a second time, see `optimization.solve`.
+    """
 
     time: np.ndarray
     activations: np.ndarray
@@ -20,3 +23,4 @@ class Solution:
     ground: GroundForces | None
     solved: np.ndarray
     solve_s: float
+    solved_again: int = 0
