@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import bige_opensim
+from bige_opensim.io.opencap import find_sessions
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.batch import STATUS_FILE
 from bige_opensim.pipeline import stages
@@ -22,7 +23,6 @@ from bige_opensim.pipeline.stages import Work
 
 FORMAT = "bige-pipeline/1"
 RECORD = "pipeline.json"
-RECORDINGS = {".mot", ".osim", ".yaml"}
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,11 @@ def _run_stage(work: Work, stage: Stage, mark: str | None, record: dict[str, Any
 def _marks(work: Work) -> str:
     """What a run starts from: this version, and the recordings by name, size and time of change."""
     files: list[tuple[str, int, int]] = []
-    if work.data is not None:
-        for path in sorted(work.data.rglob("*")):
-            if path.suffix.lower() in RECORDINGS and path.is_file():
+    for session in find_sessions([work.data]) if work.data is not None else []:
+        for path in (session.model_path, *(trial.motion_path for trial in session.trials)):
+            if path is not None:
                 about = path.stat()
-                files.append((str(path.relative_to(work.data)), about.st_size, about.st_mtime_ns))
+                files.append((str(path), about.st_size, about.st_mtime_ns))
     return json.dumps([FORMAT, bige_opensim.__version__, str(work.data and work.data.resolve()), files])
 
 

@@ -109,17 +109,18 @@ def test_a_stage_that_stopped_is_gone_on_with(work, calls, monkeypatch):
 
 
 def test_new_recordings_are_noticed(work, calls, tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "a.mot").write_text("1", encoding="utf-8")
+    data = tmp_path / "session"
+    kinematics = data / "OpenSimData" / "Kinematics"
+    kinematics.mkdir(parents=True)
+    (kinematics / "a.mot").write_text("1", encoding="utf-8")
     recorded = replace(work, data=data)
     list(run(recorded, until="people"))
     list(run(recorded, until="people"))
     assert calls == ["people"]
-    (data / "b.mot").write_text("2", encoding="utf-8")
+    (kinematics / "b.mot").write_text("2", encoding="utf-8")
     list(run(recorded, until="people"))
     assert calls == ["people", "people"]
-    assert (data / "a.mot").read_text(encoding="utf-8") == "1"
+    assert (kinematics / "a.mot").read_text(encoding="utf-8") == "1"
 
 
 def test_other_folders_are_refused(work):
