@@ -50,20 +50,18 @@ def generate(
     from bige_opensim.guidance.generation import GenerationError, GenerationRequest, reference_ranges
     from bige_opensim.guidance.generation import generate as run
     from bige_opensim.guidance.language import ObjectiveError
-    from bige_opensim.guidance.objective import Objective
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.osim.compile import compile_skeleton
     from bige_opensim.osim.compile_muscles import compile_muscles
     from bige_opensim.osim.model import ModelError
 
     try:
-        total = iterations or Objective.load(objective).settings.iterations
         tables = compile_skeleton(model)
         muscles = compile_muscles(model, reference_ranges(generator, tables)) if predictor == "physics" else None
         request = GenerationRequest(
             generator, surrogate, objective, model, tables, out, count, seed, iterations, muscles
         )
-        total += round(GenerationRequest.physics_share * total) if muscles is not None else 0
+        total = request.iterations_in_all
         with Steps(total, "searching") as steps:
             every = max(1, total // 10)
             result = run(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))

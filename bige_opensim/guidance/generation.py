@@ -61,6 +61,16 @@ class GenerationRequest:
     muscles: MuscleTables | None = None
     physics_share: float = 0.25
 
+    @property
+    def iterations_in_all(self) -> int:
+        """Iterations of the whole search, those through the physics included."""
+        first = self.iterations or Objective.load(self.objective).settings.iterations
+        return first + (self.physics_iterations(first) if self.muscles is not None else 0)
+
+    def physics_iterations(self, first: int) -> int:
+        """Iterations through the physics that follow `first` ones by the surrogate."""
+        return max(1, round(self.physics_share * first))
+
 
 def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> SearchResult:
     """Search for motions and write them: `<name>.mot`, `generation.json`, `objective.toml`, `model.osim`.
@@ -109,7 +119,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     if request.iterations is not None:
         settings = shortened(settings, request.iterations)
     by_physics = request.muscles is not None and objective.needs_activations
-    after = shortened(settings, max(1, round(request.physics_share * settings.iterations)))
+    after = shortened(settings, request.physics_iterations(settings.iterations))
     whole = settings.iterations + (after.iterations if by_physics else 0)
     people = [str(s) for s in references["subject"].values]
     find = partial(search, objective, Generator(decode, vqvae.encode, vqvae.quantise), q, durations)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time as clock
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,8 @@ def solve(
         solved = _balanced(effort, driven, net, activations, reserves)
         if not solved.all():
             again = np.flatnonzero(~solved)
-            _solve_again(folder, model, model_file, skeleton, whole, window, again, activations, reserves)
+            activations[again], single = solve_single_frames(folder, model, model_file, whole, window.q.time[again])
+            reserves[again] = _by_coordinate(skeleton, single, len(again))
             solved = _balanced(effort, driven, net, activations, reserves)
         seconds = clock.perf_counter() - began
     if joint is not None:
@@ -114,30 +116,14 @@ def _by_opensim(folder: Path, model: OsimModel, skeleton: Skeleton, window: Prep
             f"{folder.name}: OpenSim's StaticOptimization returned {result.activations.frames} frames that do not "
             f"match the {window.q.frames} asked for; see its messages with the setup file."
         )
-    reserves = np.zeros((window.q.frames, len(skeleton.coordinates)))
-    for c, name in enumerate(skeleton.coordinates):
-        if name in result.reserves:
-            reserves[:, c] = result.reserves[name][at]
-    return result.activations.select(model.muscle_names).values[at], reserves
+    reserves = {name: result.reserves[name][at] for name in result.reserves.names}
+    return result.activations.select(model.muscle_names).values[at], _by_coordinate(skeleton, reserves, len(at))
 
 
-def _solve_again(
-    folder: Path,
-    model: OsimModel,
-    model_file: str,
-    skeleton: Skeleton,
-    whole: Prepared,
-    window: Prepared,
-    frames: np.ndarray,
-    activations: np.ndarray,
-    reserves: np.ndarray,
-) -> None:
-    """Solve some frames one by one, in place of what the tool found for them."""
-    found, forces = solve_single_frames(folder, model, model_file, whole, window.q.time[frames])
-    activations[frames] = found
-    for c, name in enumerate(skeleton.coordinates):
-        if name in forces:
-            reserves[frames, c] = forces[name]
+def _by_coordinate(skeleton: Skeleton, reserves: Mapping[str, np.ndarray], frames: int) -> np.ndarray:
+    """Forces of reserves as (T, C) in the skeleton's order, 0 where a coordinate has none."""
+    nothing = np.zeros(frames)
+    return np.column_stack([reserves.get(name, nothing) for name in skeleton.coordinates])
 
 
 def _balanced(

@@ -35,15 +35,14 @@ def write_setup(
     external_loads_file: str | None,
     start: float,
     end: float,
-    name: str = RESULT_NAME,
 ) -> Path:
     """Write the AnalyzeTool setup; all paths are relative to `folder`, so the folder can move and runs as it is.
 
-    The tool's own low-pass filter is off: coordinates come filtered. The file is `setup_<name>.xml`.
+    The tool's own low-pass filter is off: coordinates come filtered. The file is `setup_static_optimization.xml`.
     """
     analysis = _analysis(start, end)
     tool = opensim.AnalyzeTool()
-    tool.setName(name)
+    tool.setName(RESULT_NAME)
     tool.setModelFilename(model_file)
     tool.setCoordinatesFileName(coordinates_file)
     tool.setLowpassCutoffFrequency(-1.0)
@@ -56,7 +55,7 @@ def write_setup(
     if external_loads_file is not None:
         tool.setExternalLoadsFileName(external_loads_file)
     tool.getAnalysisSet().cloneAndAppend(analysis)
-    path = folder / f"setup_{name}.xml"
+    path = folder / f"setup_{RESULT_NAME}.xml"
     tool.printToXML(str(path))
     return path
 

@@ -13,7 +13,6 @@ import xarray as xr
 
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.guidance.generation import GenerationRequest, generate, reference_ranges
-from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.opencap import Session, find_sessions
 from bige_opensim.labelling.batch import StatusTable, label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings
@@ -163,12 +162,11 @@ def search(work: Work) -> str:
     tables = compile_skeleton(model)
     physics = s.predictor == "physics"
     muscles = compile_muscles(model, reference_ranges(work.generator, tables)) if physics else None
-    first = s.iterations or Objective.load(s.objective).settings.iterations
-    total = first + (max(1, round(s.physics_share * first)) if physics else 0)
     request = GenerationRequest(
         work.generator, work.surrogate, s.objective, model, tables, work.motions, s.count, s.seed, s.iterations,
         muscles, s.physics_share,
     )  # fmt: skip
+    total = request.iterations_in_all
     with work.show(total, "searching") as steps:
         found = generate(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.3g}", every=max(1, total // 10)))
     conflicts = " ".join(found.conflicts)

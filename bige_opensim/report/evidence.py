@@ -26,7 +26,15 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import file_sha256
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.report.verdict import CONFIRMED, NOT_SIMULATED, verdict
-from bige_opensim.validation.roundtrip import CERTIFICATE, MODEL, OBJECTIVE, RECORD, SUMMARY
+from bige_opensim.validation.roundtrip import (
+    CERTIFICATE,
+    MODEL,
+    OBJECTIVE,
+    RECORD,
+    SUMMARY,
+    ValidationError,
+    generated_motions,
+)
 
 
 class ReportError(ValueError):
@@ -114,14 +122,10 @@ def read_evidence(folder: Path, *, cohort: Path | None = None, synthetic: bool |
         The cohort, the model or activations cannot be read.
 
     """
-    paths = sorted(folder.glob("*.mot"))
-    missing = [n for n in (MODEL, OBJECTIVE) if not (folder / n).is_file()]
-    if not paths or missing:
-        raise ReportError(
-            f"{folder}: expected motions (*.mot), {MODEL} and {OBJECTIVE}, found {len(paths)} motions"
-            + (f" and no {', '.join(missing)}" if missing else "")
-            + ". Name a folder that `bige generate` wrote."
-        )
+    try:
+        paths = generated_motions(folder)
+    except ValidationError as error:
+        raise ReportError(str(error)) from None
     tables = compile_skeleton(folder / MODEL)
     skeleton = Skeleton(tables)
     record = _json(folder / RECORD) if (folder / RECORD).is_file() else {}

@@ -56,14 +56,7 @@ def validate(
         The folder lacks motions, the model or the objective.
 
     """
-    motions = sorted(folder.glob("*.mot"))
-    missing = [n for n in (MODEL, OBJECTIVE) if not (folder / n).is_file()]
-    if not motions or missing:
-        raise ValidationError(
-            f"{folder}: expected motions (*.mot), {MODEL} and {OBJECTIVE}, found {len(motions)} motions"
-            + (f" and no {', '.join(missing)}" if missing else "")
-            + ". Name a folder that `bige generate` wrote."
-        )
+    motions = generated_motions(folder)
     model = folder / MODEL
     skeleton = Skeleton(compile_skeleton(model))
     objective = Objective.load(folder / OBJECTIVE)
@@ -77,6 +70,26 @@ def validate(
         verdicts.append(verdict)
         yield verdict
     write_summary(folder, verdicts)
+
+
+def generated_motions(folder: Path) -> list[Path]:
+    """The motions of a folder that `bige generate` wrote, by name.
+
+    Raises
+    ------
+    ValidationError
+        The folder lacks motions, the model or the objective.
+
+    """
+    motions = sorted(folder.glob("*.mot"))
+    missing = [n for n in (MODEL, OBJECTIVE) if not (folder / n).is_file()]
+    if not motions or missing:
+        raise ValidationError(
+            f"{folder}: expected motions (*.mot), {MODEL} and {OBJECTIVE}, found {len(motions)} motions"
+            + (f" and no {', '.join(missing)}" if missing else "")
+            + ". Name a folder that `bige generate` wrote."
+        )
+    return motions
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -16,14 +16,6 @@ MASS_KG = 2.0
 GRAVITY = 9.80665
 
 
-@pytest.fixture(scope="module")
-def osim():
-    module = pytest.importorskip("opensim")
-    module.Logger.removeFileSink()
-    module.Logger.setLevelString("Error")
-    return module
-
-
 def steady(vector):
     return np.tile(np.asarray(vector, dtype=float), (len(TIME), 1))
 

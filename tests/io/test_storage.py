@@ -22,14 +22,6 @@ TABLE = "time\tknee\tpelvis_tx\n0.0\t90\t0.5\n0.1\t45\t0.6\n0.2\t10\t0.7\n"
 
 
 @pytest.fixture(scope="module")
-def osim():
-    module = pytest.importorskip("opensim")
-    module.Logger.removeFileSink()
-    module.Logger.setLevelString("Error")
-    return module
-
-
-@pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("storage")
 

@@ -35,14 +35,6 @@ def written(folder: Path, content: str | bytes) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def osim():
-    module = pytest.importorskip("opensim")
-    module.Logger.removeFileSink()
-    module.Logger.setLevelString("Error")
-    return module
-
-
 def by_opensim(osim, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     table = osim.TimeSeriesTableVec3(str(path))
     scale = 0.001 if table.getTableMetaDataString("Units") == "mm" else 1.0
