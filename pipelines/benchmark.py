@@ -83,8 +83,8 @@ def _child(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _label(arguments: argparse.Namespace) -> dict[str, Any]:
+    from bige_opensim.labelling.label_trial import label_trial
     from bige_opensim.labelling.request import LabelSettings, TrialRequest
-    from bige_opensim.labelling.trial import label_trial
 
     solver, _, geometry = arguments.child.partition(" ")
     out = arguments.out / arguments.child.replace(" ", "_")
@@ -164,8 +164,8 @@ def _scaling(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from bige_opensim.io.storage import read_coordinates
-    from bige_opensim.labelling.effort import movement_ranges
     from bige_opensim.labelling.kinematics import prepare
+    from bige_opensim.labelling.muscle_capacity import movement_ranges
     from bige_opensim.osim.compile import compile_skeleton
     from bige_opensim.osim.compile_muscles import compile_muscles
     from bige_opensim.osim.model import load

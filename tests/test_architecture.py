@@ -14,34 +14,40 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bige_opensim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
+BELOW = ("motion", "io", "physics", "osim")
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "built_in": set(),
     "motion": set(),
     "io": {"motion"},
     "physics": {"motion"},
+    "movements": {"motion"},
+    "workers": set(),
     "osim": {"motion", "io", "physics"},
-    "labelling": {"motion", "io", "physics", "osim"},
-    "doctor": {"motion", "io", "physics", "osim", "labelling"},
-    "learning": {"motion", "io", "physics"},
-    "guidance": {"motion", "io", "physics", "learning"},
-    "synthesis": {"motion", "io", "physics", "osim", "labelling"},
-    "validation": {"motion", "io", "physics", "osim", "labelling", "learning", "guidance"},
-    "report": {
-        "motion", "io", "physics", "osim", "labelling", "learning", "guidance", "synthesis", "validation",
+    "sessions": {*BELOW, "workers"},
+    "doctor": {*BELOW, "sessions"},
+    "labelling": {*BELOW, "sessions", "doctor", "movements", "workers"},
+    "learning": {"motion", "io", "physics", "movements"},
+    "guidance": {"motion", "io", "physics", "movements", "learning"},
+    "synthesis": {*BELOW, "workers"},
+    "validation": {*BELOW, "labelling", "movements", "learning", "guidance", "workers"},
+    "report": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
+    "workflows": {
+        *BELOW, "built_in", "movements", "workers", "sessions", "doctor", "labelling", "learning", "guidance",
+        "synthesis", "validation", "report",
     },
     "pipeline": {
-        "built_in", "motion", "io", "physics", "osim", "labelling", "learning", "guidance", "synthesis", "validation",
-        "report",
+        *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
+        "validation", "report", "workflows",
     },
     "commands": {
-        "built_in", "motion", "io", "physics", "osim", "labelling", "learning", "guidance", "synthesis", "validation",
-        "report", "doctor", "pipeline",
+        *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
+        "validation", "report", "doctor", "pipeline", "workflows",
     },
     "cli": {"commands"},
 }  # fmt: skip
-WITHOUT_OPENSIM = ("motion", "io", "physics", "learning", "guidance")
-WITHOUT_TORCH = ("motion", "io")
+WITHOUT_OPENSIM = ("motion", "io", "physics", "movements", "learning", "guidance")
+WITHOUT_TORCH = ("motion", "io", "movements")
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc", "tools"}
 
 

@@ -10,8 +10,8 @@ from recordings import MODELS, motion_path
 from small_models import biped, write_squat
 
 from bige_opensim.io.storage import read_storage
+from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
-from bige_opensim.labelling.trial import label_trial
 
 
 @pytest.fixture(autouse=True)

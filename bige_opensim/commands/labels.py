@@ -94,15 +94,16 @@ def label(
         return fail(f"--cutoff is a frequency in Hz, 0 for none; got {cutoff:g}.")
     if scheduler is not None and jobs is not None:
         return fail("--jobs is for this machine; how much a cluster does at once, its workers decide.")
-    from bige_opensim.labelling.trial_process import PROCESSES
+    from bige_opensim.workers.worker_process import PROCESSES
 
     if scheduler is None:
-        PROCESSES.start(1)  # its imports and those of this process take seconds: side by side
+        # its imports and those of this process take seconds: side by side
+        PROCESSES.start(1, "bige_opensim.labelling.label_task")
 
     from bige_opensim.io.opencap import SessionError, find_sessions
-    from bige_opensim.labelling.batch import Outcome, StatusTable, label_trials, requests_of
-    from bige_opensim.labelling.cluster import ClusterError
+    from bige_opensim.labelling.label_trials import Outcome, StatusTable, label_trials, requests_of
     from bige_opensim.labelling.request import LabelSettings, TrialRequest, person_of
+    from bige_opensim.workers.cluster import ClusterError
 
     settings = LabelSettings(
         solver=solver, geometry=geometry, audit=audit, grf=grf, cutoff_hz=cutoff, start=start, end=end, units=units

@@ -40,7 +40,7 @@ def ik(
 
     """
     from bige_opensim.io.opencap import SessionError, find_sessions
-    from bige_opensim.labelling import marker_trials as run
+    from bige_opensim.sessions import marker_trials as run
 
     if (out is None) == (not into_sessions):
         return fail("Name --out for copies of the sessions, or --into-sessions to write into them.")
@@ -75,8 +75,8 @@ def import_ui_prmd(raw: Path, /, *, model: Path, out: Path, movement: str = "m01
     """
     from bige_opensim.io.opencap import find_sessions
     from bige_opensim.io.ui_prmd import UiPrmdError, find_clips
-    from bige_opensim.labelling import marker_trials as run
-    from bige_opensim.labelling.ui_prmd_sessions import make_sessions, people
+    from bige_opensim.sessions import marker_trials as run
+    from bige_opensim.sessions.ui_prmd_sessions import make_sessions, people
 
     try:
         people_found = people(find_clips(raw, movement), model, out)
@@ -102,7 +102,7 @@ def import_ui_prmd(raw: Path, /, *, model: Path, out: Path, movement: str = "m01
 
 def _solve_markers(requests: list[Any], others: list[Any], out: Path | None, jobs: int | None) -> int:
     """Solve trials with progress, write and print the table of their errors, and return the exit status."""
-    from bige_opensim.labelling import marker_trials as run
+    from bige_opensim.sessions import marker_trials as run
 
     outcomes = list(others)
     with Steps(len(requests) + len(others), "inverse kinematics") as steps:

@@ -88,9 +88,9 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
         Motions simulated at once; by default one per processor core.
 
     """
-    from bige_opensim.labelling.trial_process import PROCESSES
+    from bige_opensim.workers.worker_process import PROCESSES
 
-    PROCESSES.start(int(motions.is_dir()))
+    PROCESSES.start(int(motions.is_dir()), "bige_opensim.labelling.label_task")
 
     from bige_opensim.validation.roundtrip import ValidationError
     from bige_opensim.validation.roundtrip import validate as run

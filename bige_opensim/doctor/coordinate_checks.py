@@ -12,8 +12,8 @@ from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.series_checks import check_spikes
 from bige_opensim.doctor.storage_checks import Table
 from bige_opensim.io.rotation_units import unit_by_range
-from bige_opensim.labelling.kinematics import continuous_rotations, fastest_rotation
 from bige_opensim.motion import Motion
+from bige_opensim.physics.rotations import continuous_rotations, fastest_rotation
 
 USUAL = frozenset({"pelvis_tilt", "pelvis_tx", "pelvis_ty", "hip_flexion_r", "hip_flexion_l", "ankle_angle_r"})
 USUAL_KNEES = ("knee_angle_r", "knee_angle_l")

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from bige_opensim.labelling.kinematics import rotation_triples
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, load
+from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Poses, Skeleton
 
 

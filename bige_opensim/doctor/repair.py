@@ -26,8 +26,8 @@ from bige_opensim.doctor.storage_checks import cleaned
 from bige_opensim.io.external_loads import ExternalLoadsError, read_external_loads
 from bige_opensim.io.storage import StorageError, write_storage, write_whole
 from bige_opensim.io.trc import LengthUnits, TrcError, write_trc
-from bige_opensim.labelling.kinematics import continuous_rotations
 from bige_opensim.motion import Motion
+from bige_opensim.physics.rotations import continuous_rotations
 
 LOG = "repairs.json"
 FORMAT = "bige-repairs/1"

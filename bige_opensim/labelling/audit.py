@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.optimization_result import Solution
 from bige_opensim.labelling.single_frames import solve_single_frames
-from bige_opensim.labelling.solution import Solution
 from bige_opensim.osim.model import OsimModel
 
 FEWEST_FRAMES = 10

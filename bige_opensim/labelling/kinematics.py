@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float
 
 from bige_opensim.motion import Motion
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.muscles import bodies_with_muscles
 from bige_opensim.physics.dynamics import State, kinematics
-from bige_opensim.physics.skeleton import ROTATION, Skeleton, SkeletonTables
-
-HOP_RAD = 1.0
-"""Step between two samples below which an angle has not hopped: two descriptions of one orientation lie farther apart,
-unless the middle angle is at its singularity, where they meet."""
+from bige_opensim.physics.rotations import continuous_rotations, fastest_rotation, rotation_triples
+from bige_opensim.physics.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -73,72 +67,3 @@ def prepare(model: OsimModel, skeleton: Skeleton, motion: Motion, cutoff_hz: flo
     if missing:
         notes = (*notes, f"coordinates not in the file keep the model's default: {', '.join(missing)}")
     return Prepared.of(q, fastest, notes)
-
-
-def rotation_triples(tables: SkeletonTables) -> list[tuple[str, str, str]]:
-    """Coordinates of every joint that turns about three orthogonal axes in sequence, one coordinate each."""
-    triples = []
-    for k in range(len(tables.kind) - 2):
-        run = [k, k + 1, k + 2]
-        joined = all(tables.parent[j] == j - 1 and not tables.fixed_translation[j].any() for j in run[1:])
-        plain = all(tables.kind[j] == ROTATION and np.allclose(np.abs(tables.affine[j]), (1, 0)) for j in run)
-        aligned = all(np.allclose(tables.fixed_rotation[j], np.eye(3)) for j in run[1:])
-        orthogonal = np.allclose(tables.axis[run] @ tables.axis[run].T, np.eye(3), atol=1e-9)
-        if joined and plain and aligned and orthogonal and len({int(tables.coordinate[j]) for j in run}) == 3:
-            triples.append(tuple(tables.coordinates[tables.coordinate[j]] for j in run))
-    return triples
-
-
-def continuous_rotations(motion: Motion, triples: list[tuple[str, str, str]]) -> tuple[Motion, tuple[str, ...]]:
-    """Choose, frame by frame, the description of each ball-like joint that is nearest to the frame before.
-
-    Angles (a, b, c) about three orthogonal axes in sequence and (a + pi, pi - b, c + pi) are the same orientation, as
-    are all that differ by full turns; inverse kinematics hops between them when an arm passes overhead, and a filter
-    would turn the hop into a swing.
-    """
-    values, changed = motion.values.copy(), []
-    for triple in triples:
-        if not all(n in motion for n in triple):
-            continue
-        columns = [motion.index(n) for n in triple]
-        smooth = _nearest_descriptions(values[:, columns])
-        if np.abs(smooth - values[:, columns]).max() > 1e-9:
-            values[:, columns] = smooth
-            changed.append(triple[0])
-    if not changed:
-        return motion, ()
-    note = f"angles hopped between equal orientations at the joints of {', '.join(changed)}; made continuous"
-    return motion.with_values(values), (note,)
-
-
-def _nearest_descriptions(angles: Float[np.ndarray, "time 3"]) -> Float[np.ndarray, "time 3"]:
-    if np.abs(np.diff(angles, axis=0)).max(initial=0.0) < HOP_RAD:
-        return angles
-    out = angles.copy()
-    turn = 2.0 * np.pi
-    for t in range(1, len(out)):
-        a, b, c = out[t]
-        candidates = np.array([[a, b, c], [a + np.pi, np.pi - b, c + np.pi]])
-        candidates += turn * np.round((out[t - 1] - candidates) / turn)
-        out[t] = candidates[np.argmin(np.abs(candidates - out[t - 1]).sum(1))]
-    return out
-
-
-def fastest_rotation(skeleton: Skeleton, motion: Motion, bodies: Collection[str]) -> tuple[float, str]:
-    """Largest angular speed of a body between two samples, rad/s, and the body.
-
-    Orientations are compared, not coordinates: near a singular pose angles run fast while the body hardly turns.
-    Only `bodies` are looked at: an arm that flips hardly disturbs the legs.
-    """
-    columns = [motion[n] if n in motion else np.full(motion.frames, d) for n, d in _with_defaults(skeleton)]
-    rotation = skeleton(torch.as_tensor(np.column_stack(columns))).rotation
-    turn = rotation[:-1].transpose(-1, -2) @ rotation[1:]
-    cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0) / 2.0
-    speed = torch.arccos(cosine.clamp(-1.0, 1.0)).numpy() / np.diff(motion.time)[:, None]
-    speed[:, [b not in bodies for b in skeleton.bodies]] = 0.0
-    worst = np.unravel_index(int(speed.argmax()), speed.shape)
-    return float(speed[worst]), skeleton.bodies[worst[1]]
-
-
-def _with_defaults(skeleton: Skeleton) -> zip[tuple[str, float]]:
-    return zip(skeleton.coordinates, skeleton.tables.default, strict=True)

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 import bige_opensim
-from bige_opensim.labelling.consistency import Shift
-from bige_opensim.labelling.effort import muscle_driven, root_of
-from bige_opensim.labelling.ground import Measured
 from bige_opensim.labelling.kinematics import Prepared
-from bige_opensim.labelling.quality import Gate, Labelled, gates, infeasible_frames, verdict
+from bige_opensim.labelling.measured_forces import Measured
+from bige_opensim.labelling.missing_support import Support
+from bige_opensim.labelling.missing_support_report import explained, support_entry, weight_notes
+from bige_opensim.labelling.muscle_capacity import muscle_driven, root_of
+from bige_opensim.labelling.optimization_result import Solution
+from bige_opensim.labelling.quality_gates import Gate, Labelled, gates, infeasible_frames, verdict
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
-from bige_opensim.labelling.solution import Solution
-from bige_opensim.labelling.support import Support
-from bige_opensim.labelling.support_report import explained, support_entry, weight_notes
+from bige_opensim.labelling.whole_body_shift import Shift
 from bige_opensim.osim.model import OsimModel, opensim_version
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.skeleton import Skeleton

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bige_opensim.labelling.effort import exact_effort, muscle_driven, polynomial_effort
-from bige_opensim.labelling.files import write_inputs
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.label_files import write_inputs
+from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, polynomial_effort
+from bige_opensim.labelling.optimization_result import Solution
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.single_frames import solve_single_frames
-from bige_opensim.labelling.solution import Solution
 from bige_opensim.osim.model import OsimModel, static_optimization_model
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
 from bige_opensim.physics.contact import GroundForces

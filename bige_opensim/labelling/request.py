@@ -11,7 +11,7 @@ from typing import Any
 
 import bige_opensim
 from bige_opensim.io.external_loads import read_external_loads
-from bige_opensim.labelling.consistency import ConsistencySettings
+from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.physics.contact import ContactSettings
 
 FROM_PLATES = ("measured", "auto")

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from bige_opensim.io.storage import write_storage
-from bige_opensim.labelling.files import coordinate_states
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.label_files import coordinate_states
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import solve_frames
 

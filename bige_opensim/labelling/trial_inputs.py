@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import CoordinateFile, StorageError, read_coordinates
-from bige_opensim.labelling.ground import Measured, applied_forces, plate_forces
 from bige_opensim.labelling.kinematics import Prepared
-from bige_opensim.labelling.plates import Feet
+from bige_opensim.labelling.measured_forces import Measured, applied_forces, plate_forces
 from bige_opensim.labelling.request import FROM_PLATES, LabelSettings, TrialRequest
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.model import ModelError, OsimModel
 from bige_opensim.physics.contact import ground_height
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.sessions.plates_to_feet import Feet
 
 SHORTEST_FRAMES = 10
 

@@ -14,7 +14,6 @@ import xarray as xr
 from jaxtyping import Float
 
 import bige_opensim
-from bige_opensim.learning.heading import Root, RootError, without_heading
 from bige_opensim.learning.labelled_trials import (
     FEATURES,
     LabelledTrial,
@@ -22,9 +21,10 @@ from bige_opensim.learning.labelled_trials import (
     label_files,
     read_labelled_trial,
 )
-from bige_opensim.learning.repetitions import AUTO, Repetition, RepetitionError, event_rule
 from bige_opensim.learning.split import SplitError, split_by_subject
 from bige_opensim.motion import Motion
+from bige_opensim.movements.heading import Root, RootError, without_heading
+from bige_opensim.movements.repetitions import AUTO, Repetition, RepetitionError, event_rule
 
 FORMAT = "bige-repetitions/1"
 SAMPLES = 101

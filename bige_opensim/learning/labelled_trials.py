@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bige_opensim.io.storage import StorageError, read_storage
-from bige_opensim.learning.heading import Root, RootError
-from bige_opensim.learning.repetitions import (
+from bige_opensim.motion import Motion, MotionError
+from bige_opensim.movements.heading import Root, RootError
+from bige_opensim.movements.repetitions import (
     AUTO,
     Found,
     Recording,
@@ -21,7 +22,6 @@ from bige_opensim.learning.repetitions import (
     find_movement,
     find_repetitions,
 )
-from bige_opensim.motion import Motion, MotionError
 
 LABEL_FORMAT = "bige-label/1"
 FEATURES = {  # of the subject, with units

@@ -14,7 +14,7 @@ import xarray as xr
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.guidance.generation import GenerationRequest, generate, reference_ranges
 from bige_opensim.io.opencap import Session, find_sessions
-from bige_opensim.labelling.batch import StatusTable, label_trials, requests_of
+from bige_opensim.labelling.label_trials import StatusTable, label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings
 from bige_opensim.learning.dataset import build_dataset, load_dataset, save_dataset
 from bige_opensim.learning.training import train_generator, train_surrogate

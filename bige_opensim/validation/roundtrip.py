@@ -13,7 +13,7 @@ from typing import Any
 from bige_opensim.guidance.conflicts import band_text
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.storage import read_storage, write_whole
-from bige_opensim.labelling.batch import FAILED, Outcome, label_trials
+from bige_opensim.labelling.label_trials import FAILED, Outcome, label_trials
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,8 @@ Examine = Callable[..., list[Finding]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Models compiled by these tests are kept apart from the user's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BIGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+def keep_apart(own_cache: None) -> None:
+    """Compiled models of these tests stay out of the user's cache."""
 
 
 @pytest.fixture(scope="session")

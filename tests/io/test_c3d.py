@@ -223,7 +223,7 @@ def test_inverse_kinematics_of_a_c3d_session_equals_that_of_the_trc(tmp_path: Pa
     pytest.importorskip("opensim")
     from bige_opensim.io.storage import read_storage
     from bige_opensim.io.trc import write_trc
-    from bige_opensim.labelling.marker_trials import SOLVED, marker_requests, session_copy, solve_marker_trials
+    from bige_opensim.sessions.marker_trials import SOLVED, marker_requests, session_copy, solve_marker_trials
 
     source = shared_data / "data/opencap_lab/OpenCapData_subject5"
     markers = read_trc(source / "MarkerData/squats1.trc").between(3.0, 3.05)

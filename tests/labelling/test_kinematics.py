@@ -5,15 +5,11 @@ from recordings import MODELS, recorded, tables_of
 from scipy.spatial.transform import Rotation
 from small_models import biped, every_joint, squat
 
-from bige_opensim.labelling.kinematics import (
-    continuous_rotations,
-    fastest_rotation,
-    prepare,
-    rotation_triples,
-)
+from bige_opensim.labelling.kinematics import prepare
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import load
+from bige_opensim.physics.rotations import continuous_rotations, fastest_rotation, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
 
 NAMES = ("tilt", "list", "rotation")

@@ -9,8 +9,8 @@ from small_models import biped, write_squat
 
 from bige_opensim.io.storage import read_storage
 from bige_opensim.labelling import optimization
+from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
-from bige_opensim.labelling.trial import label_trial
 
 SETTINGS = LabelSettings(geometry="exact", audit=0.0, solver="opensim")
 

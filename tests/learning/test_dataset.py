@@ -14,8 +14,8 @@ from scipy.spatial.transform import Rotation
 from bige_opensim.io.storage import write_storage
 from bige_opensim.learning.dataset import VARIABLES, DatasetError, build_dataset, load_dataset, save_dataset
 from bige_opensim.learning.labelled_trials import FEATURES
-from bige_opensim.learning.movements.body import GENERIC_LENGTHS
 from bige_opensim.motion import Motion
+from bige_opensim.movements.body import GENERIC_LENGTHS
 
 COORDINATES = (
     *("pelvis_tilt", "pelvis_list", "pelvis_rotation", "pelvis_tx", "pelvis_ty", "pelvis_tz"),

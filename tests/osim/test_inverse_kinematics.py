@@ -13,16 +13,6 @@ from bige_opensim.cli import app
 from bige_opensim.io.opencap import SessionError, find_sessions
 from bige_opensim.io.storage import read_coordinates, read_storage
 from bige_opensim.io.trc import Markers, read_trc, write_trc
-from bige_opensim.labelling.marker_trials import (
-    FAILED,
-    KEPT,
-    SKIPPED,
-    SOLVED,
-    marker_requests,
-    session_copy,
-    solve_marker_trials,
-    write_summary,
-)
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.inverse_kinematics import (
@@ -34,6 +24,16 @@ from bige_opensim.osim.inverse_kinematics import (
 )
 from bige_opensim.osim.model import load
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.sessions.marker_trials import (
+    FAILED,
+    KEPT,
+    SKIPPED,
+    SOLVED,
+    marker_requests,
+    session_copy,
+    solve_marker_trials,
+    write_summary,
+)
 
 OFFSETS = ((0.05, 0.02, 0.06), (-0.04, -0.15, 0.03), (0.03, -0.3, -0.05))
 BODIES = ("pelvis", "femur_r", "tibia_r", "calcn_r", "femur_l", "tibia_l", "calcn_l")

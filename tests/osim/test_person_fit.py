@@ -7,11 +7,11 @@ import small_models
 
 from bige_opensim.io.trc import Markers, read_trc
 from bige_opensim.io.ui_prmd import CLUSTERS, UiPrmdError, find_clips, generic_places, read_clip
-from bige_opensim.labelling.marker_trials import FAILED, KEPT, SOLVED
-from bige_opensim.labelling.ui_prmd_sessions import make_sessions, people, stature
 from bige_opensim.osim.inverse_kinematics import inverse_kinematics, marker_names
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.osim.person_fit import GROUPS, add_markers, fit_person, scaled
+from bige_opensim.sessions.marker_trials import FAILED, KEPT, SOLVED
+from bige_opensim.sessions.ui_prmd_sessions import make_sessions, people, stature
 
 TRUE = {"pelvis_depth": 1.06, "pelvis_width": 0.95, "thigh": 1.08, "shank": 0.96, "foot": 1.03}
 PLACES = {

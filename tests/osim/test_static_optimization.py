@@ -11,8 +11,8 @@ from small_models import biped, write_squat
 
 from bige_opensim.io.external_loads import ExternalForce, write_external_loads
 from bige_opensim.io.storage import read_storage, write_storage
+from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
-from bige_opensim.labelling.trial import label_trial
 from bige_opensim.motion import Motion
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup, solve_frames, write_setup
 

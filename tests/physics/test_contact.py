@@ -6,8 +6,8 @@ from recordings import MODELS, forces_path, recorded, tables_of
 from small_models import biped, squat
 
 from bige_opensim.io.storage import read_storage
-from bige_opensim.labelling.effort import exact_effort, root_of
 from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.muscle_capacity import exact_effort, root_of
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics.contact import (

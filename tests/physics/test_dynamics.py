@@ -11,8 +11,8 @@ from small_models import COORDINATES, biped, every_joint, knee_with_patella
 
 from bige_opensim.io.external_loads import ExternalForce, write_external_loads
 from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
-from bige_opensim.labelling.ground import applied_forces
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.measured_forces import applied_forces
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.inverse_dynamics import complete, inverse_dynamics, reduce_couplers

@@ -8,8 +8,8 @@ import torch
 from scipy.interpolate import make_interp_spline
 
 from bige_opensim.guidance.planting import plant_feet
-from bige_opensim.labelling.effort import exact_effort, movement_ranges
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.muscle_capacity import exact_effort, movement_ranges
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.inverse_dynamics import complete

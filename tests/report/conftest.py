@@ -12,7 +12,7 @@ from small_models import biped, squat
 from bige_opensim.guidance.conflicts import band_text
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.storage import write_coordinates, write_storage
-from bige_opensim.labelling.quality import Labelled, gates, verdict
+from bige_opensim.labelling.quality_gates import Labelled, gates, verdict
 from bige_opensim.learning.dataset import FORMAT, VARIABLES, save_dataset
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton

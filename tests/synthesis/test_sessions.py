@@ -9,8 +9,8 @@ import yaml
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.io.storage import read_coordinates
+from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
-from bige_opensim.labelling.trial import label_trial
 from bige_opensim.motion import Motion
 from bige_opensim.osim.anthropometric_scaling import standing_height
 from bige_opensim.osim.model import load

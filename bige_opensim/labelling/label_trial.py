@@ -1,0 +1,144 @@
+"""Label one trial: from coordinates to ground forces, joint moments and activations, written as one folder."""
+
+from __future__ import annotations
+
+import shutil
+import time as clock
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bige_opensim.io.external_loads import ExternalLoadsError
+from bige_opensim.io.force_plates import ForcePlateError
+from bige_opensim.io.partial_folders import partial_folder, remove_abandoned
+from bige_opensim.io.storage import StorageError
+from bige_opensim.labelling.audit import audit
+from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.label_content import Found, label_content
+from bige_opensim.labelling.label_files import write_files
+from bige_opensim.labelling.measured_forces import Measured
+from bige_opensim.labelling.missing_support import Support, find_missing_support
+from bige_opensim.labelling.muscle_capacity import root_of
+from bige_opensim.labelling.optimization import model_for_optimization, solve
+from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
+from bige_opensim.labelling.trial_inputs import ground_and_forces, read_motion, require_frames
+from bige_opensim.labelling.whole_body_shift import make_consistent
+from bige_opensim.motion import MotionError
+from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.model import ModelError, load, require_muscles
+from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.skeleton import Skeleton
+
+TrialError = (StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError, StaticOptimizationError)
+"""What a trial's own files can do wrong: each carries one sentence for the user."""
+
+
+def label_trial(
+    request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None
+) -> dict[str, Any]:
+    """Label a trial and write its folder, whole or not at all; return what `label.json` holds.
+
+    Raises
+    ------
+    StorageError, MotionError, ModelError, ExternalLoadsError, StaticOptimizationError
+        The trial's files cannot be labelled; nothing is left behind.
+
+    """
+    started = clock.perf_counter()
+    partial = partial_folder(request.out)
+    remove_abandoned(request.out.parent)
+    _refuse_other_files(request.out)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        label = _label_into(partial, request, settings, report, started)
+        _replace(partial, request.out)
+    except MotionError as error:
+        named = str(error).startswith(str(request.motion))
+        raise error if named else MotionError(f"{request.motion}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return label
+
+
+def _refuse_other_files(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"{out}: this is a file; name an empty or a new folder for the label.")
+    if out.exists() and any(out.iterdir()) and not (out / "label.json").is_file():
+        raise StorageError(f"{out}: the folder holds other files than a label; name an empty or a new folder.")
+
+
+def _replace(partial: Path, out: Path) -> None:
+    _refuse_other_files(out)
+    old = partial_folder(out.with_name(f"{out.name}.replaced"))
+    if out.exists():
+        out.replace(old)
+    partial.replace(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _label_into(
+    folder: Path, request: TrialRequest, settings: LabelSettings, report: Report, started: float
+) -> dict[str, Any]:
+    report("reading", 0.0)
+    model = load(request.model)
+    require_muscles(model)
+    skeleton = Skeleton(compile_skeleton(request.model))
+    recorded = read_motion(request, settings, model)
+    require_frames(recorded.motion, "frames in the file")
+    whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
+    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings)
+    loads = measured.forces if measured is not None else None
+    window = whole.between(settings.start, settings.end) if measured is None else _at(whole, measured.time)
+    require_frames(window.q, "frames between --start and --end")
+    support = _support(skeleton, whole if measured is None else window, ground, measured, settings)
+    shift = None
+    if settings.grf != "none" and loads is None and settings.consistency is not None:
+        report("making the motion consistent with the ground", 0.0)
+        whole, shift = make_consistent(
+            skeleton,
+            whole,
+            root_of(model, skeleton),
+            ground,
+            settings.contact,
+            settings.consistency,
+            support.missing if support is not None else None,
+        )
+        window = _at(whole, window.q.time)
+    model_file = model_for_optimization(model, request, folder)
+    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, settings, report)
+    report("writing", 0.0)
+    if support is not None:
+        support = support.at(window.q.time)
+    notes = (*recorded.notes, *window.notes, *noted)
+    found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes)
+    label = label_content(request, settings, found, started)
+    if settings.solver == "fast":
+        label["geometry"] = settings.geometry
+        if settings.audit > 0:
+            report("audit by OpenSim", 0.0)
+            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
+    write_files(folder, model, window, solution, label)
+    return label
+
+
+def _support(
+    skeleton: Skeleton, frames: Prepared, ground: float, measured: Measured | None, settings: LabelSettings
+) -> Support | None:
+    """Where something besides the feet or the plates carries; None where no ground forces were asked for."""
+    if measured is None and settings.grf == "none":
+        return None
+    return find_missing_support(
+        skeleton,
+        frames.state(skeleton),
+        frames.tensor(skeleton, frames.qd),
+        frames.q.time,
+        ground,
+        settings.contact,
+        measured.forces if measured is not None else None,
+    )
+
+
+def _at(whole: Prepared, time: np.ndarray) -> Prepared:
+    return whole.between(float(time[0]), float(time[-1]))
