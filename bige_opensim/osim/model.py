@@ -31,7 +31,7 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Coordinate:
-    """One generalized coordinate: range in rad or m; `kind` is rotational, translational or coupled."""
+    """One generalized coordinate: range (rad, m), a limit if `clamped`; `kind`: rotational, translational, coupled."""
 
     name: str
     joint: str
@@ -41,6 +41,7 @@ class Coordinate:
     default: float
     locked: bool
     dependent: bool
+    clamped: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class OsimModel:
                     default=c.getDefaultValue(),
                     locked=bool(c.getLocked(self.state)),
                     dependent=c.getName() in dependents,
+                    clamped=bool(c.getDefaultClamped()),
                 )
             )
         return tuple(found)
