@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +107,12 @@ def validate(
 
 def _forget_what_was_tampered_with(generated: GeneratedFolder, name: str) -> tuple[str, ...]:
     """Remove a label whose files were changed since OpenSim wrote them, so that it is made anew; say what was wrong."""
-    label, path = (generated.folder / name / file for file in ("label.json", CERTIFICATE))
-    if not label.is_file():
+    trial = generated.folder / name
+    if not (trial / "label.json").is_file():
         return ()
     wrong = (*generated.changed_in_trial(name), *generated.inconsistencies(name))
     if wrong:
-        label.unlink()
-        path.unlink(missing_ok=True)
+        shutil.rmtree(trial)
     return wrong
 
 
