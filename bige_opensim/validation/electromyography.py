@@ -103,16 +103,16 @@ class Comparison:
 
     def asymmetry(self) -> dict[str, tuple[float, float]]:
         """Per muscle with both sides: (R - L) / (R + L) of the means, of electromyogram and activation."""
-        found = {}
+        found: dict[str, tuple[float, float]] = {}
         for name in sorted({row.muscle for row in self.rows}):
             sides = {row.side: row for row in self.rows if row.muscle == name}
             if {"r", "l"} <= set(sides):
                 right, left = sides["r"], sides["l"]
-                found[name] = tuple(
-                    (getattr(right, key) - getattr(left, key)) / (getattr(right, key) + getattr(left, key))
-                    for key in ("emg_mean", "activation_mean")
+                found[name] = (
+                    _asymmetry(right.emg_mean, left.emg_mean),
+                    _asymmetry(right.activation_mean, left.activation_mean),
                 )
-        return found  # type: ignore[return-value]
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """For comparison.json."""
@@ -309,6 +309,10 @@ def _pearson(a: Float[np.ndarray, "time row"], b: Float[np.ndarray, "time row"])
 
 def _normalised(x: Float[np.ndarray, "time row"]) -> Float[np.ndarray, "time row"]:
     return x / np.maximum(x.max(0), 1e-12)
+
+
+def _asymmetry(right: float, left: float) -> float:
+    return (right - left) / (right + left)
 
 
 def _on(x: Float[np.ndarray, " time"]) -> np.ndarray:
