@@ -19,10 +19,10 @@ repetitions
 # Names, units and provenance travel with the numbers (an xarray Dataset, netCDF on disk).
 
 figure, (knee, muscle) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-percent = np.linspace(0, 100, repetitions.sizes["sample"])
+percent = repetitions["sample"]
 for number in range(repetitions.sizes["repetition"]):
     one = repetitions.isel(repetition=number)
-    knee.plot(percent, np.rad2deg(one["coordinates"].sel(coordinate="knee_angle_r")))
+    knee.plot(percent, np.rad2deg(one["q"].sel(coordinate="knee_angle_r")))
     muscle.plot(percent, one["activations"].sel(muscle="vasmed_r"))
 knee.set(xlabel="% of the squat", ylabel="knee flexion, right (degrees)")
 muscle.set(xlabel="% of the squat", ylabel="vastus medialis, right")
