@@ -228,6 +228,8 @@ class GeneratedFolder:
         hashes, provenance = self.hashes(name), simulated.label["provenance"]
         pairs = ((MODEL, provenance.get("model_sha256")), (f"{name}.mot", provenance.get("motion_sha256")))
         other = [f"label.json is about another {path}." for path, sha in pairs if sha not in (None, hashes[path])]
+        if simulated.label.get("solver", "opensim") != "opensim":
+            other.append(f"label.json is by the solver {simulated.label['solver']}, not by OpenSim.")
         failed = [n for n, g in simulated.label["gates"].items() if not g["value"] <= g["limit"]]
         if (simulated.label["status"] == "passed") != (not failed):
             other.append(f"label.json says {simulated.label['status']}, its gates say otherwise.")

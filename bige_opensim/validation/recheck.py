@@ -24,7 +24,9 @@ from bige_opensim.labelling.quality_gates import SATURATED
 from bige_opensim.motion import Motion
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel
-from bige_opensim.physics.joint_problem import net_generalized_forces, solve_with_loads
+from bige_opensim.physics.contact import ContactSettings, GroundForces
+from bige_opensim.physics.joint_problem import net_generalized_forces, solve_with_ground, solve_with_loads
+from bige_opensim.physics.least_effort import LeastEffort
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation.certificate import Simulated
 
@@ -32,6 +34,8 @@ FRAMES = 24
 """Frames in which muscles are solved again, beside those in which the objective's are most and least active."""
 ACTIVATION, ACTIVATION_RMS = 0.05, 0.01
 """What activations may differ by from those solved again, in a frame and over all; the two solvers differ by 0.02."""
+FORCE_BW = 0.02
+"""What the force under a foot may differ by; the same solver gives the same forces."""
 SAME_ACTIVATION = 1e-4
 MOMENT_SHARE, MOMENT_NM = 0.02, 1.0
 ANGLE_RAD, SHIFT_M = 1e-4, 0.001
@@ -113,8 +117,8 @@ def _same_activations(trial: Path, simulated: Simulated) -> Iterator[str]:
 def _mechanics(
     model: OsimModel, skeleton: Skeleton, simulated: Simulated, whole: Prepared, muscles: Sequence[str]
 ) -> Iterator[str]:
-    state = whole.state(skeleton)
-    net = net_generalized_forces(skeleton, state, simulated.ground)
+    """The moments, the residuals and the muscles' least effort are those of the motion and its ground forces."""
+    net = net_generalized_forces(skeleton, whole.state(skeleton), simulated.ground)
     allowed = (MOMENT_SHARE * net.abs().amax(0)).clamp(min=MOMENT_NM).numpy()
     off = (np.abs(simulated.moments - net.numpy()) > allowed).any(axis=0)
     if off.any():
@@ -126,23 +130,57 @@ def _mechanics(
     yield from _residuals(model, skeleton, simulated, net)
     rows = _frames(simulated, muscles)
     window = replace(whole, q=_rows(whole.q, rows), qd=_rows(whole.qd, rows), qdd=_rows(whole.qdd, rows))
-    effort = exact_effort(model, skeleton, window, window.state(skeleton))
+    state = window.state(skeleton)
+    effort = exact_effort(model, skeleton, window, state)
+    if simulated.ground is not None:
+        ground, qd = simulated.label["ground_height_m"], window.tensor(skeleton, window.qd)
+        _, forces = solve_with_ground(skeleton, state, qd, effort, ground, ContactSettings())
+        yield from _same_forces(skeleton, simulated, rows, forces)
     answer = solve_with_loads(net[rows], effort)
+    yield from _least_effort(model, simulated, rows, answer)
+    yield from _reserves(model, skeleton, simulated, net, answer.reserve.numpy()[answer.solved.numpy()])
+
+
+def _same_forces(
+    skeleton: Skeleton, simulated: Simulated, rows: Int[np.ndarray, " frame"], forces: GroundForces
+) -> Iterator[str]:
+    """The ground forces are those of least effort: how the feet share the load decides what the muscles do."""
+    if simulated.ground is None:
+        return
+    weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
+    difference = (simulated.ground.force[rows] - forces.force).norm(dim=-1).amax(-1).numpy() / weight
+    if difference.max() > FORCE_BW:
+        at = int(difference.argmax())
+        yield (
+            f"grf.mot is not the ground force that explains the motion with least effort: at "
+            f"{simulated.q.time[rows[at]]:.2f} s they differ by {difference[at]:.2g} body weights under a foot."
+        )
+
+
+def _least_effort(
+    model: OsimModel, simulated: Simulated, rows: Int[np.ndarray, " frame"], answer: LeastEffort
+) -> Iterator[str]:
+    """The activations are those of least effort; frames that OpenSim did not solve, by label.json, may be others."""
+    frames, label = simulated.q.frames, simulated.label
+    unsolved = label["frames"] - label["frames_solved"]
+    gate = label["gates"].get("failed_frames")
+    if gate is not None and (label["frames"] != frames or abs(gate["value"] - 100.0 * unsolved / frames) > 1e-6):
+        yield f"label.json counts {unsolved} unsolved frames of {label['frames']}; its gate says {gate['value']:.3g} %."
+        unsolved = 0
     found = answer.x.numpy()
     active = simulated.activations.select(model.muscle_names).values[rows]
-    solved = answer.solved.numpy()
-    difference = np.abs(active - found)[solved]
-    if not solved.any():
+    difference = np.abs(active - found)
+    kept = np.argsort(difference.max(axis=1))[: max(len(rows) - unsolved, 0)]
+    kept = kept[answer.solved.numpy()[kept]]
+    if not len(kept):
         return
-    worst = np.unravel_index(int(difference.argmax()), difference.shape)
-    if difference[worst] > ACTIVATION or np.sqrt((difference**2).mean()) > ACTIVATION_RMS:
-        frame = rows[np.flatnonzero(solved)[worst[0]]]
+    frame, muscle = np.unravel_index(int(difference[kept].argmax()), difference[kept].shape)
+    at = kept[frame]
+    if difference[at, muscle] > ACTIVATION or np.sqrt((difference[kept] ** 2).mean()) > ACTIVATION_RMS:
         yield (
-            f"activations.sto does not explain the motion: {model.muscle_names[worst[1]]} is "
-            f"{simulated.activations.values[frame, simulated.activations.index(model.muscle_names[worst[1]])]:.3f} at "
-            f"{simulated.q.time[frame]:.2f} s, where the least effort of the muscles is {found[solved][worst]:.3f}."
+            f"activations.sto does not explain the motion: {model.muscle_names[muscle]} is {active[at, muscle]:.3f} at "
+            f"{simulated.q.time[rows[at]]:.2f} s, where the least effort of the muscles is {found[at, muscle]:.3f}."
         )
-    yield from _reserves(model, skeleton, simulated, net, answer.reserve.numpy()[solved])
 
 
 def _residuals(model: OsimModel, skeleton: Skeleton, simulated: Simulated, net: torch.Tensor) -> Iterator[str]:

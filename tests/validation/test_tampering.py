@@ -17,6 +17,7 @@ from bige_opensim.cli import app
 from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
+from bige_opensim.osim.static_optimization import run_setup
 from bige_opensim.validation.generated_folder import GeneratedFolder
 from bige_opensim.validation.roundtrip import CONTRADICTED, validate
 
@@ -96,6 +97,22 @@ def edit_forces_everywhere(folder: Path) -> None:
     rehash(folder)
 
 
+def share_forces_otherwise(folder: Path) -> None:
+    """A fifth of the right foot's load moves to the left foot, and moments and activations follow it in truth."""
+    moved = {}
+
+    def take(values: np.ndarray) -> np.ndarray:
+        moved["n"] = 0.2 * values
+        return 0.8 * values
+
+    table = folder / NAME / "grf.mot"
+    edit_table(table, lambda n: n == "ground_force_r_vy", take)
+    edit_table(table, lambda n: n == "ground_force_l_vy", lambda v: v + moved["n"])
+    found = run_setup(folder / NAME / "setup_static_optimization.xml").activations
+    write_storage(folder / NAME / "activations.sto", found.time, found.values, found.names, in_degrees=False)
+    rehash(folder)
+
+
 def edit_moments_everywhere(folder: Path) -> None:
     edit_table(folder / NAME / "inverse_dynamics.sto", lambda n: "knee" in n, lambda v: 0.7 * v)
     rehash(folder)
@@ -112,6 +129,12 @@ def pass_all_gates(folder: Path) -> None:
         label["gates"]["residual_force"]["limit"] = 1e-3
 
     edit_json(folder / NAME / "label.json", change)
+    rehash(folder)
+
+
+def call_every_frame_unsolved(folder: Path) -> None:
+    edit_activations_everywhere(folder)
+    edit_json(folder / NAME / "label.json", lambda label: label.update(frames_solved=0))
     rehash(folder)
 
 
@@ -170,9 +193,11 @@ ATTACKS = [
     (edit_activations_and_their_hash, "states.sto and activations.sto hold different activations"),
     (edit_activations_everywhere, "activations.sto does not explain the motion: vasmed"),
     (edit_forces_everywhere, "inverse_dynamics.sto is not what coordinates.mot and grf.mot give"),
+    (share_forces_otherwise, "grf.mot is not the ground force that explains the motion with least effort"),
     (edit_moments_everywhere, "inverse_dynamics.sto is not what coordinates.mot and grf.mot give"),
     (edit_coordinates_everywhere, "differ from motion_01.mot by 3°"),
     (pass_all_gates, "label.json says residual_force 0"),
+    (call_every_frame_unsolved, "label.json counts 40 unsolved frames of 40; its gate says 0 %"),
     (fail_and_say_passed, "label.json says passed, its gates say otherwise"),
     (replace_motion, "motion_01.mot was changed after the certificate was made"),
     (swap_certificates, "certificate.json is that of motion_02"),
@@ -189,9 +214,10 @@ ATTACKS = [
     (lambda f: edit_certificate(f, lambda c: c["motion_gates"]["balance"].update(limit=1e9)), "balance.limit"),
 ]
 IDS = [
-    "certificate", "activations", "activations and hash", "activations everywhere", "forces", "moments", "coordinates",
-    "gates", "verdict", "motion", "swapped", "objective", "objective everywhere", "model", "model everywhere",
-    "missing file", "broken label", "no certificate", "no terms", "hash dropped", "novelty", "limit",
+    "certificate", "activations", "activations and hash", "activations everywhere", "forces", "shared forces",
+    "moments", "coordinates", "gates", "unsolved", "verdict", "motion", "swapped", "objective",
+    "objective everywhere", "model", "model everywhere", "missing file", "broken label", "no certificate", "no terms",
+    "hash dropped", "novelty", "limit",
 ]  # fmt: skip
 
 
