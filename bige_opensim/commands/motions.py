@@ -92,6 +92,8 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
 
     PROCESSES.start(int(motions.is_dir()), "bige_opensim.labelling.label_task")
 
+    from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.osim.model import ModelError
     from bige_opensim.validation.roundtrip import ValidationError
     from bige_opensim.validation.roundtrip import validate as run
 
@@ -101,7 +103,7 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
             for verdict in run(motions, jobs=jobs, progress=lambda m, s, x: steps.now(f"{m}: {s}")):
                 verdicts.append(verdict)
                 steps.finish(_verdict_line(verdict))
-    except ValidationError as error:
+    except (ValidationError, ObjectiveError, ModelError) as error:
         return fail(str(error))
     confirmed = sum(v.confirmed for v in verdicts)
     console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")

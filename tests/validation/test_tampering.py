@@ -14,12 +14,12 @@ import pytest
 from small_models import squat
 
 from bige_opensim.cli import app
-from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
+from bige_opensim.io.storage import read_coordinates, read_storage, write_coordinates, write_storage
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
 from bige_opensim.osim.static_optimization import run_setup
 from bige_opensim.validation.generated_folder import GeneratedFolder
-from bige_opensim.validation.roundtrip import CONTRADICTED, validate
+from bige_opensim.validation.roundtrip import CONTRADICTED, NOT_CONFIRMED, validate
 
 Held = Callable[[str], str]
 NAME = "motion_01"
@@ -327,6 +327,23 @@ def test_a_motion_that_fails_now_keeps_no_certificate_of_before(folder: Path):
     (folder / f"{NAME}.mot").write_text("no motion")
     assert {v.name: v for v in validate(folder, jobs=1)}[NAME].certificate is None
     assert not (folder / NAME / "certificate.json").exists()
+
+
+def test_a_body_that_floats_or_is_buried_passes_its_simulation_and_is_not_confirmed(folder: Path):
+    rotational = load(folder / "model.osim").rotational
+    for name, height in (("motion_01", 5.0), ("motion_02", -1.5)):
+        motion = read_coordinates(folder / f"{name}.mot", rotational=rotational).motion
+        values = motion.values.copy()
+        values[:, motion.index("pelvis_ty")] += height
+        write_coordinates(folder / f"{name}.mot", motion.with_values(values), rotational=rotational)
+    floating, buried = sorted(validate(folder, jobs=1), key=lambda v: v.name)
+    for verdict, gate in ((floating, "floating"), (buried, "penetration")):
+        assert verdict.certificate is not None
+        assert verdict.certificate.labels["status"] == "passed"
+        assert verdict.certificate.satisfied
+        assert verdict.status == NOT_CONFIRMED
+        failed = {name for name, g in verdict.certificate.motion_gates.items() if not g.satisfied}
+        assert failed == {gate, "ground_height"}
 
 
 def test_a_validated_folder_may_be_moved(folder: Path, tmp_path: Path):
