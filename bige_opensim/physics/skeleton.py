@@ -50,6 +50,8 @@ class SkeletonTables:
     root
         Rotations (intrinsic sequence) with their axes, and translations, by which the model floats in ground; none
         where nothing floats.
+    passive_forces
+        Names of springs, ligaments and limits, which are known to OpenSim alone.
     source
         File name and sha256 of the model.
 
@@ -88,6 +90,7 @@ class SkeletonTables:
     max_isometric_force: np.ndarray
     muscle_driven: tuple[str, ...]
     root: dict[str, Any]
+    passive_forces: tuple[str, ...]
     source: dict[str, str]
 
     def save(self, folder: Path) -> None:
