@@ -15,7 +15,7 @@ from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.storage import read_storage, write_storage
 from bige_opensim.labelling.label_task import label_and_place
 from bige_opensim.labelling.label_trial import label_trial
-from bige_opensim.labelling.request import finished_label
+from bige_opensim.labelling.request import TrialRequest, finished_label
 
 MASS_KG = 70.0
 HEIGHT_M = (0.4 + np.hypot(0.045, 0.46)) / 0.491
@@ -243,3 +243,69 @@ def test_coordinates_that_are_missing_stay_at_their_default_where_that_is_allowe
     assert (entry["severity"], entry["place"]) == ("note", "ankle_angle_l")
     assert label["provenance"]["configuration"]["allow_missing"] is True
     assert finished_label(request, fast) is None
+
+
+def measured_from(request, fast, folder: Path, change: Callable[[str, np.ndarray], np.ndarray]) -> Path:
+    """Loads that the squat's estimated forces make, their columns changed."""
+    label_trial(request, fast)
+    folder.mkdir()
+    forces = read_storage(request.out / "grf.mot")
+    values = np.column_stack([change(n, forces.values[:, i]) for i, n in enumerate(forces.names)])
+    write_storage(folder / "grf.mot", forces.time, values, forces.names, in_degrees=False)
+    (folder / "external_loads.xml").write_bytes((request.out / "external_loads.xml").read_bytes())
+    return folder / "external_loads.xml"
+
+
+def test_plates_that_carry_another_person_do_not_pass(request_of, fast, tmp_path):
+    def lighter(name: str, column: np.ndarray) -> np.ndarray:
+        return column if "_p" in name else 0.77 * column
+
+    loads = measured_from(request_of(), fast, tmp_path / "plates", lighter)
+    label = label_trial(request_of(out=tmp_path / "again", external_loads=loads), fast)
+    entry = found(label, "carried-mass")
+    assert (label["status"], entry["severity"]) == ("gates_failed", "warning")
+    assert entry["value"] == pytest.approx(23.0, abs=2.0)
+    assert "where the model has 70.0 kg" in label["reason"]
+
+
+def test_feet_above_the_plates_do_not_pass(request_of, fast, tmp_path):
+    def lower(name: str, column: np.ndarray) -> np.ndarray:
+        return column - 0.3 if name.endswith("_py") else column
+
+    loads = measured_from(request_of(), fast, tmp_path / "plates", lower)
+    label = label_trial(request_of(out=tmp_path / "again", external_loads=loads), fast)
+    entry = found(label, "ground-height")
+    assert (label["status"], entry["severity"], entry["value"]) == (
+        "gates_failed",
+        "warning",
+        pytest.approx(0.3, abs=0.02),
+    )
+
+
+def test_a_belt_whose_forces_were_measured_is_noted_and_changes_nothing(request_of, fast, tmp_path):
+    fast, way = replace(fast, cutoff_hz=0.0), -1.2
+
+    def moved(name: str, column: np.ndarray) -> np.ndarray:
+        return ramp(column, way) if name.endswith("_px") else column
+
+    loads = measured_from(request_of(), fast, tmp_path / "plates", lambda name, column: column)
+    still = label_trial(request_of(out=tmp_path / "still", external_loads=loads), fast)
+    belt = measured_from(request_of(), fast, tmp_path / "belt", moved)
+    request = request_of(out=tmp_path / "moved", external_loads=belt)
+    with_columns(request.motion, pelvis_tx=lambda x: ramp(x, way))
+    label = label_trial(request, fast)
+    assert (still["status"], label["status"]) == ("passed", "passed"), label["reason"]
+    entry = found(label, "sliding-feet")
+    assert (entry["severity"], entry["value"]) == ("note", pytest.approx(1.2, rel=0.05))
+    assert label["peaks"] == pytest.approx(still["peaks"], abs=2e-3)
+
+
+def test_walking_on_a_treadmill_by_a_lighter_person_says_so(shared_data, fast, tmp_path):
+    folder = shared_data / "data/ceinms_gait"
+    motion, model = folder / "walk36/ik.sto", folder / "gait2392.osim"
+    out = tmp_path / "walk"
+    request = TrialRequest(model, motion, out, out, "s", "s", "walk36", forces=folder / "walk36/XLD.mot")
+    label = label_trial(request, replace(fast, geometry="polynomial", grf="measured", start=4.0, end=5.5))
+    assert (found(label, "sliding-feet")["severity"], label["status"]) == ("note", "gates_failed")
+    assert re.search(r"measured forces carry 5[789]\.\d kg where the model has 75\.2 kg", label["reason"])
+    assert {f["kind"] for f in label["preflight"]} == {"sliding-feet", "carried-mass"}
