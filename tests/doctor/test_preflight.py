@@ -211,10 +211,10 @@ def test_measured_forces_carry_the_model(carried: float | None, found: int):
     assert len(check_carried(HERE, carried, 75.0)) == found
 
 
-def moving(time: np.ndarray) -> Motion:
-    return Motion(
-        time, np.column_stack([np.sin(3 * time), np.cos(2 * time) + 0.1 * time]), ("knee_angle_r", "pelvis_ty")
-    )
+def moving(time: np.ndarray, clock: np.ndarray | None = None) -> Motion:
+    at = time if clock is None else clock
+    values = np.column_stack([np.sin(3 * at), np.cos(2 * at) + 0.1 * at])
+    return Motion(time, values, ("knee_angle_r", "pelvis_ty"))
 
 
 def test_frames_that_were_held_or_filled_in_are_counted():
