@@ -16,6 +16,7 @@ from bige_opensim.doctor.coordinate_checks import (
 )
 from bige_opensim.doctor.findings import Finding, worst_first
 from bige_opensim.doctor.force_checks import (
+    check_height_of_plates,
     check_loads,
     check_named_sides,
     check_plates,
@@ -153,6 +154,7 @@ class Examiner:
         motion = self.motion(case.motion, model)
         if motion is not None and model is not None and model.has_feet():
             found += check_named_sides(table, plates, motion, model)
+            found += check_height_of_plates(table, plates, motion, model)
         return found
 
     def _loads(self, case: Case) -> list[Finding]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from bige_opensim.doctor.column_checks import check_columns
 from bige_opensim.doctor.coordinate_checks import check_height, check_knees, check_limits
-from bige_opensim.doctor.findings import Finding
+from bige_opensim.doctor.findings import Finding, Severity
 from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.movement_checks import (
     LOADED,
@@ -107,7 +107,7 @@ def contact_findings(
 
 def stop_at_errors(findings: Iterable[Finding]) -> None:
     """Raise PreflightError with every error's sentence and remedy; the file of the first is named."""
-    errors = [f for f in findings if f.severity == "error"]
+    errors = of_severity(findings, "error")
     if errors:
         raise PreflightError(f"{errors[0].file}: {sentences(errors)}")
 
@@ -117,9 +117,9 @@ def sentences(findings: Iterable[Finding]) -> str:
     return " ".join(f"{f.sentence} {f.remedy}".strip() for f in findings)
 
 
-def warnings_in(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings because of which a trial does not pass."""
-    return [f for f in findings if f.severity == "warning"]
+def of_severity(findings: Iterable[Finding], severity: Severity) -> list[Finding]:
+    """The findings of one severity."""
+    return [f for f in findings if f.severity == severity]
 
 
 def as_entry(finding: Finding) -> dict[str, Any]:

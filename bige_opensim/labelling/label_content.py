@@ -12,7 +12,7 @@ import torch
 
 import bige_opensim
 from bige_opensim.doctor.findings import Finding
-from bige_opensim.doctor.preflight import as_entry, sentences, warnings_in
+from bige_opensim.doctor.preflight import as_entry, of_severity, sentences
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support
@@ -86,12 +86,14 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
 
 
 def _with_preflight(status: str, reason: str, findings: tuple[Finding, ...]) -> tuple[str, str]:
-    """A trial with a warning does not pass; the reason begins with it."""
-    warnings = warnings_in(findings)
-    if not warnings:
-        return status, reason
-    besides = f"Besides, {reason}" if status == PASSED else reason
-    return GATES_FAILED, f"{sentences(warnings)} {besides}"
+    """A trial with a warning does not pass; the reason begins with warnings and ends with what is good to know."""
+    warnings, notes = (of_severity(findings, severity) for severity in ("warning", "note"))
+    if warnings:
+        besides = f"Besides, {reason}" if status == PASSED else reason
+        status, reason = GATES_FAILED, f"{sentences(warnings)} {besides}"
+    return status, " ".join(
+        [reason if reason.endswith(".") or not notes else f"{reason}.", *(f.sentence for f in notes)]
+    )
 
 
 def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, skeleton: Skeleton) -> dict[str, Any]:

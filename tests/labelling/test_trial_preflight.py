@@ -297,6 +297,7 @@ def test_a_belt_whose_forces_were_measured_is_noted_and_changes_nothing(request_
     assert (still["status"], label["status"]) == ("passed", "passed"), label["reason"]
     entry = found(label, "sliding-feet")
     assert (entry["severity"], entry["value"]) == ("note", pytest.approx(1.2, rel=0.05))
+    assert label["reason"] == f"all quality gates passed. {entry['sentence']}"
     assert label["peaks"] == pytest.approx(still["peaks"], abs=2e-3)
 
 
