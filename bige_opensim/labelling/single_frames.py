@@ -41,6 +41,7 @@ def solve_single_frames(
         )
     finally:
         (folder / STATES).unlink()
-    return np.column_stack([found[name] for name in model.muscle_names]), {
+    active = {m: np.zeros(len(rows)) for m in model.muscles_off} | found
+    return np.column_stack([active[name] for name in model.muscle_names]), {
         name: found[f"reserve_{name}"] for name in model.free_coordinates if f"reserve_{name}" in found
     }

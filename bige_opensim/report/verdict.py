@@ -35,8 +35,9 @@ def verdict(certificate: Certificate, bound: BoundObjective) -> tuple[str, str]:
         return CONFIRMED, f"OpenSim found {everything} met, and all quality checks passed.{also}"
     if certificate.labels["status"] != "passed":
         failed = {n: g for n, g in certificate.gates.items() if not g["passed"]}
+        why = _failed(failed) if failed else certificate.labels["reason"]
         return NOT_CONFIRMED, (
-            f"The simulation failed its quality checks ({_failed(failed)}), so its muscle values cannot be relied on."
+            f"The simulation failed its quality checks ({why}), so its muscle values cannot be relied on."
         )
     if not certificate.plausible:
         broken = {n: g.as_dict() for n, g in certificate.motion_gates.items() if not g.satisfied}

@@ -22,7 +22,7 @@ from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, root_of
 from bige_opensim.labelling.quality_gates import SATURATED
 from bige_opensim.motion import Motion
-from bige_opensim.osim.inverse_dynamics import complete
+from bige_opensim.osim.inverse_dynamics import complete, passive_forces
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.contact import ContactSettings, GroundForces
 from bige_opensim.physics.joint_problem import net_generalized_forces, solve_with_ground, solve_with_loads
@@ -118,7 +118,8 @@ def _mechanics(
     model: OsimModel, skeleton: Skeleton, simulated: Simulated, whole: Prepared, muscles: Sequence[str]
 ) -> Iterator[str]:
     """The moments, the residuals and the muscles' least effort are those of the motion and its ground forces."""
-    net = net_generalized_forces(skeleton, whole.state(skeleton), simulated.ground)
+    passive = torch.as_tensor(passive_forces(model, whole.q, whole.qd)) if model.passive_forces else None
+    net = net_generalized_forces(skeleton, whole.state(skeleton), simulated.ground, passive)
     allowed = (MOMENT_SHARE * net.abs().amax(0)).clamp(min=MOMENT_NM).numpy()
     off = (np.abs(simulated.moments - net.numpy()) > allowed).any(axis=0)
     if off.any():

@@ -329,7 +329,7 @@ def test_a_motion_that_fails_now_keeps_no_certificate_of_before(folder: Path):
     assert not (folder / NAME / "certificate.json").exists()
 
 
-def test_a_body_that_floats_or_is_buried_passes_its_simulation_and_is_not_confirmed(folder: Path):
+def test_a_body_that_floats_or_is_buried_can_be_simulated_and_is_not_confirmed(folder: Path):
     rotational = load(folder / "model.osim").rotational
     for name, height in (("motion_01", 5.0), ("motion_02", -1.5)):
         motion = read_coordinates(folder / f"{name}.mot", rotational=rotational).motion
@@ -339,7 +339,7 @@ def test_a_body_that_floats_or_is_buried_passes_its_simulation_and_is_not_confir
     floating, buried = sorted(validate(folder, jobs=1), key=lambda v: v.name)
     for verdict, gate in ((floating, "floating"), (buried, "penetration")):
         assert verdict.certificate is not None
-        assert verdict.certificate.labels["status"] == "passed"
+        assert all(g["passed"] for g in verdict.certificate.gates.values())
         assert verdict.certificate.satisfied
         assert verdict.status == NOT_CONFIRMED
         failed = {name for name, g in verdict.certificate.motion_gates.items() if not g.satisfied}
