@@ -223,7 +223,8 @@ def test_frames_that_were_held_or_filled_in_are_counted():
     assert check_filled_in(HERE, moving(fast)) == []
     linear = np.column_stack([np.interp(fast, slow, column) for column in moving(slow).values.T])
     held = moving(slow).values[np.minimum((fast * 10 + 1e-9).astype(int), len(slow) - 1)]
-    for values in (linear, held):
+    cubic = moving(slow).resampled(fast).values
+    for values in (linear, held, cubic):
         found = only(check_filled_in(HERE, Motion(fast, values, ("knee_angle_r", "pelvis_ty"))), "time-step")
         assert (found.severity, found.value) == ("warning", pytest.approx(10.0, rel=0.05))
     double = moving(fast[::2]).values[np.arange(601) // 2]

@@ -12,10 +12,11 @@ from small_models import squat
 
 from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.doctor.preflight import PreflightError
-from bige_opensim.io.storage import read_storage, write_storage
+from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
 from bige_opensim.labelling.label_task import label_and_place
 from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import TrialRequest, finished_label
+from bige_opensim.osim.model import load
 
 MASS_KG = 70.0
 HEIGHT_M = (0.4 + np.hypot(0.045, 0.46)) / 0.491
@@ -206,6 +207,17 @@ def test_a_motion_that_cannot_be_trusted_does_not_pass_and_the_reason_says_why(r
     assert (label["status"], entry["severity"]) == ("gates_failed", "warning")
     assert label["reason"].startswith(entry["sentence"])
     assert entry["value"] == pytest.approx(value, rel=0.15, abs=0.02)
+
+
+def test_five_frames_a_second_that_were_splined_to_sixty_do_not_pass(request_of, fast):
+    request = request_of()
+    time = np.arange(121) / 60.0
+    slow = squat(request.model, frames=11, rate_hz=5.0).resampled(time)
+    write_coordinates(request.motion, slow, rotational=load(request.model).rotational)
+    label = label_trial(request, fast)
+    assert label["status"] == "gates_failed"
+    assert "of 60 frames per second were recorded" in label["reason"]
+    assert found(label, "time-step")["value"] == pytest.approx(5.0, rel=0.2)
 
 
 @pytest.mark.parametrize("cutoff_hz", [0.0, 2.0])
