@@ -49,11 +49,17 @@ class Stated:
 
 
 def check_person(model: KnownModel, stated: Stated) -> list[Finding]:
-    """Gravity; of models with a leg also build and strength."""
+    """Gravity; of models with a leg also build and strength.
+
+    Other gravity is an error for a model with a leg, whose feet carry it, and a note for one without: an arm may be
+    measured in a horizontal plane.
+    """
+    if model.osim is None:
+        return []
     height_m = height_of(model)
-    if model.osim is None or height_m is None:
-        return [] if model.osim is None else check_gravity(model)
-    return [*check_gravity(model), *_build(model, height_m, stated), *_strength(model, height_m)]
+    if height_m is None:
+        return check_gravity(model, "note")
+    return [*check_gravity(model, "error"), *_build(model, height_m, stated), *_strength(model, height_m)]
 
 
 def check_stated(model: KnownModel, stated: Stated) -> list[Finding]:
@@ -65,7 +71,7 @@ def check_stated(model: KnownModel, stated: Stated) -> list[Finding]:
     return [*found, *_stated_height(model, height_m, stated.height_m, stated.source)]
 
 
-def check_gravity(model: KnownModel) -> list[Finding]:
+def check_gravity(model: KnownModel, severity: Severity) -> list[Finding]:
     """Gravity of the Earth along -Y; the slope of a treadmill may tilt it."""
     assert model.osim is not None
     gravity = np.asarray(model.osim.model.getGravity().to_numpy())
@@ -75,7 +81,9 @@ def check_gravity(model: KnownModel) -> list[Finding]:
         return []
     sentence = f"Gravity is {(np.round(gravity, 3) + 0.0).tolist()} m/s²; people live with [0, -9.807, 0], Y up."
     remedy = "Set it to 0, -9.80665, 0."
-    return [Finding(model.path, "gravity", "error", "gravity", sentence, remedy, False, size, STANDARD_GRAVITY, "m/s2")]
+    return [
+        Finding(model.path, "gravity", severity, "gravity", sentence, remedy, False, size, STANDARD_GRAVITY, "m/s2")
+    ]
 
 
 def height_of(model: KnownModel) -> float | None:
