@@ -29,9 +29,9 @@ MASS_NOTE, MASS_TOLERANCE, HEIGHT_TOLERANCE = 0.02, 0.05, 0.15
 
 WEAKEST, STRONGEST = 12.0, 200.0
 NO_MUSCLE = (3.0, 1000.0)
-"""N/cm2. Published specific tensions of human muscle reach from 11 to 15 (Maganaris et al. 2001,
-doi:10.1152/jappl.2001.90.3.865) over 60 (Rajagopal et al. 2016, doi:10.1109/TBME.2016.2586891) to 137 (Buchanan 1995,
-doi:10.1016/1350-4533(95)97319-C)."""
+"""N/cm2: half of the least and half as much again as the most of the specific tensions published for human muscle,
+25 (Narici et al. 1992, Eur J Appl Physiol 65:438-444), 60 (Rajagopal et al. 2016, doi:10.1109/TBME.2016.2586891), up to
+137 (of those that Buchanan 1995 compares, doi:10.1016/1350-4533(95)00005-8)."""
 
 LEG_BODIES = ("femur", "tibia", "patella", "talus", "calcn", "toes")
 _MASS_UNITS = {2.2046: "pounds", 1000.0: "grams"}
