@@ -11,6 +11,7 @@ from cyclopts import App
 import bige_opensim
 from bige_opensim.commands.checks import doctor, info
 from bige_opensim.commands.comparison import compare
+from bige_opensim.commands.evaluation import evaluate
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
@@ -26,7 +27,7 @@ imports = App(name="import", help="Bring public recordings into the layout of Op
 imports.command(import_ui_prmd, name="ui-prmd")
 
 FILES, LABELS = (info, doctor), (scale, synth, imports, ik, label, compare)
-MOTIONS, WHOLE = (dataset, train, generate, validate, report), (demo, run)
+MOTIONS, WHOLE = (dataset, train, generate, validate, evaluate, report), (demo, run)
 for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
     app.command(command)
 
