@@ -24,6 +24,8 @@ CONTROL_SIZE = 50
 """Size of the controls where nobody is held out; otherwise they are as many as the held-out motions."""
 EVERY = 5
 """The bootstrap of the coordinates' distances looks at every fifth sample."""
+NONSENSE = (controls.NOISE, controls.SHUFFLED)
+ROUNDING = 1e-6
 LOWER, HIGHER, NEAR = "lower", "higher", "near training"
 HONEST, LEGACY = "honest", "legacy"
 
@@ -75,6 +77,14 @@ class Value(NamedTuple):
     spread: float = float("nan")
 
 
+def interval(metric: Metric, value: Value) -> tuple[float, float]:
+    """Both ends of a value's interval, within what the metric can be; nan where there is none."""
+    low, high = value.value - value.spread, value.value + value.spread
+    if metric.unit == "share":
+        return float(np.clip(low, 0.0, 1.0)), float(np.clip(high, 0.0, 1.0))
+    return (max(low, 0.0) if np.isfinite(low) and metric.better == LOWER else low), high
+
+
 UNKNOWN = Value(float("nan"))
 
 
@@ -98,22 +108,31 @@ class Row:
 class Evaluation:
     """The table: rows, what of each metric is known of its worth, and notes.
 
-    `discriminates` says of every metric whether the held-out recordings are better than noise and than shuffled
-    motions; None where the metric ranks nothing, nobody is held out, or a value is not known.
+    `won_by` names the controls, noise and shuffled motions, that are at least as good as the held-out recordings: a
+    metric that one of them wins does not discriminate. None where the metric ranks nothing, nobody is held out, or a
+    value is not known.
     """
 
     rows: tuple[Row, ...]
     training: Row
-    discriminates: dict[str, bool | None]
+    won_by: dict[str, tuple[str, ...] | None]
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def discriminates(self, metric: Metric) -> bool | None:
+        """Whether the held-out recordings are better than nonsense; None where that is not known."""
+        won = self.won_by[metric.key]
+        return None if won is None else not won
 
     def as_dict(self) -> dict[str, Any]:
         """For evaluation.json; numbers that are not known are null."""
         content = {
             "rows": [_row_content(row) for row in self.rows],
             "training": _row_content(self.training),
-            "metrics": {m.key: m._asdict() | {"discriminates": self.discriminates[m.key]} for m in METRICS},
+            "metrics": {
+                m.key: m._asdict() | {"discriminates": self.discriminates(m), "won_by": self.won_by[m.key]}
+                for m in METRICS
+            },
             "notes": list(self.notes),
             "provenance": self.provenance,
         }
@@ -185,13 +204,13 @@ def evaluate_sets(
         rows.append(_over_seeds(drawn))
     rows.append(measure.row(controls.copy(training), CONTROL, spread=False))
     own = measure.row(training, CONTROL, spread=False)
-    worth = {m.key: _discriminates(m, rows, own) for m in METRICS}
+    won_by = {m.key: _winners(m, rows, own) for m in METRICS}
     if all(np.isnan(row.values["slide"].value) for row in rows if row.kind != METHOD):
         notes.append(
             "The bodies of the recordings are not known, so that their contact and limits are not either; name the "
             "folder of their models."
         )
-    return Evaluation(tuple(rows), own, worth, tuple(notes))
+    return Evaluation(tuple(rows), own, won_by, tuple(notes))
 
 
 def _check_sizes(training: MotionSet, methods: Sequence[MotionSet]) -> None:
@@ -207,16 +226,16 @@ def _check_sizes(training: MotionSet, methods: Sequence[MotionSet]) -> None:
             )
 
 
-def _discriminates(metric: Metric, rows: Sequence[Row], training: Row) -> bool | None:
-    """Whether the held-out recordings are better by this metric than both kinds of nonsense."""
+def _winners(metric: Metric, rows: Sequence[Row], training: Row) -> tuple[str, ...] | None:
+    """The kinds of nonsense that are at least as good by this metric as the held-out recordings, to rounding."""
     held = [row for row in rows if row.kind == HELD_OUT]
     if metric.better is None or not held:
         return None
     ours = _badness(metric, held[0], training)
-    others = [_badness(metric, row, training) for row in rows if row.name in (controls.NOISE, controls.SHUFFLED)]
-    if not np.isfinite([ours, *others]).all():
+    others = {row.name: _badness(metric, row, training) for row in rows if row.name in NONSENSE}
+    if not np.isfinite([ours, *others.values()]).all():
         return None
-    return all(ours < other for other in others)
+    return tuple(name for name, other in others.items() if other <= ours + ROUNDING * max(1.0, abs(ours)))
 
 
 def _badness(metric: Metric, row: Row, training: Row) -> float:
@@ -243,15 +262,16 @@ class Reference:
         self.motions = training
         rotational = training.frame.rotational
         self.neighbourhood = Neighbourhood(torch.as_tensor(training.q), rotational, training.people)
-        self.scale = self.neighbourhood.scale.numpy()
-        self.space = metrics.FeatureSpace.of(training.q, training.duration, self.scale)
+        scale = self.neighbourhood.scale.numpy()
+        self.space = metrics.FeatureSpace.of(training.q, training.duration, rotational, scale)
         self.features = self.space(training.q, training.duration)
+        self.vectors = self.space.vectors(training.q, training.duration)
         self.velocity = metrics.velocities(training.q, training.duration)
 
     @cached_property
     def between(self) -> np.ndarray:
         """Distances between the training motions."""
-        return metrics.distances(self.motions.q, self.motions.q, self.scale)
+        return self.space.distances(self.vectors, self.vectors)
 
     @cached_property
     def neighbours(self) -> int:
@@ -310,8 +330,8 @@ class _Measure:
         positions = [np.rad2deg(s[..., angles]) for s in (motions.q, ref.motions.q)]
         speeds = [np.rad2deg(s[..., angles]) for s in (metrics.velocities(motions.q, motions.duration), ref.velocity)]
         features = ref.space(motions.q, motions.duration)
-        far = metrics.distances(motions.q, ref.motions.q, ref.scale)
-        own = metrics.distances(motions.q, motions.q, ref.scale)
+        vectors = ref.space.vectors(motions.q, motions.duration)
+        far, own = ref.space.distances(vectors, ref.vectors), ref.space.distances(vectors, vectors)
         inside = far <= ref.radii
         reached = metrics.neighbourhood_radii(own, motions.people, ref.neighbours) >= far.T
         new = metrics.novelty(motions.q, ref.neighbourhood)

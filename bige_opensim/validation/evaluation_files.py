@@ -11,32 +11,39 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bige_opensim.io.partial_folders import whole_folder
+from bige_opensim.validation import controls
 from bige_opensim.validation.evaluation import (
     CONTROL,
     HELD_OUT,
+    HIGHER,
     HONEST,
     LEGACY,
+    LOWER,
     METHOD,
     METRICS,
+    NEAR,
     Evaluation,
     Metric,
     Row,
     Value,
+    interval,
 )
 
 FORMAT = "bige-evaluation/1"
 RECORD = "evaluation.json"
 COLOURS = {HELD_OUT: "C0", METHOD: "C1", CONTROL: "0.45"}
-MARK = {True: "", False: "†", None: ""}
+SHORT = {controls.NOISE: "noise", controls.SHUFFLED: "shuffled"}
 CAPTIONS = {
     HONEST: "How near motions are to recordings of the training people, how varied, how new, how plausible.",
     LEGACY: "Metrics of Maheshwari et al. (2025).",
 }
 EXPLANATION = (
-    "† does not discriminate: noise or shuffled motions are at least as good as held-out recordings. ± is a 95 % "
-    "interval over people, or over seeds for noise and shuffled motions."
+    "† does not discriminate: noise or shuffled motions, as named, are at least as good as held-out recordings. ± is a "
+    "95 % interval over people, or over seeds for noise and shuffled motions."
 )
 PANEL_COLUMNS = 5
+ARROWS = {LOWER: "←", HIGHER: "→", NEAR: "(near dotted)", None: ""}
+FAR = 8.0
 
 
 def write_evaluation(found: Evaluation, out: Path) -> None:
@@ -58,14 +65,16 @@ def write_evaluation(found: Evaluation, out: Path) -> None:
 
 
 def frame(found: Evaluation) -> pd.DataFrame:
-    """A line per set and metric; `discriminates` is empty where it is not known."""
+    """A line per set and metric; `won_by` names controls that are as good as people, `discriminates` sums that up."""
     return pd.DataFrame(
         [
             {
                 "set": row.name, "kind": row.kind, "motions": row.motions, "people": row.people,
                 "group": m.group, "metric": m.key, "title": m.title, "unit": m.unit, "better": m.better or "",
-                "value": row.values[m.key].value, "spread": row.values[m.key].spread,
-                "discriminates": {True: "yes", False: "no", None: ""}[found.discriminates[m.key]],
+                "value": row.values[m.key].value,
+                **dict(zip(("low", "high"), interval(m, row.values[m.key]), strict=True)),
+                "discriminates": {True: "yes", False: "no", None: ""}[found.discriminates(m)],
+                "won_by": "; ".join(found.won_by[m.key] or ()),
             }
             for row in found.rows
             for m in METRICS
@@ -81,7 +90,8 @@ def coordinates_frame(found: Evaluation) -> pd.DataFrame:
             {
                 "set": row.name, "kind": row.kind, "coordinate": name,
                 "unit": "deg" if rotational.get(name, True) else "mm",
-                "wasserstein": value.value, "spread": value.spread,
+                "wasserstein": value.value,
+                "low": max(value.value - value.spread, 0.0), "high": value.value + value.spread,
             }
             for row in found.rows
             for name, value in row.coordinates.items()
@@ -106,7 +116,8 @@ def _short(number: float) -> str:
 def heading(found: Evaluation, metric: Metric) -> str:
     """Title of a metric with its unit, and marked where it does not discriminate."""
     unit = "" if metric.unit == "1" else f", {metric.unit}"
-    return f"{metric.title}{unit}{MARK[found.discriminates[metric.key]]}"
+    won = ", ".join(SHORT[name] for name in found.won_by[metric.key] or ())
+    return f"{metric.title}{unit}{f' † {won}' if won else ''}"
 
 
 def latex(found: Evaluation) -> str:
@@ -158,23 +169,40 @@ def _panel(axis: Axes, found: Evaluation, metric: Metric) -> None:
     for place, row in enumerate(found.rows):
         value = row.values[metric.key]
         if not np.isfinite(value.value):
-            style = {"ha": "center", "va": "center", "fontsize": 8, "color": "0.5"}
-            axis.text(0.5, place, "-", transform=axis.get_yaxis_transform(), **style)
+            across = axis.get_yaxis_transform()
+            axis.text(0.5, place, "-", transform=across, ha="center", va="center", fontsize=8, color="0.5")
             continue
-        bar = value.spread if np.isfinite(value.spread) else 0.0
-        axis.errorbar(value.value, place, xerr=bar, fmt="o", ms=4.5, lw=1.3, capsize=2, color=COLOURS[row.kind])
-    training = found.training.values[metric.key].value
-    if metric.better == "near training" and np.isfinite(training):
-        axis.axvline(training, color="C0", lw=0.8, ls=":")
-    arrow = {"lower": " ←", "higher": " →", "near training": " (near dotted)", None: ""}[metric.better]
-    axis.set_title(heading(found, metric) + arrow, fontsize=9)
+        low, high = interval(metric, value)
+        axis.plot(value.value, place, "o", ms=4.5, color=COLOURS[row.kind])
+        if np.isfinite(low):
+            axis.plot([low, high], [place, place], "|-", ms=5, lw=1.3, color=COLOURS[row.kind])
+    _scale(axis, found, metric)
+    if metric.better == NEAR:
+        axis.axvline(found.training.values[metric.key].value, color="C0", lw=0.8, ls=":")
+    axis.set_title(f"{heading(found, metric)} {ARROWS[metric.better]}", fontsize=9)
     axis.set_yticks(range(len(found.rows)), [row.name for row in found.rows], fontsize=8)
     axis.set_ylim(len(found.rows) - 0.5, -0.5)
     axis.tick_params(axis="x", labelsize=7)
-    axis.margins(x=0.12)
     axis.grid(axis="y", lw=0.4, color="0.9")
-    if found.discriminates[metric.key] is False:
+    if found.discriminates(metric) is False:
         axis.set_facecolor("0.88")
+
+
+def _scale(axis: Axes, found: Evaluation, metric: Metric) -> None:
+    """Linear as far as recordings and methods go; where controls are far beyond them, logarithmic from there."""
+    sizes = {kind: [abs(r.values[metric.key].value) for r in found.rows if r.kind == kind] for kind in COLOURS}
+    ours, controls_size = (
+        max((x for kind in kinds for x in sizes[kind] if np.isfinite(x)), default=0.0)
+        for kinds in ((HELD_OUT, METHOD), (CONTROL,))
+    )
+    axis.margins(x=0.12)
+    if max(ours, controls_size) == 0.0:
+        axis.set_xticks([0.0] if np.isfinite([x for part in sizes.values() for x in part]).any() else [])
+    elif controls_size > FAR * ours:
+        axis.set_xscale("symlog", linthresh=max(2.0 * ours, controls_size / 100.0), linscale=2.0)
+        ticks = sorted({0.0, *(float(f"{x:.1g}") for x in (ours, controls_size))})
+        axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        axis.minorticks_off()
 
 
 def table_lines(found: Evaluation, group: str) -> tuple[list[str], list[list[str]]]:

@@ -1,9 +1,9 @@
 """How near generated motions are to people's, how varied, how new, and whether a body could make them.
 
 Every metric is a function of arrays: motions q (motion, sample, coordinate) in rad and m over 0 to 100 % of their
-duration, durations in s, contact points in m. Distances between motions are root mean squares over samples and
-coordinates, each in units of its spread in the reference (`guidance.proximity`), as in the search. `legacy_metrics` has
-those of the paper.
+duration, durations in s, contact points in m. Distances between motions are root mean squares over samples,
+coordinates and their velocities, each in units of its spread in the reference (`FeatureSpace`): of positions alone,
+noise of the right spread is as near to people as they are to each other. `legacy_metrics` has the metrics of the paper.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.spatial.distance import cdist
 
 from bige_opensim.guidance import terms
 from bige_opensim.guidance.proximity import Neighbourhood
-from bige_opensim.learning.channels import LOG_DURATION_FLOOR
+from bige_opensim.learning.channels import LOG_DURATION_FLOOR, SCALE_FLOOR
 from bige_opensim.motion import Motion
 from bige_opensim.validation.joint_limits import beyond_limits
 from bige_opensim.validation.motion_gates import LOWEST_M, STEPPING_M
@@ -66,13 +67,14 @@ def velocities(
 class FeatureSpace:
     """Motions as points: places on the reference's principal axes, and how far off those axes they are.
 
-    A motion is the vector y of its scaled coordinates and its scaled log duration at all samples, divided by the root
-    of its length, so that |y - y'| is a root mean square difference. With ȳ the reference's mean and P its first
-    principal axes, its features are (Pᵀ(y - ȳ), |(I - PPᵀ)(y - ȳ)|): what the axes cannot describe, such as noise, is
-    seen by its size. Everything is in units of the coordinates' spread.
+    A motion is the vector y of its coordinates, their velocities and its log duration at all samples, each in units of
+    its spread in the reference, divided by the root of its length: |y - y'| is a root mean square difference. With ȳ
+    the reference's mean and P its first principal axes, its features are (Pᵀ(y - ȳ), |(I - PPᵀ)(y - ȳ)|): what the
+    axes cannot describe, such as noise, is seen by its size. Everything is in spreads.
     """
 
     scale: Float[np.ndarray, " coordinate"]
+    velocity_scale: Float[np.ndarray, " coordinate"]
     log_duration: tuple[float, float]
     mean: Float[np.ndarray, " length"]
     axes: Float[np.ndarray, "axis length"]
@@ -82,32 +84,43 @@ class FeatureSpace:
         cls,
         q: Float[np.ndarray, "motion sample coordinate"],
         duration: Float[np.ndarray, " motion"],
+        rotational: Sequence[bool],
         scale: Float[np.ndarray, " coordinate"],
     ) -> FeatureSpace:
-        """Of the reference motions and their scales."""
-        log = np.log(duration)
-        space = cls(
-            scale, (float(log.mean()), max(float(log.std()), LOG_DURATION_FLOOR)), np.zeros(0), np.zeros((0, 0))
-        )
-        y = space._vectors(q, duration)
+        """Of the reference motions and the spread of their coordinates (`Neighbourhood.scale`)."""
+        log, speed = np.log(duration), velocities(q, duration)
+        angle, length = SCALE_FLOOR["velocity"]
+        fastest = np.maximum(speed.std(axis=(0, 1)), np.where(rotational, angle, length))
+        pace = (float(log.mean()), max(float(log.std()), LOG_DURATION_FLOOR))
+        space = cls(scale, fastest, pace, np.zeros(0), np.zeros((0, 0)))
+        y = space.vectors(q, duration)
         mean = y.mean(axis=0)
         axes = np.linalg.svd(y - mean, full_matrices=False)[2][: min(AXES, len(y) - 1)]
-        return cls(scale, space.log_duration, mean, axes)
+        return cls(scale, fastest, pace, mean, axes)
 
     def __call__(
         self, q: Float[np.ndarray, "motion sample coordinate"], duration: Float[np.ndarray, " motion"]
     ) -> Float[np.ndarray, "motion feature"]:
         """Features of motions; the last is the distance off the axes."""
-        y = self._vectors(q, duration) - self.mean
+        y = self.vectors(q, duration) - self.mean
         along = y @ self.axes.T
         off = np.linalg.norm(y - along @ self.axes, axis=1)
         return np.column_stack([along, off])
 
-    def _vectors(self, q: np.ndarray, duration: np.ndarray) -> np.ndarray:
+    def vectors(
+        self, q: Float[np.ndarray, "motion sample coordinate"], duration: Float[np.ndarray, " motion"]
+    ) -> Float[np.ndarray, "motion length"]:
+        """The vectors y of motions."""
         middle, spread = self.log_duration
         pace = np.broadcast_to(((np.log(duration) - middle) / spread)[:, None, None], (*q.shape[:2], 1))
-        y = np.concatenate([q / self.scale, pace], axis=2).reshape(len(q), -1)
+        speed = velocities(q, duration) / self.velocity_scale
+        y = np.concatenate([q / self.scale, speed, pace], axis=2).reshape(len(q), -1)
         return y / np.sqrt(y.shape[1])
+
+    def distances(self, x: Float[np.ndarray, "n length"], y: Float[np.ndarray, "m length"]) -> Float[np.ndarray, "n m"]:
+        """Between motions, given their vectors."""
+        found: np.ndarray = cdist(x, y)
+        return found
 
 
 def shrunk_covariance(x: Float[np.ndarray, "n feature"]) -> Float[np.ndarray, "feature feature"]:
@@ -149,15 +162,6 @@ def frechet_distance(x: Float[np.ndarray, "n feature"], y: Float[np.ndarray, "m 
     common = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0.0)).sum()
     mean = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
     return float(np.sqrt(max(mean + np.trace(first) + np.trace(second) - 2.0 * common, 0.0)))
-
-
-def distances(
-    q: Float[np.ndarray, "n sample coordinate"],
-    reference: Float[np.ndarray, "m sample coordinate"],
-    scale: Float[np.ndarray, " coordinate"],
-) -> Float[np.ndarray, "n m"]:
-    """Root mean square difference of every motion to every reference motion (`terms.normalised_distance`)."""
-    return terms.normalised_distance(*(torch.as_tensor(a) for a in (q, reference, scale))).numpy()
 
 
 def neighbourhood_radii(
@@ -204,7 +208,7 @@ def mean_pairwise(between: Float[np.ndarray, "n n"]) -> float:
 
 
 def novelty(q: Float[np.ndarray, "n sample coordinate"], neighbourhood: Neighbourhood) -> Float[np.ndarray, " n"]:
-    """Distance to the nearest reference motion over the usual distance between them: 0 is a copy."""
+    """Distance to the nearest reference motion over the usual one between them, as the search has it: 0 is a copy."""
     return neighbourhood.novelty(torch.as_tensor(q)).ratio.numpy()
 
 

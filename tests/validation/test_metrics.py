@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from bige_opensim.guidance.proximity import Neighbourhood
@@ -107,47 +108,62 @@ def test_shrinking_brings_the_covariance_of_few_samples_nearer_to_the_true_one()
     assert shrunk < 0.5 * plain
 
 
-def test_features_tell_the_distance_of_motions_and_what_the_axes_cannot_describe():
+ANGLES = (True,) * 4
+
+
+def space_of(q: np.ndarray, duration: np.ndarray) -> metrics.FeatureSpace:
+    return metrics.FeatureSpace.of(q, duration, ANGLES, np.array([0.5, 0.5, 0.5, 0.25]))
+
+
+def test_distances_are_root_mean_squares_over_samples_of_coordinates_velocities_and_duration():
     q, duration, _ = motions(30)
-    scale = np.full(4, 0.5)
-    space = metrics.FeatureSpace.of(q, duration, scale)
-    features = space(q, duration)
+    space = space_of(q, duration)
+    here = space.vectors(q, duration)
+    moved = space.vectors(q + np.array([0.0, 0.0, 0.0, 0.5]), duration)
+    assert np.diag(space.distances(moved, here)) == pytest.approx(math.sqrt(2.0**2 / 9))
+    later = space.distances(space.vectors(q[:1] * 0, duration[:1]), space.vectors(q[:1] * 0, 2 * duration[:1]))
+    assert later[0, 0] == pytest.approx(math.log(2) / space.log_duration[1] / 3)
+    ramp = np.zeros((1, 101, 4))
+    ramp[0, :, 0] = CURVE - 0.5
+    found = np.linalg.norm(space.vectors(ramp, np.array([2.0])) - space.vectors(0 * ramp, np.array([2.0])))
+    expected = ((ramp[0, :, 0] ** 2).mean() / 0.5**2 + (0.5 / space.velocity_scale[0]) ** 2) / 9
+    assert found == pytest.approx(math.sqrt(expected))
+
+
+def test_features_keep_distances_and_tell_what_the_axes_cannot_describe():
+    q, duration, _ = motions(30)
+    space = space_of(q, duration)
+    features, vectors = space(q, duration), space.vectors(q, duration)
     assert features.shape == (30, metrics.AXES + 1)
     assert features[:, :-1].mean(axis=0) == pytest.approx(0.0, abs=1e-12)
-    noisy = q + 0.5 * RANDOM.standard_normal(q.shape)
-    assert (space(noisy, duration)[:, -1] > 5 * features[:, -1].max()).all()
-    moved = space(q + np.array([0.5, 0, 0, 0]), duration)
-    first, second = space._vectors(q, duration), space._vectors(q + np.array([0.5, 0, 0, 0]), duration)
-    assert np.linalg.norm(first - second, axis=1) == pytest.approx(math.sqrt(1 / 5))
-    assert not np.allclose(moved, features)
-    assert not np.allclose(space(q, 2 * duration), features)
+    from_mean = np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
+    assert np.linalg.norm(features, axis=1) == pytest.approx(from_mean)
+    noisy = q + 0.05 * RANDOM.standard_normal(q.shape)
+    assert (space(noisy, duration)[:, -1] > 3 * features[:, -1].max()).all()
 
 
 # ---- neighbourhoods
 
 
-def inside_of(q: np.ndarray, reference: np.ndarray, people: list[str] | None = None, k: int = 5) -> np.ndarray:
-    scale = np.ones(reference.shape[2])
-    radii = metrics.neighbourhood_radii(metrics.distances(reference, reference, scale), people, k)
-    return metrics.distances(q, reference, scale) <= radii
+def inside_of(x: np.ndarray, reference: np.ndarray, k: int = 5) -> np.ndarray:
+    """Which of points x lie in the neighbourhoods of reference points."""
+    return cdist(x, reference) <= metrics.neighbourhood_radii(cdist(reference, reference), None, k)
 
 
-def test_distances_are_root_mean_squares_in_units_of_the_scale():
-    q, _, _ = motions(3)
-    far = metrics.distances(q + np.array([0.3, 0.0, 0.0, 0.0]), q, np.array([0.1, 1, 1, 1]))
-    assert np.diag(far) == pytest.approx(math.sqrt(9 / 4))
+def flat(q: np.ndarray) -> np.ndarray:
+    return q.reshape(len(q), -1)
 
 
 def test_a_copy_covers_everything_and_motions_far_away_nothing():
     q, _, _ = motions(30)
-    assert metrics.coverage(inside_of(q, q)) == 1.0
-    assert metrics.precision(inside_of(q, q)) == 1.0
-    far = inside_of(q + 100.0, q)
+    assert metrics.coverage(inside_of(flat(q), flat(q))) == 1.0
+    assert metrics.precision(inside_of(flat(q), flat(q))) == 1.0
+    far = inside_of(flat(q) + 100.0, flat(q))
     assert (metrics.coverage(far), metrics.density(far), metrics.precision(far)) == (0.0, 0.0, 0.0)
 
 
 def test_density_and_coverage_of_another_draw_are_those_that_naeem_derives():
-    x, y = (np.random.default_rng(s).standard_normal((1000, 1, 8)) for s in (0, 1))
+    x, y = (np.random.default_rng(s).standard_normal((1000, 8)) for s in (0, 1))
     inside = inside_of(y, x)
     assert metrics.density(inside) == pytest.approx(1.0, abs=0.1)
     expected = 1.0 - math.prod((1000 - i) / (2000 - i) for i in range(1, 6))
@@ -156,7 +172,7 @@ def test_density_and_coverage_of_another_draw_are_those_that_naeem_derives():
 
 def test_one_mode_repeated_is_precise_and_covers_little():
     q, _, _ = motions(40)
-    inside = inside_of(np.repeat(q[:1], 40, axis=0), q)
+    inside = inside_of(np.repeat(flat(q[:1]), 40, axis=0), flat(q))
     assert metrics.precision(inside) == 1.0
     assert metrics.coverage(inside) < 0.5
 
