@@ -8,6 +8,9 @@ from rich.table import Table
 
 from bige_opensim.commands.display import console, fail
 
+WIDTH = 180
+"""Of tables that go to a file."""
+
 
 def evaluate(*sets: str, reference: Path, out: Path, models: tuple[Path, ...] = ()) -> int:
     """Measure motions against recordings, beside controls that say which of the metrics mean something.
@@ -49,7 +52,7 @@ def evaluate(*sets: str, reference: Path, out: Path, models: tuple[Path, ...] = 
         table = Table(*header, title=CAPTIONS[group])
         for line in lines:
             table.add_row(*line)
-        console.print(table)
+        console.print(table, width=None if console.is_terminal else WIDTH, crop=False)
     for note in (EXPLANATION, *found.notes, f"See {out}."):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     return 0

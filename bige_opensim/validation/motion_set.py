@@ -167,7 +167,7 @@ def recordings(
     return MotionSet(
         name=name,
         frame=frame,
-        q=_one_branch(q, frame, next((b for b in found if b is not None), None)),
+        q=on_one_branch(q, frame, _triples(found)),
         duration=part["duration"].values.astype(np.float64),
         people=tuple(str(s) for s in part["subject"].values),
         bodies=tuple(b if b is not None and _has(b, frame) else None for b in found),
@@ -230,7 +230,7 @@ def generated(folder: Path, name: str, frame: Frame) -> MotionSet:
     return MotionSet(
         name=name,
         frame=frame,
-        q=_one_branch(q, frame, body),
+        q=on_one_branch(q, frame, body.triples),
         duration=np.array([m.duration for m in motions]),
         people=tuple(path.stem for path in files),
         bodies=(body,) * len(files),
@@ -312,18 +312,22 @@ def _model_of(models: Mapping[str, Mapping[str, str]], session: str, trial: str)
     return digests.pop() if len(digests) == 1 else None
 
 
-def _one_branch(
-    q: Float[np.ndarray, "motion sample coordinate"], frame: Frame, body: Anatomy | None
+def _triples(bodies: Sequence[Anatomy | None]) -> Sequence[tuple[str, str, str]]:
+    return next((body.triples for body in bodies if body is not None), [])
+
+
+def on_one_branch(
+    q: Float[np.ndarray, "motion sample coordinate"], frame: Frame, triples: Sequence[tuple[str, str, str]]
 ) -> Float[np.ndarray, "motion sample coordinate"]:
     """Every motion's angles on the branch nearest to zero, so that equal postures are equal numbers.
 
-    Whole turns are taken out; joints of three axes have two descriptions, (a, b, c) and (a + π, π - b, c + π), of which
-    the one whose mean over time is nearer to zero counts (`physics.rotations`). Without a model these joints are not
-    known, and only turns are taken out.
+    Whole turns are taken out. Joints that turn about three axes (`physics.rotations.rotation_triples`) have two
+    descriptions, (a, b, c) and (a + π, π - b, c + π), of which the one whose mean over time is nearer to zero counts.
+    Where no model is known these joints are not either, and only turns are taken out.
     """
     out = q.copy()
     out[..., frame.angles] = _without_turns(q[..., frame.angles])
-    for triple in body.triples if body is not None else ():
+    for triple in triples:
         if not all(name in frame.coordinates for name in triple):
             continue
         columns = [frame.coordinates.index(name) for name in triple]
