@@ -18,7 +18,8 @@ def evaluate(*sets: str, reference: Path, out: Path, models: tuple[Path, ...] = 
     Parameters
     ----------
     sets
-        Sets of motions by name, NAME=MOTIONS: folders that `bige generate` wrote, or datasets.
+        Sets of motions by name, NAME=MOTIONS: folders that `bige generate` wrote, or datasets. Sets of the same name
+        are runs of one method.
     reference
         Dataset of repetitions. Its training people are the reference; those held out are a row of their own.
     out
@@ -36,13 +37,10 @@ def evaluate(*sets: str, reference: Path, out: Path, models: tuple[Path, ...] = 
     from bige_opensim.workflows.evaluate import evaluate as run
 
     pairs = [text.partition("=") for text in sets]
-    names = [name for name, _, _ in pairs]
     wrong = [text for text, (name, _, path) in zip(sets, pairs, strict=True) if not name or not path]
     if wrong:
         return fail(f"{', '.join(wrong)}: expected NAME=MOTIONS, such as guided=motions.")
-    if len(set(names)) < len(names):
-        return fail(f"{', '.join(names)}: every set needs a name of its own.")
-    motions = {name: Path(path) for name, _, path in pairs}
+    motions = {name: [Path(path) for other, _, path in pairs if other == name] for name, _, _ in pairs}
     try:
         found = run(reference, motions, out, models=models, report=lambda name: console.print(f"measuring {name}"))
     except (MotionSetError, DatasetError, OutFolderError, ModelError) as problem:

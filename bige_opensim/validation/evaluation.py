@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -92,8 +92,9 @@ UNKNOWN = Value(float("nan"))
 class Row:
     """One set of motions: what it is (`held out`, `method` or `control`), how many, of how many people, its values.
 
-    Intervals of recordings and methods are 95 % over people drawn anew; of noise and shuffled motions, 1.96 SD over
-    seeds. `coordinates` has the Wasserstein distance of every coordinate, deg or mm.
+    Where there are several runs (seeds), values are their means and intervals 1.96 SD over them, and the numbers of
+    motions and people are those of one; else intervals are 95 % over people drawn anew. `coordinates` has the
+    Wasserstein distance of every coordinate, deg or mm.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Row:
     people: int
     values: dict[str, Value]
     coordinates: dict[str, Value]
+    runs: int = 1
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def evaluate_sets(
     held_out
         Recordings of other people: what real motions score.
     methods
-        Sets of generated motions, or of other recordings.
+        Sets of generated motions, or of other recordings; those of one name are runs of one method.
     replicates
         Of the bootstrap.
     report
@@ -195,13 +197,14 @@ def evaluate_sets(
     for motions in (held_out,) if held_out is not None else ():
         report(motions.name)
         rows.append(measure.row(motions, HELD_OUT))
-    for motions in methods:
-        report(motions.name)
-        rows.append(measure.row(motions, METHOD))
+    for name in dict.fromkeys(m.name for m in methods):
+        report(name)
+        runs = [m for m in methods if m.name == name]
+        rows.append(_over_runs([measure.row(m, METHOD, spread=len(runs) == 1) for m in runs]))
     report("controls")
     for make in (controls.noise, controls.shuffled):
         drawn = [measure.row(make(training, count, seed), CONTROL, spread=False) for seed in controls.SEEDS]
-        rows.append(_over_seeds(drawn))
+        rows.append(_over_runs(drawn))
     rows.append(measure.row(controls.copy(training), CONTROL, spread=False))
     own = measure.row(training, CONTROL, spread=False)
     won_by = {m.key: _winners(m, rows, own) for m in METRICS}
@@ -245,14 +248,16 @@ def _badness(metric: Metric, row: Row, training: Row) -> float:
     return value if metric.better == LOWER else -value
 
 
-def _over_seeds(rows: Sequence[Row]) -> Row:
+def _over_runs(rows: Sequence[Row]) -> Row:
+    first = rows[0]
+    if len(rows) == 1:
+        return first
+
     def together(part: str) -> dict[str, Value]:
-        keys = getattr(rows[0], part)
-        found = {key: np.array([getattr(row, part)[key].value for row in rows]) for key in keys}
+        found = {key: np.array([getattr(row, part)[key].value for row in rows]) for key in getattr(first, part)}
         return {k: Value(float(v.mean()), metrics.NORMAL_95 * float(v.std(ddof=1))) for k, v in found.items()}
 
-    first = rows[0]
-    return Row(first.name, first.kind, first.motions, first.people, together("values"), together("coordinates"))
+    return replace(first, values=together("values"), coordinates=together("coordinates"), runs=len(rows))
 
 
 class Reference:

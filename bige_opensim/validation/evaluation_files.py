@@ -39,7 +39,7 @@ CAPTIONS = {
 }
 EXPLANATION = (
     "† does not discriminate: noise or shuffled motions, as named, are at least as good as held-out recordings. ± is a "
-    "95 % interval over people, or over seeds for noise and shuffled motions."
+    "95 % interval over people, or 1.96 SD over runs where there are several."
 )
 PANEL_COLUMNS = 5
 ARROWS = {LOWER: "←", HIGHER: "→", NEAR: "(near dotted)", None: ""}
@@ -69,7 +69,7 @@ def frame(found: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "set": row.name, "kind": row.kind, "motions": row.motions, "people": row.people,
+                "set": row.name, "kind": row.kind, "motions": row.motions, "people": row.people, "runs": row.runs,
                 "group": m.group, "metric": m.key, "title": m.title, "unit": m.unit, "better": m.better or "",
                 "value": row.values[m.key].value,
                 **dict(zip(("low", "high"), interval(m, row.values[m.key]), strict=True)),
@@ -132,7 +132,7 @@ def _table(found: Evaluation, group: str) -> str:
         rf"\begin{{tabular}}{{l{'r' * len(found.rows)}}}",
         r"\toprule",
         " & ".join(["", *(_escaped(row.name) for row in found.rows)]) + r" \\",
-        " & ".join(["motions (people)", *(f"{row.motions} ({row.people})" for row in found.rows)]) + r" \\",
+        " & ".join(["motions (people)", *(f"{size(row)} ({row.people})" for row in found.rows)]) + r" \\",
         r"\midrule",
     ]
     for m in (m for m in METRICS if m.group == group):
@@ -142,7 +142,14 @@ def _table(found: Evaluation, group: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    marks = {"\\": r"\textbackslash{}", "†": r"$^\dagger$", "±": r"$\pm$", "²": r"$^2$", "°": r"$^\circ$"}
+    marks = {
+        "\\": r"\textbackslash{}",
+        "†": r"$^\dagger$",
+        "±": r"$\pm$",
+        "²": r"$^2$",
+        "×": r"$\times$",
+        "°": r"$^\circ$",
+    }
     marks |= {c: rf"\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(marks.get(c, c) for c in text)
 
@@ -215,4 +222,9 @@ def table_lines(found: Evaluation, group: str) -> tuple[list[str], list[list[str
 
 
 def _named(row: Row) -> str:
-    return f"{row.name} ({row.motions})"
+    return f"{row.name} ({size(row)})"
+
+
+def size(row: Row) -> str:
+    """How many motions: '20', or '20 × 3' of three runs."""
+    return f"{row.motions}" + (f" × {row.runs}" if row.runs > 1 else "")

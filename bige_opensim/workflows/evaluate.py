@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ TAKEN = (RECORDINGS, controls.NOISE, controls.SHUFFLED, controls.COPY)
 
 def evaluate(
     reference: Path | str,
-    motions: Mapping[str, Path | str],
+    motions: Mapping[str, Path | str | Sequence[Path | str]],
     out: Path | str,
     *,
     models: Iterable[Path | str] = (),
@@ -50,7 +50,8 @@ def evaluate(
     reference
         Dataset of repetitions (netCDF). Its training people are the reference; all others are a row of their own.
     motions
-        Sets by name: folders that `bige generate` wrote, or datasets (all of their repetitions).
+        Sets by name: folders that `bige generate` wrote, or datasets (all of their repetitions). Several of one name
+        are runs of one method, by other seeds.
     out
         Folder for evaluation.json, evaluation.csv, coordinates.csv, evaluation.tex and evaluation.png.
     models
@@ -79,14 +80,19 @@ def evaluate(
     refuse_other_content(out, RECORD)
     bodies = _bodies([Path(folder) for folder in models])
     training, held_out, frame = _reference(reference, bodies)
-    methods = [_method(name, Path(path), frame, bodies) for name, path in motions.items()]
+    runs = [(name, path) for name, given in motions.items() for path in _paths(given)]
+    methods = [_method(name, path, frame, bodies) for name, path in runs]
     found = evaluate_sets(training, held_out, methods, replicates=replicates, report=report)
     found.provenance.update(_provenance(training, held_out, methods, frame, replicates))
     write_evaluation(found, out)
     return found
 
 
-def _check_names(motions: Mapping[str, Path | str]) -> None:
+def _paths(given: Path | str | Sequence[Path | str]) -> list[Path]:
+    return [Path(given)] if isinstance(given, Path | str) else [Path(path) for path in given]
+
+
+def _check_names(motions: Mapping[str, Any]) -> None:
     wrong = [name for name in motions if not name.strip() or name in TAKEN]
     if wrong or not motions:
         raise MotionSetError(
@@ -134,7 +140,7 @@ def _provenance(
             "training": list(dict.fromkeys(training.people)),
             "held_out": list(dict.fromkeys(held_out.people)) if held_out is not None else [],
         },
-        "sets": {m.name: dict(m.source) for m in methods},
+        "sets": [{"name": m.name, **m.source} for m in methods],
         "rotational": dict(zip(frame.coordinates, frame.rotational, strict=True)),
         "settings": {
             "control_seeds": list(controls.SEEDS),
