@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from bige_opensim.commands.display import console, fail
@@ -50,7 +51,7 @@ def evaluate(*sets: str, reference: Path, out: Path, models: tuple[Path, ...] = 
         table = Table(*header, title=CAPTIONS[group])
         for line in lines:
             table.add_row(*line)
-        console.print(table, width=None if console.is_terminal else WIDTH, crop=False)
+        (console if console.is_terminal else Console(width=WIDTH)).print(table)
     for note in (EXPLANATION, *found.notes, f"See {out}."):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     return 0

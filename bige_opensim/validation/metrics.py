@@ -292,8 +292,7 @@ def bootstrap_spread(
     if len(groups) < 2:
         return np.full(np.shape(statistic(np.arange(len(people)), np.arange(len(reference_people)))), np.nan)
     found = [statistic(_drawn(groups, draw), _drawn(others, draw)) for _ in range(replicates)]
-    spread: np.ndarray = NORMAL_95 * np.std(np.array(found), axis=0, ddof=1)
-    return spread
+    return np.asarray(NORMAL_95 * np.std(np.array(found), axis=0, ddof=1))
 
 
 def _by_person(people: Sequence[str]) -> list[np.ndarray]:

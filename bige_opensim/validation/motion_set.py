@@ -46,8 +46,17 @@ class Frame:
 
     @classmethod
     def of(cls, ds: xr.Dataset) -> Frame:
-        """Of a dataset of repetitions."""
+        """Of a dataset of repetitions.
+
+        Raises
+        ------
+        MotionSetError
+            The root is not described, or is not one that has a heading.
+
+        """
         names = tuple(str(n) for n in ds["coordinate"].values)
+        if "root" not in ds.attrs:
+            raise MotionSetError("the dataset does not say what its root joint is; build it again with `bige dataset`.")
         try:
             root = Root.from_label(json.loads(ds.attrs["root"]))
         except RootError as problem:

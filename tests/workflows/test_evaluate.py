@@ -14,7 +14,7 @@ from bige_opensim.commands.evaluation import evaluate as command
 from bige_opensim.learning.dataset import DatasetError, load_dataset, save_dataset
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.validation import controls
+from bige_opensim.validation import controls, evaluation_files
 from bige_opensim.validation.evaluation import METRICS, RECORDINGS, Evaluation
 from bige_opensim.validation.motion_set import MotionSetError
 from bige_opensim.workflows.evaluate import evaluate
@@ -268,6 +268,18 @@ def test_a_folder_with_other_content_is_left_alone(reference: Path, good: Path, 
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     assert command(f"good={good}", reference=reference, out=tmp_path) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_tables_are_written_whole_or_not_at_all(
+    reference: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(found: Evaluation) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(evaluation_files, "latex", broken)
+    with pytest.raises(OSError, match="no space"):
+        evaluate(reference, {"good": good}, tmp_path / "out", replicates=FEW)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
