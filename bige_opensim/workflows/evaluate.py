@@ -130,6 +130,7 @@ def _bodies(folders: list[Path]) -> Callable[[str], Anatomy | None]:
 def _provenance(
     training: MotionSet, held_out: MotionSet | None, methods: list[MotionSet], frame: Frame, replicates: int
 ) -> dict[str, Any]:
+    everything = [training, *([held_out] if held_out is not None else []), *methods]
     return {
         "bige_opensim": bige_opensim.__version__,
         "numpy": np.__version__,
@@ -141,6 +142,7 @@ def _provenance(
             "held_out": list(dict.fromkeys(held_out.people)) if held_out is not None else [],
         },
         "sets": [{"name": m.name, **m.source} for m in methods],
+        "models_sha256": sorted({b.skeleton.tables.source["sha256"] for s in everything for b in s.bodies if b}),
         "rotational": dict(zip(frame.coordinates, frame.rotational, strict=True)),
         "settings": {
             "control_seeds": list(controls.SEEDS),

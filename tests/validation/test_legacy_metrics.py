@@ -60,6 +60,7 @@ def test_penetration_and_floating_count_from_a_centimetre_on():
     height = np.zeros((1, 101))
     height[0, :10], height[0, 90:] = -0.05, 0.008
     assert legacy_metrics.penetration(height) == pytest.approx([0.05 * 10 / 101])
+    assert legacy_metrics.penetration(-height) == pytest.approx([0.0])
     assert legacy_metrics.floating(height) == pytest.approx([0.0])
     assert legacy_metrics.floating(-height) == pytest.approx([0.05 * 10 / 101])
 

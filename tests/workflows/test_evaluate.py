@@ -16,7 +16,7 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation import controls, evaluation_files
 from bige_opensim.validation.evaluation import METRICS, RECORDINGS, Evaluation
-from bige_opensim.validation.motion_set import MotionSetError
+from bige_opensim.validation.motion_set import MotionSetError, sha256
 from bige_opensim.workflows.evaluate import evaluate
 
 FEW = 20  # replicates
@@ -124,7 +124,7 @@ def test_planted_feet_neither_slide_nor_sink(table: tuple[Evaluation, Path]):
     assert value(table[0], controls.NOISE, "slide") > 50.0
 
 
-def test_files_hold_the_table(table: tuple[Evaluation, Path]):
+def test_files_hold_the_table(table: tuple[Evaluation, Path], reference: Path, model: Path):
     found, out = table
     assert sorted(p.name for p in out.iterdir()) == [
         "coordinates.csv", "evaluation.csv", "evaluation.json", "evaluation.png", "evaluation.tex",
@@ -136,7 +136,8 @@ def test_files_hold_the_table(table: tuple[Evaluation, Path]):
     assert one["low"] < one["value"] < one["high"]
     content = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert content["metrics"]["legacy_fidelity"]["discriminates"] is False
-    assert content["provenance"]["reference"]["sha256"]
+    assert content["provenance"]["reference"]["sha256"] == sha256(reference)
+    assert content["provenance"]["models_sha256"] == [sha256(model)]
     assert set(content["provenance"]["sets"][0]["sha256"]) == {f"motion_{i:02d}.mot" for i in range(1, 9)} | {
         "model.osim"
     }
