@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import opensim
 from jaxtyping import Float
@@ -28,18 +30,22 @@ def complete(model: OsimModel, motion: Motion) -> Motion:
     return Motion(motion.time, np.column_stack([columns[n] for n in names]), names)
 
 
-def inverse_dynamics(model: OsimModel, q: Motion, qd: Motion, qdd: Motion) -> Float[np.ndarray, "time coordinate"]:
+def inverse_dynamics(
+    model: OsimModel, q: Motion, qd: Motion, qdd: Motion, *, working: Collection[str] = ()
+) -> Float[np.ndarray, "time coordinate"]:
     """Generalized forces (N, N·m) per coordinate in model order, without muscles, actuators and external loads.
 
     `opensim.InverseDynamicsSolver` works in Simbody's order of mobilities; the map of `OsimModel.mobility_order` brings
-    its result to the model's order. Every force of the model is switched off first, as the solver would include it.
+    its result to the model's order. Every force of the model but those named `working` is switched off first, as the
+    solver would include it.
     Motions must be complete (see `complete`). Not for ball and free joints: their speeds in Simbody are
     an angular velocity and not the rates of their coordinates, for which they are taken, as OpenSim's tools do;
     `physics.dynamics` has the generalized forces that belong to the coordinates.
     """
     copy = opensim.Model(model.model)
     for i in range(copy.getForceSet().getSize()):
-        copy.updForceSet().get(i).set_appliesForce(False)
+        if copy.getForceSet().get(i).getName() not in working:
+            copy.updForceSet().get(i).set_appliesForce(False)
     state = copy.initSystem()
     for coordinate in copy.getCoordinateSet():
         coordinate.setLocked(state, False)

@@ -60,8 +60,10 @@ def write_setup(
     return path
 
 
-def _analysis(start: float, end: float) -> opensim.StaticOptimization:
-    """Exponent 2, muscle physiology on, OpenSim's usual tolerance."""
+def _analysis(
+    start: float, end: float, exponent: float = 2.0, muscle_physiology: bool = True
+) -> opensim.StaticOptimization:
+    """OpenSim's usual tolerance."""
     analysis = opensim.StaticOptimization()
     analysis.setName("StaticOptimization")
     analysis.setStartTime(start)
@@ -69,15 +71,21 @@ def _analysis(start: float, end: float) -> opensim.StaticOptimization:
     analysis.setStepInterval(1)
     analysis.setInDegrees(True)
     analysis.setUseModelForceSet(True)
-    analysis.setActivationExponent(2.0)
-    analysis.setUseMusclePhysiology(True)
+    analysis.setActivationExponent(exponent)
+    analysis.setUseMusclePhysiology(muscle_physiology)
     analysis.setConvergenceCriterion(1e-4)
     analysis.setMaxIterations(100)
     return analysis
 
 
 def solve_frames(
-    model_file: Path, states_file: Path, rows: Int[np.ndarray, " frame"], *, external_loads: Path | None = None
+    model_file: Path,
+    states_file: Path,
+    rows: Int[np.ndarray, " frame"],
+    *,
+    external_loads: Path | None = None,
+    exponent: float = 2.0,
+    muscle_physiology: bool = True,
 ) -> Motion:
     """Activations, and forces of reserves, in some frames, by the analysis of `run_setup` without the tool around it.
 
@@ -94,6 +102,8 @@ def solve_frames(
         Rows of the file to solve, increasing.
     external_loads
         ExternalLoads file; its data file is beside it.
+    exponent, muscle_physiology
+        Exponent of the cost; whether muscles have their force-length-velocity curves.
 
     Raises
     ------
@@ -101,7 +111,7 @@ def solve_frames(
         OpenSim stopped, or solved other frames than asked for.
 
     """
-    analysis = _analysis(-np.inf, np.inf)
+    analysis = _analysis(-np.inf, np.inf, exponent, muscle_physiology)
     try:
         model = opensim.Model(str(model_file))
         if external_loads is not None:

@@ -84,7 +84,7 @@ def solve(
     upper: Float[Tensor, " unknown"],
     reserve_optimal: Float[Tensor, " coordinate"],
     exponent: Float[Tensor, " unknown"] | None = None,
-    reserve_exponent: float = 2.0,
+    reserve_exponent: Float[Tensor, " coordinate"] | None = None,
     start: Float[Tensor, "frame coordinate"] | None = None,
     max_iterations: int = 60,
     tolerance: float | None = None,
@@ -99,10 +99,8 @@ def solve(
         Cost and box of the unknowns, weights positive; the box may be infinite.
     reserve_optimal
         Optimal force of every coordinate's reserve, N or N·m, positive.
-    exponent
-        Exponents of the unknowns' costs, above 1; None for 2, which is fastest.
-    reserve_exponent
-        Exponent of the reserves' cost, above 1.
+    exponent, reserve_exponent
+        Exponents of the costs of unknowns and reserves, above 1; None for 2, which is fastest.
     start
         Multipliers to start from, e.g. those of a neighbouring frame.
     tolerance
@@ -123,7 +121,8 @@ def solve(
     finite = torch.isfinite(A.detach().sum((-1, -2)) + b.detach().sum(-1))
     scale = tolerance * (1.0 + b.abs().amax(-1))
     x = torch.minimum(torch.maximum(torch.zeros_like(lower), lower), upper).expand(len(b), -1)
-    lam = reserve_exponent * (b / reserve_optimal).abs() ** (reserve_exponent - 1.0) * b.sign() / reserve_optimal
+    power = torch.full_like(reserve_optimal, 2.0) if reserve_exponent is None else reserve_exponent
+    lam = power * (b / reserve_optimal).abs() ** (power - 1.0) * b.sign() / reserve_optimal
     reserve = b
     status = torch.where(finite, SOLVED, NOT_FINITE)
     iterations, imbalance = torch.zeros_like(status), torch.zeros_like(b[:, 0])
@@ -137,13 +136,13 @@ def solve(
             0.5 * reserve_optimal[rows] ** 2,
             None if exponent is None else exponent[columns],
         )
-        if reserve_exponent != 2.0:
-            problem = problem.with_reserves(reserve_optimal[rows], reserve_exponent)
+        if reserve_exponent is not None:
+            problem = problem.with_reserves(reserve_optimal[rows], reserve_exponent[rows])
         first = None if start is None else start[:, rows]
         block = _solve_block(problem, finite, scale, first, max_iterations)
         x, lam = x.index_copy(1, columns, block.x[:, : len(columns)]), lam.index_copy(1, rows, block.multiplier)
         delivered = (problem.A[:, :, : len(columns)] @ block.x[:, : len(columns)].unsqueeze(-1)).squeeze(-1)
-        reserve = reserve.index_copy(1, rows, block.reserve if reserve_exponent == 2.0 else problem.b - delivered)
+        reserve = reserve.index_copy(1, rows, block.reserve if reserve_exponent is None else problem.b - delivered)
         status = torch.where(status == SOLVED, block.status, status)
         iterations, imbalance = torch.maximum(iterations, block.iterations), torch.maximum(imbalance, block.imbalance)
     return LeastEffort(x, reserve, lam, status, iterations, imbalance)
@@ -190,7 +189,7 @@ class _Problem:
     c: Tensor
     exponent: Tensor | None
 
-    def with_reserves(self, optimal: Tensor, exponent: float) -> _Problem:
+    def with_reserves(self, optimal: Tensor, exponent: Tensor) -> _Problem:
         """The same with the reserves among the unknowns; a compliance is left that carries next to nothing."""
         n, C = self.A.shape[-1], len(optimal)
         power = self.weight.new_full((n,), 2.0) if self.exponent is None else self.exponent
@@ -202,7 +201,7 @@ class _Problem:
             torch.cat([self.lower, -far]),
             torch.cat([self.upper, far]),
             torch.full_like(optimal, 0.5 * SLACK**2),
-            torch.cat([power, optimal.new_full((C,), exponent)]),
+            torch.cat([power, exponent]),
         )
 
     def detached(self) -> _Problem:
