@@ -75,7 +75,7 @@ def _coordinates(
         notes = (*notes, f"coordinates not in the file keep the model's default: {', '.join(missing)}")
     if setup.cutoff_hz is not None:
         motion = _filtered(setup, motion, folder / RAW_NAME)
-    q = complete(model, motion)
+    q = complete(model, motion.select([n for n in motion.names if n not in model.held_coordinates]))
     return q, q.derivatives()[0], notes
 
 

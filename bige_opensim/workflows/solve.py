@@ -37,7 +37,7 @@ from bige_opensim.osim.analyze_setup_model import SetupModel, compose
 from bige_opensim.osim.analyze_setup_motion import SetupMotion, recorded_motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import document_version, load, opensim_version
-from bige_opensim.osim.static_optimization import solve_frames
+from bige_opensim.osim.static_optimization import StaticOptimizationError, solve_frames
 from bige_opensim.osim.weighted_model import stretch, write_weighted
 from bige_opensim.physics.actuators import actuator_columns
 from bige_opensim.physics.body_loads import generalized_loads
@@ -203,8 +203,6 @@ def solve(
         The setup asks for what is not done here, or names files that do not exist.
     StorageError, ModelError, ExternalLoadsError, EffortCostError, MotionError
         Its files, or the cost, cannot be used.
-    StaticOptimizationError
-        OpenSim stopped during the audit.
 
     """
     wanted = read_analyze_setup(Path(setup))
@@ -255,8 +253,11 @@ class _Task:
         controls = self._ordered(answer)
         forces = self._forces(answer, pulls)
         seconds = clock.perf_counter() - began
-        compared = self._audit(controls, solved, audit)
         notes = (*self.setup.notes, *self.motion.notes)
+        try:
+            compared = self._audit(controls, solved, audit)
+        except StaticOptimizationError as error:
+            compared, notes = None, (*notes, f"No comparison with OpenSim: {error}")
         keep = self.kept
         return SolvedSetup(self.setup, self.cost, controls[keep], forces[keep], solved[keep], compared, notes, seconds)
 
@@ -357,7 +358,8 @@ class _Task:
         states = self.folder / "states.sto"
         names, values = coordinate_states(self.model, _whole(self.motion))
         write_storage(states, self.motion.q.time, values, names, in_degrees=False, title="States")
-        asked = np.unique([*rows, 0 if rows[0] else 1])  # a motion has two samples at least
+        beside = rows[0] + (1 if rows[0] == 0 else -1)
+        asked = rows if len(rows) > 1 else np.unique([rows[0], beside])  # a motion has two samples at least
         model, factor = self.model.path, np.ones(len(self.composed.muscles))
         if self.cost.weighted:
             weight = self._weight().numpy()
