@@ -112,7 +112,7 @@ def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
     rows = np.ones(len(s.time), dtype=bool) if rows is None else rows
     rotations, translations = root_of(model, skeleton)
     driven = muscle_driven(model, skeleton)
-    weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
+    weight = float(skeleton.weight_n)
     external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
     com = skeleton.com(skeleton(window.tensor(skeleton, window.q)[::COM_STRIDE]))[:, 1]
     return gates(

@@ -7,6 +7,7 @@ import torch
 
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.osim.compile_muscles import compile_muscles
+from bige_opensim.osim.inverse_dynamics import passive_forces
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.muscle_parameters import fibre_tables, fibre_volumes, muscle_groups
 from bige_opensim.osim.muscles import muscle_frames
@@ -40,12 +41,12 @@ def exact_effort(
     model: OsimModel, skeleton: Skeleton, window: Prepared, state: State, cost: EffortCost = USUAL
 ) -> Effort:
     """Moment arms and strengths from OpenSim, frame by frame."""
-    return _effort(model, skeleton, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
+    return _effort(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
 
 
 def polynomial_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, cost: EffortCost = USUAL) -> Effort:
     """Moment arms and strengths from path polynomials fitted over the movement's range, compiled once and cached."""
-    return _effort(model, skeleton, fitted_pulls(model, skeleton, window, passive=cost.passive), cost)
+    return _effort(model, skeleton, window, fitted_pulls(model, skeleton, window, passive=cost.passive), cost)
 
 
 def exact_pulls(
@@ -57,7 +58,8 @@ def exact_pulls(
     elastic = torch.zeros_like(strength)
     if passive:
         elastic = Strength(fibre_tables(model)).passive(torch.as_tensor(frames.length))
-    return Pulls(tension_arms(skeleton, state, force, moment), strength, elastic)
+    moving = torch.as_tensor(frames.generalized).transpose(1, 2)
+    return Pulls(tension_arms(skeleton, state, force, moment) + moving, strength, elastic)
 
 
 def fitted_pulls(model: OsimModel, skeleton: Skeleton, window: Prepared, *, passive: bool = False) -> Pulls:
@@ -96,7 +98,7 @@ def muscle_weights(model: OsimModel, cost: EffortCost) -> torch.Tensor | None:
     return torch.as_tensor(cost.muscle_weights(model.muscle_names, muscle_groups(model), fibre_volumes(model)))
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, pulls: Pulls, cost: EffortCost) -> Effort:
+def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost) -> Effort:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
     free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
@@ -108,6 +110,7 @@ def _effort(model: OsimModel, skeleton: Skeleton, pulls: Pulls, cost: EffortCost
         reserves,
         root_of(model, skeleton),
         free,
+        torch.as_tensor(passive_forces(model, window.q, window.qd)) if model.passive_forces else None,
         muscle_weights(model, cost),
         cost.exponent,
         pulls.passive_forces if cost.passive else None,

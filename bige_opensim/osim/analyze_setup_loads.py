@@ -87,7 +87,7 @@ def passive_forces(setup_model: SetupModel, q: Motion, qd: Motion) -> Float[np.n
     if not setup_model.passive:
         return np.zeros((q.frames, len(model.independent_coordinates)))
     still = qd.with_values(np.zeros_like(qd.values))
-    without, within = (inverse_dynamics(model, q, qd, still, working=on) for on in ((), setup_model.passive))
+    without, within = (inverse_dynamics(model, q, qd, still, acting=on) for on in ((), setup_model.passive))
     return reduce_couplers(model, q, without - within)
 
 

@@ -227,6 +227,17 @@ class OsimModel:
         return np.where(off[:, None], 0.0, self.controls.clip(0.0, 1.0))
 
     @cached_property
+    def other_actuators(self) -> tuple[str, ...]:
+        """Actuators that are neither muscles nor CoordinateActuators: static optimization works without them."""
+        return tuple(f.getName() for f in _forces(self.model) if _is_actuator(f) and not _is_replaced(f))
+
+    @cached_property
+    def passive_forces(self) -> tuple[str, ...]:
+        """Springs, ligaments, bushings, limits: forces that act beside the muscles whatever the muscles do."""
+        others = [f for f in _forces(self.model) if f.get_appliesForce() and not (_is_actuator(f) or _is_replaced(f))]
+        return tuple(f.getName() for f in others if opensim.Muscle.safeDownCast(f) is None)
+
+    @cached_property
     def max_isometric_force(self) -> Float[np.ndarray, " muscle"]:
         """Maximum isometric force of every muscle, N."""
         muscles = self.model.getMuscles()
@@ -286,6 +297,20 @@ class OsimModel:
             if coordinate.isPrescribed(state):
                 coordinate.setIsPrescribed(state, False)
             coordinate.setValue(state, float(value), False)
+
+
+def _forces(model: opensim.Model) -> Iterator[opensim.Force]:
+    forces = model.getForceSet()
+    return (forces.get(i) for i in range(forces.getSize()))
+
+
+def _is_actuator(force: opensim.Force) -> bool:
+    return opensim.Actuator.safeDownCast(force) is not None and opensim.Muscle.safeDownCast(force) is None
+
+
+def _is_replaced(force: opensim.Force) -> bool:
+    """Contact, for which ground forces stand, and coordinate actuators, for which reserves do."""
+    return force.getConcreteClassName() in (*_CONTACT_FORCES, "CoordinateActuator")
 
 
 def cache_folder() -> Path:
@@ -372,6 +397,10 @@ def model_notes(model: OsimModel) -> tuple[str, ...]:
     beyond = [n for n, c in zip(model.muscle_names, model.controls, strict=True) if c[0] < 0 or c[1] > 1]
     if beyond:
         notes.append(f"Activations lie within 0 and 1, although the controls of {', '.join(beyond)} reach beyond.")
+    if model.other_actuators:
+        notes.append(f"Muscles work without the model's other actuators: {', '.join(model.other_actuators)}.")
+    if model.passive_forces:
+        notes.append(f"These forces of the model act beside the muscles: {', '.join(model.passive_forces)}.")
     if not model.root_coordinates:
         notes.append("Nothing floats in this model: there are no residuals, and no ground forces are estimated.")
     return tuple(notes)
@@ -442,7 +471,7 @@ def static_optimization_model(model: OsimModel) -> Path:
 
 
 def save_for_static_optimization(model: OsimModel, path: Path) -> Path:
-    """Write the model without contact and coordinate actuators, with one reserve per free coordinate.
+    """Write the model without contact and without actuators but its muscles, with one reserve per free coordinate.
 
     Reserves are CoordinateActuators named `reserve_<coordinate>` with unbounded controls. Controls of muscles that
     reach below 0 or above 1 are bounded, as `OsimModel.activation_bounds` says.
@@ -451,9 +480,7 @@ def save_for_static_optimization(model: OsimModel, path: Path) -> Path:
     copy.initSystem()
     forces = copy.updForceSet()
     for i in reversed(range(forces.getSize())):
-        force = forces.get(i)
-        kind = force.getConcreteClassName()
-        if kind in _CONTACT_FORCES or kind == "CoordinateActuator":
+        if _is_replaced(forces.get(i)) or _is_actuator(forces.get(i)):
             forces.remove(i)
     for i, (low, high) in enumerate(model.controls):
         if low < 0 or high > 1:

@@ -42,9 +42,10 @@ class Effort:
     activations; reserve_optimal (C,): optimal force of each coordinate's reserve; root: indices of the root's free
     coordinates, rotations then translations, empty where nothing floats; free: indices of the coordinates that have an
     equation. A coordinate that is locked or prescribed has none: its constraint supplies whatever force it takes.
-    weight (M,): of the muscles in the cost, None for 1; exponent: of activations and reserves in the cost (contact, and
-    residuals of the root where ground forces are sought, have 2); passive (T, C): generalized forces that act without
-    effort, None for none.
+    passive (T, C): generalized force of the model's springs, ligaments and limits, None where it has none; weight (M,):
+    of the muscles in the cost, None for 1; exponent: of activations and reserves in the cost (contact, and residuals of
+    the root where ground forces are sought, have 2); fibres (T, C): generalized force of passive muscle fibres, None
+    where they are left out.
     """
 
     muscle_columns: Float[Tensor, "time coordinate muscle"]
@@ -53,18 +54,19 @@ class Effort:
     reserve_optimal: Float[Tensor, " coordinate"]
     root: tuple[list[int], list[int]]
     free: list[int]
+    passive: Float[Tensor, "time coordinate"] | None = None
     weight: Float[Tensor, " muscle"] | None = None
     exponent: float = 2.0
-    passive: Float[Tensor, "time coordinate"] | None = None
+    fibres: Float[Tensor, "time coordinate"] | None = None
 
     @property
     def weights(self) -> Float[Tensor, " muscle"]:
         """Weights of the muscles."""
         return torch.ones_like(self.lower) if self.weight is None else self.weight
 
-    def left_to_do(self, tau: Float[Tensor, "time coordinate"]) -> Float[Tensor, "time coordinate"]:
-        """Generalized forces that effort must supply."""
-        return tau if self.passive is None else tau - self.passive
+    def left_to_do(self, net: Float[Tensor, "time coordinate"]) -> Float[Tensor, "time coordinate"]:
+        """Net generalized forces less what passive fibres supply."""
+        return net if self.fibres is None else net - self.fibres
 
     def exponents(self, contact: int, residuals: list[int]) -> tuple[Tensor | None, Tensor | None]:
         """Exponents of the muscles and of so many contact unknowns, and of the reserves; None for 2."""
@@ -92,7 +94,7 @@ def solve_with_ground(
     rotations, translations = effort.root
     optimal = effort.reserve_optimal.clone()
     optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
-    tau = effort.left_to_do(inverse_dynamics(skeleton, state))
+    tau = effort.left_to_do(net_generalized_forces(skeleton, state, None, effort.passive))
     solutions, forces = [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
@@ -169,10 +171,15 @@ def _solve_free(
 
 
 def net_generalized_forces(
-    skeleton: Skeleton, state: State, ground: GroundForces | None
+    skeleton: Skeleton,
+    state: State,
+    ground: GroundForces | None,
+    passive: Float[Tensor, "time coordinate"] | None = None,
 ) -> Float[Tensor, "time coordinate"]:
-    """Inverse dynamics minus what the ground does: the joint moments that muscles and reserves must supply."""
+    """Inverse dynamics minus what ground and springs do: the joint moments that muscles and reserves must supply."""
     tau = inverse_dynamics(skeleton, state)
+    if passive is not None:
+        tau = tau - passive
     if ground is None:
         return tau
     T, B = tau.shape[0], len(skeleton.bodies)
