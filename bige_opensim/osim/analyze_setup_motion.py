@@ -1,8 +1,7 @@
 """The recorded motion of an AnalyzeTool setup, filtered and differentiated as the tool does, and the frames it solves.
 
 AnalyzeTool pads coordinates by half their number of samples at both ends before its low-pass (`Storage::pad`,
-`Storage::lowpassIIR`) and keeps the padding: splines run over it, and steps are counted from its first sample. The
-filter used here is OpenSim's own, so that nothing differs.
+`Storage::lowpassIIR`) and keeps the padding: splines run over it, and steps are counted from its first sample.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import opensim
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from scipy.signal import butter, lfilter, lfiltic
 
 from bige_opensim.io.analyze_setup import AnalyzeSetup, AnalyzeSetupError
 from bige_opensim.io.rotation_units import Units
@@ -22,6 +22,8 @@ from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel
 
 RAW_NAME = "coordinates_to_filter.sto"
+EVEN = 1e-9
+"""Largest difference of the mean and the smallest step, relative to the mean, of evenly sampled motions."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,45 @@ def _filtered(setup: AnalyzeSetup, motion: Motion, raw: Path) -> Motion:
             f"{setup.path}: the cut-off of {setup.cutoff_hz:g} Hz must be below half the sampling rate of "
             f"{motion.rate_hz:.4g} Hz; lower it, or write -1 for no filter."
         )
+    n = motion.frames // 2
+    if n < 3:
+        raise AnalyzeSetupError(f"{setup.coordinates}: {motion.frames} samples are too few to be filtered.")
+    before, after = slice(n, 0, -1), slice(-2, -n - 2, -1)
+    time, values = (
+        np.concatenate([2 * x[0] - x[before], x, 2 * x[-1] - x[after]]) for x in (motion.time, motion.values)
+    )
+    steps = np.diff(time)
+    uneven = steps.mean() - steps.min()
+    if uneven > EVEN * steps.mean():
+        return _resampled_and_filtered(setup.cutoff_hz, motion, raw)
+    if uneven > np.finfo(float).eps:
+        time = time[0] + steps.min() * np.arange(len(time))
+    return Motion(time, lowpass_iir(values, setup.cutoff_hz, 1.0 / steps.mean()), motion.names)
+
+
+def lowpass_iir(
+    values: Float[np.ndarray, "time channel"], cutoff_hz: float, rate_hz: float
+) -> Float[np.ndarray, "time channel"]:
+    """OpenSim's `Signal::LowpassIIR`: a third-order Butterworth filter, forward and back, the cut-off uncorrected.
+
+    Each pass leaves its first three samples as they are.
+    """
+    b, a = butter(3, cutoff_hz, fs=rate_hz)
+
+    def one_way(x: np.ndarray) -> np.ndarray:
+        past = np.column_stack([lfiltic(b, a, channel[2::-1], channel[2::-1]) for channel in x.T])
+        return np.vstack([x[:3], lfilter(b, a, x[3:], axis=0, zi=past)[0]])
+
+    return one_way(one_way(values)[::-1])[::-1]
+
+
+def _resampled_and_filtered(cutoff_hz: float, motion: Motion, raw: Path) -> Motion:
+    """By OpenSim, which brings uneven samples to its smallest step before it filters."""
     write_storage(raw, motion.time, motion.values, motion.names, in_degrees=False)
     storage = opensim.Storage(str(raw))
     raw.unlink()
     storage.pad(motion.frames // 2)
-    storage.lowpassIIR(setup.cutoff_hz)
+    storage.lowpassIIR(cutoff_hz)
     rows = [storage.getStateVector(i) for i in range(storage.getSize())]
     time = np.array([row.getTime() for row in rows])
     values = np.array([[row.getData().get(k) for k in range(len(motion.names))] for row in rows])
