@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +9,8 @@ import numpy as np
 import opensim
 import torch
 from jaxtyping import Float
+from scipy.interpolate import CubicSpline
 
-from bige_opensim.io.analyze_setup import AnalyzeSetupError
 from bige_opensim.io.external_loads import ExternalLoadsError, read_external_loads
 from bige_opensim.io.storage import read_storage
 from bige_opensim.motion import Motion
@@ -19,6 +18,8 @@ from bige_opensim.osim.analyze_setup_model import SetupModel
 from bige_opensim.osim.inverse_dynamics import inverse_dynamics, reduce_couplers
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.body_loads import GROUND, BodyLoad
+from bige_opensim.physics.dynamics import State
+from bige_opensim.physics.skeleton import Skeleton
 
 
 class Reported(NamedTuple):
@@ -29,7 +30,7 @@ class Reported(NamedTuple):
 
 
 def external_loads(path: Path, model: OsimModel, time: Float[np.ndarray, " time"]) -> list[BodyLoad]:
-    """External loads at the given times (s), interpolated by OpenSim itself.
+    """External loads at the given times (s), between samples by natural cubic splines, as OpenSim's `ExternalForce`.
 
     Raises
     ------
@@ -45,37 +46,46 @@ def external_loads(path: Path, model: OsimModel, time: Float[np.ndarray, " time"
             f"{time[0]:g} to {time[-1]:g} s; change the times of the setup."
         )
     bodies = {GROUND, *(b.getName() for b in model.model.getBodySet())}
+    column = {name: k for k, name in enumerate(table.names)}
+
+    def sampled(identifier: str) -> torch.Tensor | None:
+        if not identifier:
+            return None
+        chosen = table.values[:, [column[f"{identifier}{axis}"] for axis in "xyz"]]
+        return torch.as_tensor(CubicSpline(table.time, chosen, bc_type="natural")(time))
+
+    found = []
     for force in document.forces:
         named = (force.applied_to_body, force.force_expressed_in_body, force.point_expressed_in_body)
         unknown = [body for body in named if body not in bodies]
-        missing = [column for column in force.columns() if column not in table.names]
+        missing = [name for name in force.columns() if name not in column]
         if unknown:
             raise ExternalLoadsError(f"{path}: {force.name} names '{unknown[0]}', which is no body of the model.")
         if missing:
             raise ExternalLoadsError(
                 f"{path}: {document.datafile.name} has no columns {', '.join(missing)}, which {force.name} names."
             )
-    copy, loads = _with_loads(model.path, path)
-    assert loads is not None
-    copy.initSystem()
-    found = []
-    for force in document.forces:
-        source = opensim.ExternalForce.safeDownCast(loads.get(force.name))
-        zero = np.zeros((len(time), 3))
-        pull = _sampled(source.getForceAtTime, time) if force.force_identifier else zero
-        torque = _sampled(source.getTorqueAtTime, time) if force.torque_identifier else zero
-        point = _sampled(source.getPointAtTime, time) if force.point_identifier else None
+        pull, torque, point = map(sampled, (force.force_identifier, force.torque_identifier, force.point_identifier))
         found.append(
             BodyLoad(
+                force.name,
                 force.applied_to_body,
-                torch.as_tensor(pull),
-                torch.as_tensor(torque),
-                None if point is None else torch.as_tensor(point),
+                pull,
+                torque,
+                point,
                 force.force_expressed_in_body,
                 force.point_expressed_in_body,
             )
         )
     return found
+
+
+def reported_load(load: BodyLoad, skeleton: Skeleton, state: State) -> Reported:
+    """What OpenSim's report says of an external load in ground: force and torque, and the point in its body's frame."""
+    parts = [("F", load.force), ("p", load.point_in_body(skeleton, state)), ("T", load.torque)]
+    there = [(letter, part.numpy()) for letter, part in parts if part is not None]
+    names = tuple(f"{load.body}_{load.name}_{letter}{axis}" for letter, _ in there for axis in "xyz")
+    return Reported(names, np.hstack([part for _, part in there]))
 
 
 def passive_forces(setup_model: SetupModel, q: Motion, qd: Motion) -> Float[np.ndarray, "time coordinate"]:
@@ -91,58 +101,32 @@ def passive_forces(setup_model: SetupModel, q: Motion, qd: Motion) -> Float[np.n
     return reduce_couplers(model, q, without - within)
 
 
-def reported_forces(
-    setup_model: SetupModel, loads: Path | None, q: Motion, qd: Motion
-) -> tuple[dict[str, Reported], list[Reported]]:
-    """What OpenSim's report says of springs, limits and contact, by name, and of every external load."""
+def reported_passive_forces(setup_model: SetupModel, q: Motion, qd: Motion) -> dict[str, Reported]:
+    """What OpenSim's report says of springs, limits and contact, by name."""
+    if not setup_model.passive:
+        return {}
     model = setup_model.model
-    if not setup_model.passive and loads is None:
-        return {}, []
-    order = model.mobility_order
-    copy, document = _with_loads(model.path, loads)
-    chosen = [copy.getForceSet().get(name) for name in setup_model.passive]
-    if document is not None:
-        chosen += [force for force in (document.get(i) for i in range(document.getSize())) if force.get_appliesForce()]
-    state = copy.initSystem()
-    described = OsimModel(copy, model.path)
+    order = model.mobility_order  # initialises the model again, so it comes before the state
+    chosen = [model.model.getForceSet().get(name) for name in setup_model.passive]
+    state = model.model.initSystem()
     speeds = opensim.Vector(len(order), 0.0)
     rows = []
     for t in range(q.frames):
         state.setTime(float(q.time[t]))
-        described.set_pose(state, dict(zip(q.names, q.values[t], strict=True)))
+        model.set_pose(state, dict(zip(q.names, q.values[t], strict=True)))
         for c, k in enumerate(order):
             speeds.set(int(k), float(qd.values[t, c]))
         state.setU(speeds)
-        copy.realizeVelocity(state)
+        model.model.realizeVelocity(state)
         rows.append([_values(force, state) for force in chosen])
-    found = []
+    found = {}
     for k, force in enumerate(chosen):
         labels = force.getRecordLabels()
         names = tuple(labels.get(i) for i in range(labels.getSize()))
-        found.append(Reported(names, np.array([row[k] for row in rows])))
-    passive = len(setup_model.passive)
-    return dict(zip(setup_model.passive, found[:passive], strict=True)), found[passive:]
+        found[setup_model.passive[k]] = Reported(names, np.array([row[k] for row in rows]))
+    return found
 
 
 def _values(force: opensim.Force, state: opensim.State) -> list[float]:
     values = force.getRecordValues(state)
     return [values.get(i) for i in range(values.getSize())]
-
-
-def _sampled(
-    function: Callable[[float], opensim.Vec3], time: Float[np.ndarray, " time"]
-) -> Float[np.ndarray, "time 3"]:
-    return np.array([function(float(t)).to_numpy() for t in time])
-
-
-def _with_loads(model: Path, loads: Path | None) -> tuple[opensim.Model, opensim.ExternalLoads | None]:
-    copy = opensim.Model(str(model))
-    if loads is None:
-        return copy, None
-    try:
-        document = opensim.ExternalLoads(str(loads), True)
-        copy.addModelComponent(document)
-    except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise AnalyzeSetupError(f"{loads}: OpenSim cannot use these external loads ({reason}).") from error
-    return copy, document

@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bige_opensim.physics.body_loads import GROUND, turned
 from bige_opensim.physics.dynamics import State
 from bige_opensim.physics.muscle_pulls import tension_arms
 from bige_opensim.physics.skeleton import Skeleton
-
-GROUND = "ground"
 
 
 @dataclass(frozen=True)
@@ -72,18 +71,15 @@ def actuator_columns(
     force, moment = rotation.new_zeros(T, K, B, 3), rotation.new_zeros(T, K, B, 3)
 
     def in_ground(body: str, vector: tuple[float, float, float], given_in_ground: bool) -> Tensor:
-        v = rotation.new_tensor(vector).expand(T, 3)
-        return v if given_in_ground or body == GROUND else (rotation[:, body_index(body)] @ v[0]).reshape(T, 3)
-
-    def body_index(body: str) -> int:
-        return skeleton.bodies.index(body)
+        frame = GROUND if given_in_ground else body
+        return turned(skeleton, state, frame, rotation.new_tensor(vector).expand(T, 3))
 
     for k, actuator in enumerate(actuators):
         drive = actuator.drive
         if isinstance(drive, CoordinateDrive):
             columns[:, skeleton.coordinates.index(drive.coordinate), k] = 1.0
         elif isinstance(drive, PointForce) and drive.body != GROUND:
-            b = body_index(drive.body)
+            b = skeleton.bodies.index(drive.body)
             point = in_ground(drive.body, drive.point, drive.point_in_ground)
             if not drive.point_in_ground:
                 point = point + position[:, b]
@@ -93,6 +89,6 @@ def actuator_columns(
             torque = in_ground(drive.body, drive.axis, drive.axis_in_ground)
             for body, sign in ((drive.body, 1.0), (drive.other, -1.0)):
                 if body != GROUND:
-                    moment[:, k, body_index(body)] += sign * torque
+                    moment[:, k, skeleton.bodies.index(body)] += sign * torque
     columns = columns + tension_arms(skeleton, state, force, moment)
     return columns * rotation.new_tensor(np.array([a.optimal_force for a in actuators]))

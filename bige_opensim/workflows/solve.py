@@ -32,7 +32,13 @@ from bige_opensim.io.storage import write_storage
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import coordinate_states
 from bige_opensim.labelling.muscle_capacity import exact_pulls, fitted_pulls, muscle_weights
-from bige_opensim.osim.analyze_setup_loads import Reported, external_loads, passive_forces, reported_forces
+from bige_opensim.osim.analyze_setup_loads import (
+    Reported,
+    external_loads,
+    passive_forces,
+    reported_load,
+    reported_passive_forces,
+)
 from bige_opensim.osim.analyze_setup_model import SetupModel, compose
 from bige_opensim.osim.analyze_setup_motion import SetupMotion, recorded_motion
 from bige_opensim.osim.compile import compile_skeleton
@@ -40,7 +46,7 @@ from bige_opensim.osim.model import document_version, load, opensim_version
 from bige_opensim.osim.static_optimization import StaticOptimizationError, solve_frames
 from bige_opensim.osim.weighted_model import stretch, write_weighted
 from bige_opensim.physics.actuators import actuator_columns
-from bige_opensim.physics.body_loads import generalized_loads
+from bige_opensim.physics.body_loads import BodyLoad, generalized_loads
 from bige_opensim.physics.dynamics import State, inverse_dynamics
 from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.joint_problem import CHUNK, take
@@ -241,17 +247,15 @@ class _Task:
         began = clock.perf_counter()
         state = self.window.state(self.skeleton)
         pulls = self._pulls(state)
-        loads = self.setup.external_loads
-        tau = inverse_dynamics(self.skeleton, state)
-        if loads is not None:
-            applied = external_loads(loads, self.model, self.window.q.time)
-            tau = tau - generalized_loads(self.skeleton, state, applied)
+        loads = self._loads(state)
+        tau = inverse_dynamics(self.skeleton, state) - generalized_loads(self.skeleton, state, loads)
         tau = tau - torch.as_tensor(passive_forces(self.composed, self.window.q, self.window.qd))
         if self.cost.passive:
             tau = tau - pulls.passive_forces
         answer, solved = self._share(state, pulls, tau)
         controls = self._ordered(answer)
-        forces = self._forces(answer, pulls)
+        reports = [reported_load(load, self.skeleton, state) for load in loads]
+        forces = self._forces(answer, pulls, reports)
         seconds = clock.perf_counter() - began
         notes = (*self.setup.notes, *self.motion.notes)
         try:
@@ -260,6 +264,12 @@ class _Task:
             compared, notes = None, (*notes, f"No comparison with OpenSim: {error}")
         keep = self.kept
         return SolvedSetup(self.setup, self.cost, controls[keep], forces[keep], solved[keep], compared, notes, seconds)
+
+    def _loads(self, state: State) -> list[BodyLoad]:
+        if self.setup.external_loads is None:
+            return []
+        given = external_loads(self.setup.external_loads, self.model, self.window.q.time)
+        return [load.in_ground(self.skeleton, state) for load in given]
 
     def _pulls(self, state: State) -> Pulls:
         """Pulls of the working muscles in the order of `composed.muscles`."""
@@ -321,13 +331,15 @@ class _Task:
     def _ordered(self, controls: Float[np.ndarray, "frame actuator"]) -> pd.DataFrame:
         return self._table(controls, self._names())[list(self.composed.columns)]
 
-    def _forces(self, controls: Float[np.ndarray, "frame actuator"], pulls: Pulls) -> pd.DataFrame:
+    def _forces(
+        self, controls: Float[np.ndarray, "frame actuator"], pulls: Pulls, loads: Sequence[Reported]
+    ) -> pd.DataFrame:
         """The columns of OpenSim's report of forces: forces in the order of the model's force set, then loads."""
         m = len(self.composed.muscles)
         optimal = np.array([a.optimal_force for a in self.composed.actuators])
         tensions = controls[:, :m] * pulls.active.numpy() + pulls.passive.numpy()
         by_name = dict(zip(self._names(), np.hstack([tensions, controls[:, m:] * optimal]).T, strict=True))
-        passive, loads = reported_forces(self.composed, self.setup.external_loads, self.window.q, self.window.qd)
+        passive = reported_passive_forces(self.composed, self.window.q, self.window.qd)
         reports: list[Reported] = []
         for name in self.composed.reported:
             reports.append(passive[name] if name in passive else Reported((name,), by_name[name][:, None]))
