@@ -114,12 +114,10 @@ class OsimModel:
 
     def _refuse_impossible(self, coordinates: list[Coordinate]) -> None:
         for c in coordinates:
-            if (c.held and c.dependent) or (c.locked and c.prescribed):
-                hold = " and ".join(w for w, on in (("locked", c.locked), ("prescribed", c.prescribed)) if on)
-                coupled = " and determined by a coupler" if c.dependent else ""
+            if c.held and c.dependent:
                 raise ModelError(
-                    f"{self.path}: coordinate {c.name} is {hold}{coupled}; one of them can say where it is. Remove the "
-                    "others from the model."
+                    f"{self.path}: coordinate {c.name} is {'locked' if c.locked else 'prescribed'}, and a coupler "
+                    "determines it as well; one of them can say where it is. Unlock it, or remove the coupler."
                 )
 
     @cached_property

@@ -9,6 +9,7 @@ import opensim
 import pytest
 from numpy.testing import assert_allclose
 from odd_models import AXES, PLANAR, changed, with_belt, with_ranges, with_root, with_stacked_root
+from recordings import MODELS, motion_path
 from small_models import biped, squat
 
 from bige_opensim.io.storage import read_storage, write_coordinates
@@ -187,3 +188,16 @@ def test_a_locked_value_that_the_file_has_to_the_digits_it_writes_is_taken_from_
     table[:, trembling.index("ankle_angle_r")] += 0.004 * np.sin(30 * trembling.time)
     _, near = labelled(path, trembling.with_values(table), tmp_path / "near")
     assert_allclose(near, exact, atol=1e-9)
+
+
+def test_a_real_squat_keeps_its_label_with_infinite_ranges(shared_data, tmp_path):
+    source = shared_data / MODELS["subject6"]
+    odd = with_ranges(source, tmp_path / "inf.osim", -np.inf, np.inf, ("knee_angle_r", "hip_adduction_r"))
+    found = []
+    for model in (source, odd):
+        out = tmp_path / model.stem
+        request = TrialRequest(model, motion_path(shared_data, "subject6", "squats1"), out, out, "s", "s", "squats1")
+        label_trial(request, replace(FAST, audit=0.0, start=3.0, end=3.3))
+        found.append(read_storage(out / "activations.sto").values)
+    assert found[0].max() > 0.2
+    assert_allclose(found[1], found[0], atol=1e-9)
