@@ -24,6 +24,7 @@ def write_inputs(
     window: Prepared,
     forces: GroundForces | None,
     model_file: str,
+    exponent: float,
 ) -> None:
     """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization."""
     write_coordinates(folder / "coordinates.mot", whole.q, rotational=model.rotational)
@@ -39,6 +40,7 @@ def write_inputs(
         external_loads_file="external_loads.xml" if forces is not None else None,
         start=float(window.q.time[0]),
         end=float(window.q.time[-1]),
+        exponent=exponent,
     )
 
 

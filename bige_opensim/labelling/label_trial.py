@@ -18,7 +18,7 @@ from bige_opensim.io.partial_folders import partial_folder, remove_abandoned
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
-from bige_opensim.labelling.label_content import Found, label_content
+from bige_opensim.labelling.label_content import Found, cost_notes, label_content
 from bige_opensim.labelling.label_files import write_files
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
@@ -32,11 +32,12 @@ from bige_opensim.motion import MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import ModelError, load, require_muscles
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError),
+    *(PreflightError, StaticOptimizationError, EffortCostError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -120,15 +121,15 @@ def _label_into(
     report("writing", 0.0)
     if support is not None:
         support = support.at(window.q.time)
-    notes = (*recorded.notes, *window.notes, *noted)
+    notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     label = label_content(request, settings, found, started)
     if settings.solver == "fast":
         label["geometry"] = settings.geometry
-        if settings.audit > 0:
+        if settings.audit > 0 and not settings.cost.passive:
             report("audit by OpenSim", 0.0)
-            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
+            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit, settings.cost)
     write_files(folder, model, window, solution, label)
     return label
 

@@ -14,6 +14,7 @@ from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 
 FROM_PLATES = ("measured", "auto")
 """Values of `grf` for which the force file of a trial is read."""
@@ -30,7 +31,14 @@ class LabelSettings:
     share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated,
     measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
     loads of a trial are applied whatever `grf` says. allow_missing: coordinates that the file lacks keep the model's
-    default, even if much of the body hangs on them.
+    default, even if much of the body hangs on them. cost: what effort costs; of it OpenSim's solver
+    knows the exponent only.
+
+    Raises
+    ------
+    EffortCostError
+        OpenSim's solver is asked for a cost that it does not have.
+
     """
 
     solver: str = "opensim"
@@ -44,6 +52,21 @@ class LabelSettings:
     allow_missing: bool = False
     contact: ContactSettings = field(default_factory=ContactSettings)
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
+    cost: EffortCost = field(default_factory=EffortCost)
+
+    def __post_init__(self) -> None:
+        if self.solver == "opensim" and self.cost.beyond_opensim:
+            raise EffortCostError(
+                "OpenSim's StaticOptimization has an exponent, but no weights of muscles and no passive fibre forces; "
+                "use --solver fast for them."
+            )
+
+    def as_fingerprint(self) -> dict[str, Any]:
+        """As JSON has it; the usual cost is left out, as in labels from before there were others."""
+        settings = json.loads(json.dumps(asdict(self)))
+        if self.cost.usual:
+            del settings["cost"]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -82,7 +105,7 @@ class TrialRequest:
         return {
             "files": {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items() if p is not None},
             "stated": [self.stated.mass_kg, self.stated.height_m],
-            "settings": json.loads(json.dumps(asdict(settings))),
+            "settings": settings.as_fingerprint(),
             "bige_opensim": bige_opensim.__version__,
         }
 

@@ -35,12 +35,13 @@ def write_setup(
     external_loads_file: str | None,
     start: float,
     end: float,
+    exponent: float = 2.0,
 ) -> Path:
     """Write the AnalyzeTool setup; all paths are relative to `folder`, so the folder can move and runs as it is.
 
     The tool's own low-pass filter is off: coordinates come filtered. The file is `setup_static_optimization.xml`.
     """
-    analysis = _analysis(start, end)
+    analysis = _analysis(start, end, exponent)
     tool = opensim.AnalyzeTool()
     tool.setName(RESULT_NAME)
     tool.setModelFilename(model_file)

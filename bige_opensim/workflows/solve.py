@@ -27,11 +27,13 @@ from bige_opensim.io.analyze_results import (
     write_result,
 )
 from bige_opensim.io.analyze_setup import AnalyzeSetup, AnalyzeSetupError, read_analyze_setup
+from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.rotation_units import Units
-from bige_opensim.io.storage import write_storage
+from bige_opensim.io.storage import StorageError, write_storage
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import coordinate_states
 from bige_opensim.labelling.muscle_capacity import exact_pulls, fitted_pulls, muscle_weights
+from bige_opensim.motion import MotionError
 from bige_opensim.osim.analyze_setup_loads import (
     Reported,
     external_loads,
@@ -42,13 +44,13 @@ from bige_opensim.osim.analyze_setup_loads import (
 from bige_opensim.osim.analyze_setup_model import SetupModel, compose
 from bige_opensim.osim.analyze_setup_motion import SetupMotion, recorded_motion
 from bige_opensim.osim.compile import compile_skeleton
-from bige_opensim.osim.model import document_version, load, opensim_version
+from bige_opensim.osim.model import ModelError, document_version, load, opensim_version
 from bige_opensim.osim.static_optimization import StaticOptimizationError, solve_frames
 from bige_opensim.osim.weighted_model import stretch, write_weighted
 from bige_opensim.physics.actuators import actuator_columns
 from bige_opensim.physics.body_loads import BodyLoad, generalized_loads
 from bige_opensim.physics.dynamics import State, inverse_dynamics
-from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 from bige_opensim.physics.joint_problem import CHUNK, take
 from bige_opensim.physics.least_effort import SLACK, LeastEffort
 from bige_opensim.physics.least_effort import solve as least_effort
@@ -56,6 +58,9 @@ from bige_opensim.physics.muscle_pulls import Pulls
 from bige_opensim.physics.skeleton import Skeleton
 
 Geometry = Literal["auto", "polynomial", "exact"]
+
+SetupErrors = (AnalyzeSetupError, StorageError, ModelError, ExternalLoadsError, EffortCostError, MotionError)
+"""What a setup, its files and the cost asked for can do wrong: each carries one sentence for the user."""
 
 FEW_FRAMES = 1000
 """Up to so many frames OpenSim's own paths cost less than fitting polynomials to them."""
