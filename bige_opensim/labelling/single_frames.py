@@ -11,7 +11,7 @@ from bige_opensim.io.storage import write_storage
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import coordinate_states
 from bige_opensim.labelling.muscle_capacity import USUAL, muscle_weights
-from bige_opensim.osim.model import OsimModel
+from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.static_optimization import by_muscle, solve_frames
 from bige_opensim.osim.weighted_model import stretch, write_weighted
 from bige_opensim.physics.effort_cost import EffortCost
@@ -46,9 +46,9 @@ def solve_single_frames(
     names, values = coordinate_states(model, whole)
     write_storage(folder / STATES, whole.q.time, values, names, in_degrees=False, title="States")
     loads, weight = folder / LOADS, muscle_weights(model, cost)
-    solved, factor = folder / model_file, np.ones(len(model.muscle_names))
+    solved, of_muscles, of_reserves = folder / model_file, np.ones(len(model.muscle_names)), 1.0
     if weight is not None:
-        factor = stretch(weight.numpy(), cost.exponent)
+        of_muscles, of_reserves = stretch(weight.numpy(), cost.exponent)
         solved = write_weighted(solved, model.muscle_names, weight.numpy(), cost.exponent, folder / WEIGHTED)
     try:
         found = solve_frames(
@@ -62,6 +62,7 @@ def solve_single_frames(
         (folder / STATES).unlink()
         (folder / WEIGHTED).unlink(missing_ok=True)
     at = np.searchsorted(asked, rows)
-    return by_muscle(model, found).values[at] / factor, {
-        name: found[f"reserve_{name}"][at] for name in model.free_coordinates if f"reserve_{name}" in found
-    }
+    optimal = reserve_optimal_forces(model)
+    controls = {name: found[f"reserve_{name}"][at] / of_reserves for name in optimal if f"reserve_{name}" in found}
+    forces = {name: optimal[name] * control for name, control in controls.items()}
+    return by_muscle(model, found).values[at] / of_muscles, forces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +86,15 @@ def compose(setup: AnalyzeSetup, folder: Path) -> SetupModel:
         model.finalizeConnections()
         model.printToXML(str(path))
     except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
         raise AnalyzeSetupError(
-            f"{setup.path}: OpenSim cannot put the model and its force sets together ({reason}); open them in the GUI."
+            f"{setup.path}: OpenSim cannot put the model and its force sets together ({_said(error)}); correct them."
         ) from error
     return _sorted(setup, load(path), None if setup.replace_force_set else set(own))
+
+
+def _said(error: Exception) -> str:
+    """The first line of OpenSim's message, without the name of the function that raised it."""
+    return re.sub(r"^std::exception in '.*?': ", "", str(error).strip().split("\n")[0])
 
 
 def _append(model: opensim.Model, file: Path) -> None:
@@ -97,17 +102,13 @@ def _append(model: opensim.Model, file: Path) -> None:
     group = root if root.tag == "ForceSet" else next(iter(root), root)
     if group.tag not in ("ForceSet", "ActuatorSet"):
         raise AnalyzeSetupError(f"{file}: holds a <{group.tag}>; expected a <ForceSet> of extra actuators.")
+    unknown = [item.tag for item in group.findall("objects/*") if not hasattr(opensim, item.tag)]
+    if unknown:
+        raise AnalyzeSetupError(f"{file}: OpenSim knows no {unknown[0]}; correct or remove this force.")
     try:
         found = opensim.ForceSet(str(file), True)
-    except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise AnalyzeSetupError(f"{file}: OpenSim cannot read this force set ({reason}).") from error
-    written = [item.tag for item in group.findall("objects/*")]
-    if found.getSize() != len(written):
-        raise AnalyzeSetupError(
-            f"{file}: OpenSim reads {found.getSize()} of its {len(written)} forces ({', '.join(written)}); it does not "
-            "know the others. Correct or remove them."
-        )
+    except (RuntimeError, SystemError) as error:  # its wrapper raises what is no exception to Python
+        raise AnalyzeSetupError(f"{file}: OpenSim cannot read this force set ({_said(error)}).") from error
     for i in range(found.getSize()):
         model.updForceSet().cloneAndAppend(found.get(i))
 

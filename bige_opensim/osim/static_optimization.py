@@ -88,7 +88,7 @@ def solve_frames(
     exponent: float = 2.0,
     muscle_physiology: bool = True,
 ) -> Motion:
-    """Activations, and forces of reserves, in some frames, by the analysis of `run_setup` without the tool around it.
+    """Activations, and controls of reserves, in some frames, by the analysis of `run_setup` without the tool around it.
 
     AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
     coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way.

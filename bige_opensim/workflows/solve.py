@@ -377,12 +377,12 @@ class _Task:
         write_storage(states, self.motion.q.time, values, names, in_degrees=False, title="States")
         beside = rows[0] + (1 if rows[0] == 0 else -1)
         asked = rows if len(rows) > 1 else np.unique([rows[0], beside])  # a motion has two samples at least
-        model, factor = self.model.path, np.ones(len(self.composed.muscles))
+        model, of_muscles, of_others = self.model.path, np.ones(len(self.composed.muscles)), 1.0
         if self.cost.weighted:
             weight = self._weight().numpy()
             weighted = self.folder / "weighted.osim"
             model = write_weighted(model, self.composed.muscles, weight, self.cost.exponent, weighted)
-            factor = stretch(weight, self.cost.exponent)
+            of_muscles, of_others = stretch(weight, self.cost.exponent)
         found = solve_frames(
             model,
             states,
@@ -392,7 +392,8 @@ class _Task:
             muscle_physiology=self.setup.muscle_physiology,
         )
         table = pd.DataFrame(found.values, columns=list(found.names))
-        table[list(self.composed.muscles)] /= factor
+        table[list(self.composed.muscles)] /= of_muscles
+        table[[a.name for a in self.composed.actuators]] /= of_others
         return table.iloc[np.searchsorted(asked, rows)]
 
 
