@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from bige_opensim.labelling.kinematics import Prepared
-from bige_opensim.labelling.muscle_capacity import USUAL
 from bige_opensim.labelling.optimization_result import Solution
 from bige_opensim.labelling.single_frames import solve_single_frames
 from bige_opensim.osim.model import OsimModel
-from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.effort_cost import USUAL, EffortCost
 
 FEWEST_FRAMES = 10
 

@@ -12,14 +12,13 @@ from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.muscle_parameters import fibre_tables, fibre_volumes, muscle_groups
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
-from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.effort_cost import USUAL, EffortCost
 from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort
 from bige_opensim.physics.muscle_pulls import Pulls, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscle_strength import Strength
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
-USUAL = EffortCost()
 RANGE_PAD = 0.1
 RANGE_STEP = {True: np.deg2rad(5.0), False: 0.05}
 

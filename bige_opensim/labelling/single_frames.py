@@ -10,11 +10,11 @@ from jaxtyping import Float
 from bige_opensim.io.storage import write_storage
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import coordinate_states
-from bige_opensim.labelling.muscle_capacity import USUAL, muscle_weights
+from bige_opensim.labelling.muscle_capacity import muscle_weights
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.static_optimization import by_muscle, solve_frames
 from bige_opensim.osim.weighted_model import stretch, write_weighted
-from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.effort_cost import USUAL, EffortCost
 
 STATES = "single_frames_states.sto"
 LOADS = "external_loads.xml"

@@ -112,6 +112,9 @@ class EffortCost:
         return weight
 
 
+USUAL = EffortCost()
+
+
 def parse_weights(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
     """Pairs from texts such as `vas*_r=2`.
 

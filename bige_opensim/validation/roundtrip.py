@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def validate(
         TrialRequest(model, path, folder / path.stem, folder, folder.name, "generated", path.stem) for path in motions
     ]
     verdicts = []
+    settings = replace(settings, cost=objective.cost)
     for outcome in label_trials(requests, settings, jobs=jobs, progress=progress):
         verdict = _certify(folder, outcome, skeleton, objective, record)
         verdicts.append(verdict)
