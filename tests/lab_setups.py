@@ -143,3 +143,23 @@ def setup_file(
 def run_opensim(setup: Path) -> None:
     """OpenSim's own run of the setup, into its own results folder."""
     opensim.AnalyzeTool(str(setup)).run()
+
+
+MOVING_POINT = """<MovingPathPoint name="BRA_1">
+<socket_parent_frame>/bodyset/forearm</socket_parent_frame>
+<socket_x_coordinate>/jointset/r_elbow_flex/r_elbow_flex</socket_x_coordinate>
+<socket_y_coordinate>/jointset/r_elbow_flex/r_elbow_flex</socket_y_coordinate>
+<socket_z_coordinate>/jointset/r_elbow_flex/r_elbow_flex</socket_z_coordinate>
+<x_location><LinearFunction><coefficients> 0.01 0.02</coefficients></LinearFunction></x_location>
+<y_location><LinearFunction><coefficients> -0.02 -0.025</coefficients></LinearFunction></y_location>
+<z_location><Constant><value>0</value></Constant></z_location>
+</MovingPathPoint>"""
+
+
+def with_moving_point(path: Path) -> Path:
+    """The arm with an insertion of BRA that moves with the elbow, as the patellar ligament of gait2392 does."""
+    text = path.read_text()
+    start = text.index('<PathPoint name="BRA_1">')
+    end = text.index("</PathPoint>", start) + len("</PathPoint>")
+    path.write_text(text[:start] + MOVING_POINT + text[end:])
+    return path

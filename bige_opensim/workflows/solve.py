@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 import bige_opensim
 from bige_opensim.io.analyze_results import (
@@ -29,9 +29,8 @@ from bige_opensim.io.analyze_results import (
 from bige_opensim.io.analyze_setup import AnalyzeSetup, AnalyzeSetupError, read_analyze_setup
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.rotation_units import Units
-from bige_opensim.io.storage import StorageError, write_storage
+from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.kinematics import Prepared
-from bige_opensim.labelling.label_files import coordinate_states
 from bige_opensim.labelling.muscle_capacity import exact_pulls, fitted_pulls, muscle_weights
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.analyze_setup_loads import (
@@ -45,8 +44,7 @@ from bige_opensim.osim.analyze_setup_model import SetupModel, compose
 from bige_opensim.osim.analyze_setup_motion import SetupMotion, recorded_motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import ModelError, document_version, load, opensim_version
-from bige_opensim.osim.static_optimization import StaticOptimizationError, solve_frames
-from bige_opensim.osim.weighted_model import stretch, write_weighted
+from bige_opensim.osim.static_optimization import StaticOptimizationError
 from bige_opensim.physics.actuators import actuator_columns
 from bige_opensim.physics.body_loads import BodyLoad, generalized_loads
 from bige_opensim.physics.dynamics import State, inverse_dynamics
@@ -56,6 +54,7 @@ from bige_opensim.physics.least_effort import SLACK, LeastEffort
 from bige_opensim.physics.least_effort import solve as least_effort
 from bige_opensim.physics.muscle_pulls import Pulls
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.workflows.solve_audit import Again, SetupAudit, compare
 
 Geometry = Literal["auto", "polynomial", "exact"]
 
@@ -67,23 +66,6 @@ FEW_FRAMES = 1000
 
 UNBALANCED = 1e-3
 """Force that no actuator supplies, relative to 1 + the largest generalized force, beyond which a frame is unsolved."""
-
-
-@dataclass(frozen=True)
-class SetupAudit:
-    """Difference to OpenSim over frames that both solved: of activations, or of controls where there is no muscle."""
-
-    frames: int
-    rmse: float
-    largest: float
-    worst: str
-    time_s: float
-
-    def __str__(self) -> str:
-        return (
-            f"OpenSim solved {self.frames} of the frames again: RMSE {self.rmse:.4f}, largest difference "
-            f"{self.largest:.4f} ({self.worst} at {self.time_s:.3f} s)"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,10 +245,14 @@ class _Task:
         forces = self._forces(answer, pulls, reports)
         seconds = clock.perf_counter() - began
         notes = (*self.setup.notes, *self.motion.notes)
-        try:
-            compared = self._audit(controls, solved, audit)
-        except StaticOptimizationError as error:
-            compared, notes = None, (*notes, f"No comparison with OpenSim: {error}")
+        compared = None
+        if audit > 0 and not self.cost.passive:
+            again = Again(self.setup, self.composed, self.motion, self.cost, self._weight().numpy(), self.folder)
+            try:
+                compared = compare(again, self.rows[solved & self.kept], controls[solved & self.kept], audit)
+            except StaticOptimizationError as error:
+                reason = str(error).split("stopped: ")[-1].split("\n")[0].split("': ")[-1]
+                notes = (*notes, f"No comparison with OpenSim, which could not solve the frames: {reason}")
         keep = self.kept
         return SolvedSetup(self.setup, self.cost, controls[keep], forces[keep], solved[keep], compared, notes, seconds)
 
@@ -351,54 +337,6 @@ class _Task:
         reports += loads
         names = [label for report in reports for label in report.names]
         return self._table(np.hstack([report.values for report in reports]), names)
-
-    def _audit(self, controls: pd.DataFrame, solved: Bool[np.ndarray, " frame"], count: int) -> SetupAudit | None:
-        """OpenSim solves some of the solved frames again, under the same loads; None where it cannot or need not."""
-        candidates = np.flatnonzero(solved & self.kept)
-        if count <= 0 or not len(candidates) or self.cost.passive:
-            return None
-        chosen = np.random.default_rng(len(candidates)).choice(candidates, min(count, len(candidates)), replace=False)
-        chosen = np.sort(chosen)
-        found = self._by_opensim(self.rows[chosen])
-        compared = list(self.composed.muscles) or list(self.composed.columns)
-        difference = controls[compared].to_numpy()[chosen] - found[compared].to_numpy()
-        worst = np.unravel_index(int(np.abs(difference).argmax()), difference.shape)
-        return SetupAudit(
-            frames=len(chosen),
-            rmse=float(np.sqrt((difference**2).mean())),
-            largest=float(np.abs(difference).max()),
-            worst=compared[int(worst[1])],
-            time_s=float(self.window.q.time[chosen[int(worst[0])]]),
-        )
-
-    def _by_opensim(self, rows: Int[np.ndarray, " frame"]) -> pd.DataFrame:
-        states = self.folder / "states.sto"
-        names, values = coordinate_states(self.model, _whole(self.motion))
-        write_storage(states, self.motion.q.time, values, names, in_degrees=False, title="States")
-        beside = rows[0] + (1 if rows[0] == 0 else -1)
-        asked = rows if len(rows) > 1 else np.unique([rows[0], beside])  # a motion has two samples at least
-        model, of_muscles, of_others = self.model.path, np.ones(len(self.composed.muscles)), 1.0
-        if self.cost.weighted:
-            weight = self._weight().numpy()
-            weighted = self.folder / "weighted.osim"
-            model = write_weighted(model, self.composed.muscles, weight, self.cost.exponent, weighted)
-            of_muscles, of_others = stretch(weight, self.cost.exponent)
-        found = solve_frames(
-            model,
-            states,
-            asked,
-            external_loads=self.setup.external_loads,
-            exponent=self.cost.exponent,
-            muscle_physiology=self.setup.muscle_physiology,
-        )
-        table = pd.DataFrame(found.values, columns=list(found.names))
-        table[list(self.composed.muscles)] /= of_muscles
-        table[[a.name for a in self.composed.actuators]] /= of_others
-        return table.iloc[np.searchsorted(asked, rows)]
-
-
-def _whole(motion: SetupMotion) -> Prepared:
-    return Prepared(motion.q, motion.qd, motion.qdd, (0.0, ""), ())
 
 
 def _produced(found: LeastEffort, tau: Float[torch.Tensor, "frame coordinate"]) -> Bool[torch.Tensor, " frame"]:
