@@ -4,7 +4,7 @@
 
 OpenSim's StaticOptimization has w_m = 1 and p = activation_exponent, for reserves too. A weight makes a muscle dearer;
 volume weighting makes it cost what it is (w_m proportional to F_max l_opt, mean 1), so that splitting a muscle into
-parts changes nothing (Happee and Van der Helm 1995, doi:10.1016/0021-9290(94)00171-X). With passive fibre forces the
+parts changes nothing (Holmberg and Klarbring 2012, doi:10.1007/s11044-011-9277-4). With passive fibre forces the
 elastic part of every fibre pulls without cost, and muscles supply what is left.
 """
 

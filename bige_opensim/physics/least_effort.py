@@ -15,8 +15,8 @@ is b - A x(lam) - r(lam) and whose generalized Hessian is -(A D A' + diag(opt^2)
 inside their box and 0 elsewhere. A damped semismooth Newton method ends after a few steps, for p = 2 most often at the
 exact active set (Qi and Sun 1993, doi:10.1007/BF01581275; the cost is the one of OpenSim's StaticOptimization, whose
 activation_exponent p counts for all actuators, reserves too; Anderson and Pandy 2001,
-doi:10.1016/S0021-9290(00)00155-X; exponents from 2 to 10 were compared by Crowninshield and Brand 1981,
-doi:10.1016/0021-9290(81)90035-X, and van Bolhuis and Gielen 1999, doi:10.1007/s004220050536).
+doi:10.1016/S0021-9290(00)00155-X; a cubed cost is that of Crowninshield and Brand 1981,
+doi:10.1016/0021-9290(81)90035-X).
 
 Two things keep Newton's method well behaved for other exponents. Above 2 the response is infinitely steep at 0, where
 the marginal cost is flat: below `STRAIGHT_BELOW` (an activation of 0.001, or the larger one whose marginal cost double

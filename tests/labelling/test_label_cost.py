@@ -128,7 +128,7 @@ def test_costs_that_cannot_be_are_refused(make: Callable[[], object], message: s
 
 
 def test_splitting_a_muscle_in_two_halves_changes_nothing_with_volume_weights():
-    """Two halves of half the force and half the volume do what the whole does (Happee and Van der Helm 1995)."""
+    """Two halves of half the force and half the volume do what the whole does (Holmberg and Klarbring 2012)."""
     from bige_opensim.physics.least_effort import solve
 
     def share(force: list[float], volume: list[float]) -> torch.Tensor:
