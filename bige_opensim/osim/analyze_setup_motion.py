@@ -22,6 +22,9 @@ from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel
 
 RAW_NAME = "coordinates_to_filter.sto"
+HELD = 1e-3
+"""Difference in rad or m that a file may have from where a locked or prescribed coordinate is."""
+
 EVEN = 1e-9
 """Largest difference of the mean and the smallest step, relative to the mean, of evenly sampled motions."""
 
@@ -75,10 +78,19 @@ def _coordinates(
         )
     if missing:
         notes = (*notes, f"coordinates not in the file keep the model's default: {', '.join(missing)}")
+    moved = [n for n in model.held_coordinates if n in motion and _moves(model, motion, n)]
+    if moved:
+        held = ", ".join(moved)
+        notes = (*notes, f"the model holds {held}: values of the file are not used, as in OpenSim")
     if setup.cutoff_hz is not None:
         motion = _filtered(setup, motion, folder / RAW_NAME)
     q = complete(model, motion.select([n for n in motion.names if n not in model.held_coordinates]))
     return q, q.derivatives()[0], notes
+
+
+def _moves(model: OsimModel, motion: Motion, name: str) -> bool:
+    """Whether a motion takes a held coordinate away from where the model has it, by more than rounding."""
+    return float(np.abs(motion[name] - model.held_values(name, motion.time)).max()) > HELD
 
 
 def _filtered(setup: AnalyzeSetup, motion: Motion, raw: Path) -> Motion:

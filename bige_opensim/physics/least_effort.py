@@ -20,7 +20,7 @@ doi:10.1016/0021-9290(81)90035-X).
 
 Two things keep Newton's method well behaved for other exponents. Above 2 the response is infinitely steep at 0, where
 the marginal cost is flat: below `STRAIGHT_BELOW` (an activation of 0.001, or the larger one whose marginal cost double
-precision cannot tell from 0, 0.02 at p = 10) it is taken as a straight line. And the exponents are reached in stages,
+precision cannot tell from 0, 0.04 at p = 10) it is taken as a straight line. And the exponents are reached in stages,
 each begun where the solution of the one before puts the unknowns.
 """
 

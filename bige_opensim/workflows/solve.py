@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
 import time as clock
 from collections.abc import Mapping, Sequence
@@ -116,19 +117,20 @@ class SolvedSetup:
         Raises
         ------
         AnalyzeSetupError
-            The folder cannot be made.
+            The folder cannot be made or written to.
 
         """
         out = Path(folder)
         try:
             out.mkdir(parents=True, exist_ok=True)
+            partial = tempfile.mkdtemp(dir=out, prefix=".partial-")
         except OSError as problem:
-            raise AnalyzeSetupError(f"{out}: no folder can be made there ({problem.strerror}); name another.") from None
+            raise AnalyzeSetupError(f"{out}: cannot be written to ({problem.strerror}); name another folder.") from None
         time, precision = self.activations.index.to_numpy(), self.setup.precision
         paths = [out / f"{self.setup.result_name(w)}{end}" for w, end in _RESULTS]
         names = list(self.activations.columns)
         values = self.activations.to_numpy()
-        with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as partial:
+        try:
             fresh = [Path(partial) / path.name for path in paths]
             write_result(fresh[0], ACTIVATION_TITLE, ACTIVATION_TEXT, time, names, values, precision)
             columns = list(self.forces.columns)
@@ -137,6 +139,8 @@ class SolvedSetup:
             fresh[3].write_text(json.dumps(self._provenance(), indent=1), encoding="utf-8")
             for source, target in zip(fresh, paths, strict=True):
                 source.replace(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         return tuple(paths)
 
     def _provenance(self) -> dict[str, Any]:

@@ -158,7 +158,8 @@ def test_other_muscle_classes_are_solved_as_by_opensim(lab: Lab, kind: str):
 @pytest.mark.parametrize("change", [springs, locked_elbow], ids=["springs and limits", "a locked coordinate"])
 def test_models_with_more_than_muscles_are_solved_as_by_opensim(lab: Lab, change: Callable[[opensim.Model], None]):
     lab.change_model(change)
-    _, pairs = compared(lab.setup(), lab.folder / "ours")
+    ours, pairs = compared(lab.setup(), lab.folder / "ours")
+    assert any("the model holds r_elbow_flex" in note for note in ours.notes) == (change is locked_elbow)
     theirs, mine = pairs["force"]
     other = [k for k, n in enumerate(theirs.names) if n not in ("time", *ARM_MUSCLES) and not n.endswith("_reserve")]
     assert bool(other) == (change is springs)
