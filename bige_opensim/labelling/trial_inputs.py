@@ -22,26 +22,16 @@ def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel
     Raises
     ------
     StorageError
-        The file cannot be read, or was made with another model.
+        The file cannot be read, or holds none of the model's coordinates.
 
     """
     known = [c.name for c in model.coordinates]
-    recorded = read_coordinates(
+    return read_coordinates(
         request.motion,
         rotational=model.rotational,
         known=known,
         units=settings.units,  # type: ignore[arg-type]
     )
-    missing = [n for n in model.free_coordinates if n not in recorded.motion]
-    missing_root = [n for n in missing if n in model.root_coordinates]
-    count = len(model.free_coordinates)
-    if missing_root or len(missing) > 0.5 * count:
-        raise StorageError(
-            f"{request.motion}: {count - len(missing)} of the {count} coordinates of {request.model.name} are in the "
-            f"file (missing: {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}). "
-            "This motion was made with another model: name the one it belongs to."
-        )
-    return recorded
 
 
 def require_frames(motion: Motion, where: str) -> None:
