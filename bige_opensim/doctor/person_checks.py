@@ -99,7 +99,7 @@ def height_of(model: KnownModel) -> float | None:
 
 def _stated_mass(model: KnownModel, stated_kg: float, source: str) -> list[Finding]:
     assert model.osim is not None
-    mass_kg = model.osim.mass_kg
+    mass_kg = model.mass_kg
     away = abs(mass_kg / stated_kg - 1.0)
     if away <= MASS_NOTE:
         return []
@@ -132,7 +132,7 @@ def _other_unit(ratio: float, units: dict[float, str]) -> str:
 def _build(model: KnownModel, height_m: float, stated: Stated) -> list[Finding]:
     """The body mass index of mass and lengths; a mass that is stated too needs only be that of a person."""
     assert model.osim is not None
-    mass = model.osim.mass_kg
+    mass = model.mass_kg
     index = mass / height_m**2
     confirmed = stated.mass_kg is not None and abs(mass / stated.mass_kg - 1.0) <= MASS_TOLERANCE
     low, high = (LEAN_CHILD if height_m < CHILD_M else LEAN, OBESE) if not confirmed else NOBODY
@@ -163,7 +163,7 @@ def _strength(model: KnownModel, height_m: float) -> list[Finding]:
     pull = 100.0 * sum(_force_times_fibre(model.osim))
     if pull <= 0.0 or not legs:
         return []
-    lean_kg = float(np.clip(model.osim.mass_kg, 18.5 * height_m**2, 30.0 * height_m**2))
+    lean_kg = float(np.clip(model.mass_kg, 18.5 * height_m**2, 30.0 * height_m**2))
     tension = pull / (legs * (47.0 * lean_kg * height_m + 1285.0))
     if WEAKEST <= tension <= STRONGEST:
         return []

@@ -56,7 +56,7 @@ def contact_preflight(
     """What is found where the feet and their forces are; nothing where no ground forces were asked for."""
     if solution.ground is None:
         return []
-    mass_kg = float(skeleton.mass.sum())
+    mass_kg = float(skeleton.person_mass.sum())
     load = solution.ground.force[..., 1].numpy() / (mass_kg * STANDARD_GRAVITY)
     carried = support.carried if support is not None else None
     if measured is not None and carried is None:
