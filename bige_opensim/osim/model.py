@@ -51,6 +51,7 @@ class Coordinate:
     locked: bool
     dependent: bool
     prescribed: bool
+    clamped: bool = True
 
     @property
     def held(self) -> bool:
@@ -107,6 +108,7 @@ class OsimModel:
                     locked=bool(c.getLocked(self.state)),
                     dependent=c.getName() in dependents,
                     prescribed=bool(c.isPrescribed(self.state)),
+                    clamped=bool(c.getDefaultClamped()),
                 )
             )
         self._refuse_impossible(found)
