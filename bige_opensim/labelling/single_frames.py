@@ -12,7 +12,7 @@ from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import coordinate_states
 from bige_opensim.labelling.muscle_capacity import muscle_weights
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
-from bige_opensim.osim.static_optimization import by_muscle, solve_frames
+from bige_opensim.osim.static_optimization import solve_frames
 from bige_opensim.osim.weighted_model import stretch, write_weighted
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
 
@@ -42,7 +42,6 @@ def solve_single_frames(
 
     """
     rows = np.abs(whole.q.time[:, None] - time).argmin(0)
-    asked = np.unique([*rows, 0])  # a motion has two samples at least
     names, values = coordinate_states(model, whole)
     write_storage(folder / STATES, whole.q.time, values, names, in_degrees=False, title="States")
     loads, weight = folder / LOADS, muscle_weights(model, cost)
@@ -54,15 +53,14 @@ def solve_single_frames(
         found = solve_frames(
             solved,
             folder / STATES,
-            asked,
+            rows,
             external_loads=loads if loads.is_file() else None,
             exponent=cost.exponent,
         )
     finally:
         (folder / STATES).unlink()
         (folder / WEIGHTED).unlink(missing_ok=True)
-    at = np.searchsorted(asked, rows)
+    active = {m: np.zeros(len(rows)) for m in model.muscles_off} | found
     optimal = reserve_optimal_forces(model)
-    controls = {name: found[f"reserve_{name}"][at] / of_reserves for name in optimal if f"reserve_{name}" in found}
-    forces = {name: optimal[name] * control for name, control in controls.items()}
-    return by_muscle(model, found).values[at] / of_muscles, forces
+    forces = {n: found[f"reserve_{n}"] / of_reserves * optimal[n] for n in optimal if f"reserve_{n}" in found}
+    return np.column_stack([active[name] for name in model.muscle_names]) / of_muscles, forces

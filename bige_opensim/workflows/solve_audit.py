@@ -104,17 +104,15 @@ def _by_opensim(again: Again, rows: Int[np.ndarray, " frame"]) -> pd.DataFrame:
     if again.cost.weighted:
         file = write_weighted(file, composed.muscles, again.weight, exponent, again.folder / "weighted.osim")
         of_muscles, of_others = stretch(again.weight, exponent)
-    beside = rows[0] - 1 if rows[0] else 1
-    asked = np.unique([*rows, beside]) if len(rows) == 1 else rows  # a motion has two samples at least
     found = solve_frames(
         file,
         states,
-        asked,
+        rows,
         external_loads=again.setup.external_loads,
         exponent=exponent,
         muscle_physiology=again.setup.muscle_physiology,
     )
-    table = pd.DataFrame(found.values, columns=list(found.names))
+    table = pd.DataFrame(found)
     table[list(composed.muscles)] /= of_muscles
     table[[a.name for a in composed.actuators]] /= of_others
-    return table.iloc[np.searchsorted(asked, rows)]
+    return table
