@@ -46,12 +46,12 @@ from bige_opensim.osim.analyze_setup_motion import SetupMotion, recorded_motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import ModelError, document_version, load, opensim_version
 from bige_opensim.osim.static_optimization import StaticOptimizationError
-from bige_opensim.physics.actuators import actuator_columns
+from bige_opensim.physics.actuators import CoordinateDrive, actuator_columns
 from bige_opensim.physics.body_loads import BodyLoad, generalized_loads
 from bige_opensim.physics.dynamics import State, inverse_dynamics
 from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 from bige_opensim.physics.joint_problem import CHUNK, take
-from bige_opensim.physics.least_effort import SLACK, LeastEffort
+from bige_opensim.physics.least_effort import SLACK
 from bige_opensim.physics.least_effort import solve as least_effort
 from bige_opensim.physics.muscle_pulls import Pulls
 from bige_opensim.physics.skeleton import Skeleton
@@ -67,6 +67,8 @@ FEW_FRAMES = 1000
 
 UNBALANCED = 1e-3
 """Force that no actuator supplies, relative to 1 + the largest generalized force, beyond which a frame is unsolved."""
+
+IN_BOX = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,26 +292,26 @@ class _Task:
         """Controls of muscles and actuators, and the frames in which they produce the generalized forces."""
         actuators = self.composed.actuators
         bounds = [*self.composed.muscle_controls, *((a.min_control, a.max_control) for a in actuators)]
-        lower, upper = torch.tensor(np.array(bounds).reshape(-1, 2), dtype=torch.float64).unbind(1)
+        box = torch.tensor(np.array(bounds).reshape(-1, 2), dtype=torch.float64)
         weight = torch.ones(len(bounds), dtype=torch.float64)
         weight[: len(self.composed.muscles)] = self._weight()
         free = [self.skeleton.coordinates.index(n) for n in self.model.free_coordinates]
-        power = torch.full_like(weight, self.cost.exponent)
         parts = []
         for rows in torch.arange(len(tau)).split(CHUNK):
             columns = actuator_columns(self.skeleton, take(state, rows), actuators)
-            found = least_effort(
-                torch.cat([pulls.columns[rows], columns], -1)[:, free],
-                tau[rows][:, free],
-                weight=weight,
-                lower=lower,
-                upper=upper,
-                reserve_optimal=torch.full((len(free),), SLACK, dtype=torch.float64),
-                exponent=None if self.cost.exponent == 2.0 else power,
-            )
-            parts.append((found.x, _produced(found, tau[rows][:, free])))
+            A, b = torch.cat([pulls.columns[rows], columns], -1)[:, free], tau[rows][:, free]
+            parts.append(share(A, b, weight, box, self._reserves(), self.cost.exponent))
         controls, solved = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         return controls, solved
+
+    def _reserves(self) -> dict[int, tuple[int, float]]:
+        """By free coordinate: the unknown that is its reserve, and its optimal force."""
+        found: dict[int, tuple[int, float]] = {}
+        for k, actuator in enumerate(self.composed.actuators, start=len(self.composed.muscles)):
+            name = actuator.drive.coordinate if isinstance(actuator.drive, CoordinateDrive) else None
+            if name in self.model.free_coordinates and actuator.optimal_force != 0.0:
+                found.setdefault(self.model.free_coordinates.index(name), (k, actuator.optimal_force))
+        return found
 
     def _weight(self) -> torch.Tensor:
         weight = muscle_weights(self.model, self.cost)
@@ -343,6 +345,41 @@ class _Task:
         return self._table(np.hstack([report.values for report in reports]), names)
 
 
-def _produced(found: LeastEffort, tau: Float[torch.Tensor, "frame coordinate"]) -> Bool[torch.Tensor, " frame"]:
-    missing = found.reserve.abs().amax(-1) / (1.0 + tau.abs().amax(-1))
-    return found.solved & (missing <= UNBALANCED)
+def share(
+    A: Float[torch.Tensor, "frame coordinate unknown"],
+    b: Float[torch.Tensor, "frame coordinate"],
+    weight: Float[torch.Tensor, " unknown"],
+    box: Float[torch.Tensor, "unknown 2"],
+    reserves: Mapping[int, tuple[int, float]],
+    exponent: float,
+) -> tuple[Float[torch.Tensor, "frame unknown"], Bool[torch.Tensor, " frame"]]:
+    """Controls of least effort, and the frames in which they balance, where every equation need not have a reserve.
+
+    Something of `SLACK` N or N·m carries next to nothing in every equation, so that there is an answer to be looked at.
+    With exponent 2, reserves (by coordinate: unknown and optimal force) are first taken for unbounded, which is solved
+    sooner; frames in which one leaves its box are solved again with all boxes.
+    """
+    carried = torch.full((b.shape[1],), SLACK, dtype=b.dtype)
+    folded = reserves if exponent == 2.0 else {}
+    rows, unknowns = list(folded), [k for k, _ in folded.values()]
+    optimal = b.new_tensor([force for _, force in folded.values()])
+    carried[rows] = optimal.abs()
+    kept = [k for k in range(len(weight)) if k not in unknowns]
+    found = least_effort(
+        A[:, :, kept],
+        b,
+        weight=weight[kept],
+        lower=box[kept, 0],
+        upper=box[kept, 1],
+        reserve_optimal=carried,
+        exponent=None if exponent == 2.0 else torch.full_like(weight[kept], exponent),
+    )
+    controls = b.new_zeros(len(b), len(weight))
+    controls[:, kept], controls[:, unknowns] = found.x, found.reserve[:, rows] / optimal
+    lacking = found.reserve.clone()
+    lacking[:, rows] = 0.0
+    solved = found.solved & (lacking.abs().amax(-1) <= UNBALANCED * (1.0 + b.abs().amax(-1)))
+    beyond = ((controls < box[:, 0] - IN_BOX) | (controls > box[:, 1] + IN_BOX)).any(-1)
+    if folded and bool(beyond.any()):
+        controls[beyond], solved[beyond] = share(A[beyond], b[beyond], weight, box, {}, exponent)
+    return controls, solved
