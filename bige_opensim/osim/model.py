@@ -13,6 +13,7 @@ import numpy as np
 import opensim
 from jaxtyping import Float, Int
 
+from bige_opensim.io.cache import kept
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
 
 opensim.Logger.removeFileSink()
@@ -203,12 +204,6 @@ class OsimModel:
             coordinate.setValue(state, float(value), False)
 
 
-def cache_folder() -> Path:
-    """Where compiled models are kept: $BIGE_CACHE, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bige_opensim"
-    return Path(os.environ.get("BIGE_CACHE", default))
-
-
 def file_sha256(path: Path | str) -> str:
     """Hash of a model file; ModelError where there is none."""
     path = Path(path)
@@ -290,13 +285,15 @@ def _muscle_driven(model: OsimModel) -> set[str]:
     return driven
 
 
-def static_optimization_model(model: OsimModel) -> Path:
-    """The model that `save_for_static_optimization` writes, kept in the cache by the model's hash."""
+def write_static_optimization_model(model: OsimModel, path: Path) -> Path:
+    """Write what `save_for_static_optimization` writes, from the cache where it was written before."""
     version = hashlib.sha256(opensim_version().encode()).hexdigest()[:8]
-    path = cache_folder() / f"static-optimization-{STRIPPED_FORMAT}-{version}-{model.sha256[:32]}.osim"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_for_static_optimization(model, path)
+    name = f"static-optimization-{STRIPPED_FORMAT}-{version}-{model.sha256[:32]}"
+
+    def make() -> bytes:
+        return save_for_static_optimization(model, path).read_bytes()
+
+    path.write_bytes(kept(name, make, pack=bytes, unpack=bytes))
     return path
 
 
