@@ -137,7 +137,7 @@ def _row(o: Outcome, run: str) -> dict[str, str]:
     kept = "labelled before from the same files and settings: " if o.labelled and o.this_run == SKIPPED else ""
     row = {"session": o.session, "trial": o.trial, "status": o.status, "this_run": o.this_run}
     row |= {"reason": kept + o.reason, "tries": str(o.tries), "seconds": f"{o.seconds:.1f}", "worker": o.worker}
-    row |= {"run": run, "motion": o.motion}
+    row |= {"run": run, "motion": str(Path(o.motion).absolute()) if o.motion else ""}
     if o.label:
         row |= {
             "frames": str(o.label["frames"]),
