@@ -18,12 +18,13 @@ activations fractions between 0 and 1. Penalties are measured in natural scales 
 """
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from bige_opensim.io.documents import DocumentError, read_toml
 
 STATS = ("peak", "min", "mean", "range", "rms")
 BOUNDS = ("between", "at_least", "at_most", "equals", "minimise", "maximise")
@@ -148,13 +149,9 @@ def closest(name: str, known: Iterable[str]) -> str:
 def read_document(path: Path) -> Document:
     """Read and check an objective file; raises `ObjectiveError` naming the file, the term and the remedy."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ObjectiveError(
-            f"{path}: cannot be read ({error.strerror}); give the path of an objective file"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ObjectiveError(f"{path}: not a TOML file: {error}") from error
+        content = read_toml(path)
+    except DocumentError as error:
+        raise ObjectiveError(f"{error} Give the path of an objective file.") from error
     return check_document(content, source=str(path))
 
 

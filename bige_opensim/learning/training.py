@@ -9,7 +9,6 @@ import json
 import math
 import platform
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bige_opensim import __version__
+from bige_opensim.io.documents import DocumentError, read_json, read_toml
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, shuffled_batches, varied
 from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, Mirror
@@ -103,10 +103,10 @@ def read_training_config(path: Path, kind: type[ConfigT]) -> ConfigT:
 
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        return configured(kind, data)
-    except (OSError, ValueError, TypeError) as error:
+        return configured(kind, read_json(path) if path.suffix == ".json" else read_toml(path))
+    except DocumentError as error:
+        raise TrainingError(str(error)) from error
+    except (ValueError, TypeError) as error:
         raise TrainingError(f"{path}: {error}") from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import bige_opensim
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.status_table import STATUS_FILE
@@ -133,8 +134,8 @@ def _record(work: Work) -> dict[str, Any]:
     path = work.out / RECORD
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            found = read_json(path)
+        except DocumentError:
             found = {}
         if isinstance(found, dict) and found.get("format") == FORMAT:
             return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.io.documents import DocumentError, read_toml
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
 
 
@@ -90,9 +90,9 @@ def read_pipeline(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = 
 
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"{path}: cannot be read as TOML ({error}).") from error
+        content = read_toml(path)
+    except DocumentError as error:
+        raise PipelineError(str(error)) from error
     unknown = sorted(set(content) - {"name", *TABLES})
     if unknown:
         raise PipelineError(f"{path}: {', '.join(unknown)} is not known. Known: name, {', '.join(TABLES)}.")

@@ -20,6 +20,7 @@ import torch
 import yaml
 
 import bige_opensim
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import write_coordinates, write_whole
 from bige_opensim.motion import Motion
 from bige_opensim.osim.anthropometric_scaling import scale_model
@@ -200,7 +201,7 @@ def _fingerprint(index: int, model: Path, settings: CohortSettings) -> dict[str,
 
 def _record_of(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        content = read_json(folder / RECORD)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

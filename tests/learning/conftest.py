@@ -120,7 +120,8 @@ def squat_like_dataset(muscles: tuple[str, ...], seed: int = 0) -> xr.Dataset:
                 {"long_name": "feature", "feature_units": json.dumps(FEATURE_UNITS)},
             ),
         },
-        attrs=_attributes(seed),
+        attrs=_attributes(seed)
+        | {"names": json.dumps({"coordinate": COORDINATES, "muscle": muscles, "feature": list(FEATURES)})},
     )
 
 

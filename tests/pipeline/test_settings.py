@@ -41,7 +41,7 @@ def test_paths_are_relative_to_the_file_and_changes_replace_values(write):
         ('[search]\ncount = "three"', r"\[search\]: count = 'three': expected int"),
         ('[search]\nobjective = "none.toml"', "there is no file"),
         ("[generator]\nepochs = 0", r"\[generator\]"),
-        ("[search", "cannot be read as TOML"),
+        ("[search", "not a TOML file"),
     ],
 )
 def test_what_is_wrong_is_said(write, text, message):
