@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.learning.channels import Channels, ChannelsError
+from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 
 FORMAT = "bige-checkpoint/1"
 REFERENCES = "references.nc"
-HASHED = ("weights.safetensors", "channels.json")
-"""Files that belong together: the sha256 of each is in config.json."""
 FILES = ("weights.safetensors", "config.json", "channels.json", "metrics.csv", "card.md")
 KINDS: dict[str, tuple[type[Surrogate] | type[Generator], type[SurrogateConfig] | type[GeneratorConfig]]] = {
     "surrogate": (Surrogate, SurrogateConfig),
@@ -50,8 +50,11 @@ def save_checkpoint(
     provenance: dict[str, Any],
     metrics: Sequence[dict[str, int | float]],
     card: str,
+    references: xr.Dataset | None = None,
 ) -> Path:
     """Write the folder whole or not at all; a checkpoint that is there already is replaced.
+
+    `references` are the training repetitions of a generator.
 
     Raises
     ------
@@ -67,13 +70,15 @@ def save_checkpoint(
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, partial / "weights.safetensors")
         _write_json(partial / "channels.json", model.channels.to_json())
+        if references is not None:
+            save_dataset(references, partial / REFERENCES)
         config = {
             "format": FORMAT,
             "kind": "surrogate" if isinstance(model, Surrogate) else "generator",
             "model": dataclasses.asdict(model.config),
             "training": training,
             "provenance": provenance,
-            "sha256": {name: _sha256(partial / name) for name in HASHED},
+            "sha256": {path.name: _sha256(path) for path in sorted(partial.iterdir())},
         }
         _write_json(partial / "config.json", config)
         _write_csv(partial / "metrics.csv", metrics)
@@ -147,7 +152,7 @@ def _load(folder: Path, kind: str, device: str | torch.device) -> Surrogate | Ge
 def _check_together(folder: Path, config: dict[str, Any]) -> None:
     """Refuse files of several checkpoints in one folder; earlier versions wrote no hashes."""
     hashes = config.get("sha256", {})
-    other = [name for name in HASHED if name in hashes and hashes[name] != _sha256(folder / name)]
+    other = [name for name in hashes if (folder / name).is_file() and hashes[name] != _sha256(folder / name)]
     if other:
         raise CheckpointError(
             f"{folder / other[0]} is not the file that was written with {folder / 'config.json'}: changed since, or of "

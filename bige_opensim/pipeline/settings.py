@@ -7,12 +7,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.guidance.generation import MOST_MOTIONS
+from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.io.documents import DocumentError, read_toml
+from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
 
 
 class PipelineError(ValueError):
     """A pipeline that cannot be run as it is described, or a stage that came to nothing."""
+
+
+SEEDS = (0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,9 @@ class Cohort:
     reps: int = 4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_within(self, {"subjects": (1, 100_000), "reps": (1, 1000), "seed": SEEDS})
+
 
 @dataclass(frozen=True)
 class Label:
@@ -31,6 +40,10 @@ class Label:
     solver: str = "fast"
     audit: float = 0.02
     cutoff_hz: float = 6.0
+
+    def __post_init__(self) -> None:
+        require_within(self, {"audit": (0.0, 1.0), "cutoff_hz": (0.0, 1000.0)})
+        _require_one_of("solver", self.solver, ("fast", "opensim"))
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,12 @@ class Search:
     iterations: int | None = None
     physics_share: float = 0.25
 
+    def __post_init__(self) -> None:
+        require_within(self, {"count": (1, MOST_MOTIONS), "seed": SEEDS, "physics_share": (0.0, 10.0)})
+        _require_one_of("predictor", self.predictor, ("physics", "surrogate"))
+        if self.iterations is not None:
+            require_within(self, {"iterations": (1, MOST_ITERATIONS)})
+
 
 @dataclass(frozen=True)
 class PipelineSettings:
@@ -78,6 +97,11 @@ TABLES: dict[str, type] = {
     "generator": GeneratorTraining,
     "search": Search,
 }
+
+
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise PipelineError(f"{name} = {value!r}: expected {' or '.join(known)}")
 
 
 def read_pipeline(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> PipelineSettings:

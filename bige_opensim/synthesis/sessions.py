@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -45,6 +44,10 @@ class SynthesisError(ValueError):
     """A cohort that cannot be made as asked."""
 
 
+MOST = {"subjects": 100_000, "reps": 1000}
+LARGEST_NOISE_DEG = 45.0
+
+
 @dataclass(frozen=True)
 class CohortSettings:
     """What to make: people, squats of each, seed, and noise on every coordinate, degrees (and 2 mm per degree)."""
@@ -56,9 +59,9 @@ class CohortSettings:
 
     def __post_init__(self) -> None:
         for what, value in (("subjects", self.subjects), ("reps", self.repetitions)):
-            if value < 1:
-                raise SynthesisError(f"--{what} must be at least 1, got {value}.")
-        if not (math.isfinite(self.noise_deg) and self.noise_deg >= 0.0):
+            if not 1 <= value <= MOST[what]:
+                raise SynthesisError(f"--{what} must be at least 1 and at most {MOST[what]}, got {value}.")
+        if not 0.0 <= self.noise_deg <= LARGEST_NOISE_DEG:
             raise SynthesisError(f"--noise must be degrees, 0 for none, got {self.noise_deg:g}.")
 
 

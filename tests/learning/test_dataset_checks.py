@@ -12,6 +12,7 @@ import pytest
 import torch
 import xarray as xr
 from safetensors.torch import load_file, save_file
+from squat_like_repetitions import MUSCLES_6, squat_like_dataset
 
 from bige_opensim.learning.checkpoint import CheckpointError, load_generator, load_surrogate
 from bige_opensim.learning.dataset import DatasetError, load_dataset, save_dataset
@@ -149,8 +150,6 @@ def test_a_dataset_cut_off_anywhere_is_one_sentence_and_no_traceback(
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from conftest import MUSCLES_6, squat_like_dataset
-
     folder, data = tmp_path_factory.mktemp("networks"), squat_like_dataset(MUSCLES_6)
     small = GeneratorConfig(width=16, latent_width=8, codes=16, stages=1)
     train_generator(data, folder / "generator", GeneratorTraining(epochs=1, model=small))
