@@ -31,6 +31,8 @@ def replace_folder(partial: Path, out: Path) -> None:
             partial.replace(out)
         except OSError:
             if not out.exists():  # no other process was first
+                if old.exists():
+                    old.replace(out)
                 raise
         else:
             return

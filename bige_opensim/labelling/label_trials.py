@@ -171,7 +171,13 @@ def _outcome(request: TrialRequest, label: dict[str, Any]) -> Outcome:
 
 
 def _failed(request: TrialRequest, reason: str) -> Outcome:
-    return Outcome(request.session, request.trial, FAILED, f"{request.motion}: {reason}.", motion=str(request.motion))
+    return Outcome(
+        request.session,
+        request.trial,
+        FAILED,
+        f"{request.motion} with {request.model}: {reason}.",
+        motion=str(request.motion),
+    )
 
 
 @dataclass(frozen=True)

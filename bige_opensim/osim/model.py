@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from xml.parsers import expat
 
 import numpy as np
 import opensim
@@ -24,6 +27,8 @@ _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
 RESIDUAL_OPTIMAL_FORCE = 1000.0
 STRIPPED_FORMAT = 1
+DEEPEST_XML = 200
+REPAIRABLE = "`bige doctor MODEL --fix FOLDER` writes a repaired copy."
 
 
 class ModelError(ValueError):
@@ -224,14 +229,49 @@ def load(path: Path | str) -> OsimModel:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file. Name an .osim file.")
+    _refuse_bottomless(path)
     try:
-        model = opensim.Model(str(path))
-        return OsimModel(model, path)
+        opensim.Logger.setLevelString("Off")
+        return OsimModel(opensim.Model(str(path)), path)
     except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = opensim_reason(error)
+        remedy = REPAIRABLE if "Minimum activation" in reason else "Open it in the OpenSim GUI to see what is wrong."
+        raise ModelError(f"{path}: OpenSim cannot read this model: {reason} {remedy}") from error
+    finally:
+        opensim.Logger.setLevelString("Error")
+
+
+def opensim_reason(error: RuntimeError) -> str:
+    """What an exception of OpenSim says, in one line: all of its sentences, without places in OpenSim's source."""
+    text = re.sub(
+        r"^std::exception in '.*?': |\s*Thrown at \S+ in .*?\(\)\.", "", str(error).strip(), flags=re.MULTILINE
+    )
+    line = " ".join(text.split())
+    return line if line.endswith(".") else f"{line}."
+
+
+def _refuse_bottomless(path: Path) -> None:
+    """Refuse XML nested so deep that OpenSim's recursive reader would end the process."""
+    depth = deepest = 0
+
+    def opened(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, deepest
+        depth += 1
+        deepest = max(deepest, depth)
+
+    def closed(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = opened, closed
+    with path.open("rb") as file, suppress(expat.ExpatError):  # what is no XML, OpenSim says itself
+        parser.ParseFile(file)
+    if deepest > DEEPEST_XML:
         raise ModelError(
-            f"{path}: OpenSim cannot read this model ({reason}). Open it in the OpenSim GUI to see what is wrong."
-        ) from error
+            f"{path}: its XML is nested {deepest} levels deep, and models have about 15: this is no model, or it is "
+            "damaged. Restore it from where it came from."
+        )
 
 
 def opensim_version() -> str:

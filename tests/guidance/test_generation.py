@@ -98,7 +98,7 @@ def test_a_surrogate_of_another_dataset_is_told_and_the_search_goes_on(request_)
     [
         (lambda ds: ds.isel(coordinate=slice(0, 30)), "surrogate: the surrogate knows .* is in one of them only"),
         (lambda ds: ds.isel(coordinate=[1, 0, *range(2, 33)]), "they are in another order"),
-        (lambda ds: ds.assign(rotational=ds["rotational"] | True), "surrogate turns .*pelvis_tx is in one of them only"),
+        (lambda ds: ds.assign(rotational=ds["rotational"] | True), "turns .*pelvis_tx is in one of them only"),
         (lambda ds: ds.assign_coords(muscle=[f"{m}x" for m in ds["muscle"].values]), "lacks the muscles vasmed_rx"),
         (lambda ds: ds.assign_coords(feature=[f"my_{f}" for f in ds["feature"].values]), "subject features my_mass_kg"),
     ],
