@@ -115,7 +115,7 @@ def label(
         requests = [TrialRequest(model, motion, out, out, person, person, motion.stem, external_loads, forces=forces)]
     else:
         try:
-            listed = find_sessions(sessions or [])
+            listed = find_sessions(sessions or [], outside=out)
         except SessionError as error:
             return fail(str(error))
         requests, rejected = requests_of(listed, out, into_sessions=into_sessions)

@@ -17,7 +17,7 @@ import bige_opensim
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.file_lock import locked
-from bige_opensim.io.opencap import Session, find_sessions
+from bige_opensim.io.opencap import Session
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
@@ -130,7 +130,7 @@ def _marks(work: Work) -> str:
     if work.data is None:
         paths = [built_in(MODEL)]
     else:
-        paths = [path for session in find_sessions([work.data]) for path in _files_of(session)]
+        paths = [path for session in work.found_sessions() for path in _files_of(session)]
     files = [(str(path), digest(path)) for path in paths]
     return json.dumps([FORMAT, bige_opensim.__version__, str(work.data and work.data.resolve()), files])
 
