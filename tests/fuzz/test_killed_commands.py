@@ -29,7 +29,7 @@ from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining,
 from bige_opensim.learning.vqvae import GeneratorConfig
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-TIMEOUT_S = 900.0
+TIMEOUT_S = 1800.0
 
 OBJECTIVE = """
 name = "Deep"
@@ -147,7 +147,7 @@ TRAIN = Command(
 GENERATE = Command(
     "generate",
     lambda base, kind, out: [
-        *("generate", "--generator", base / "generator", "--surrogate", base / "surrogate", "-n", 3),
+        *("generate", "--generator", base / "generator", "--surrogate", base / "surrogate", "-n", 2),
         *("--objective", base / f"{kind}.toml", "--model", built_in(MODEL), "--out", out / "motions"),
     ],
     files("motions/*.mot", "motions/generation.json", "motions/objective.toml", "motions/predicted/*.sto"),
@@ -182,8 +182,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a command said; one that takes too long does not outlive its test."""
+    try:
+        return process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        raise
+
+
 def finish(process: subprocess.Popen[str]) -> str:
-    said, errors = process.communicate(timeout=TIMEOUT_S)
+    said, errors = ended(process)
     assert process.returncode == 0, f"{said}\n{errors}"
     assert "Traceback" not in errors
     return said
@@ -254,7 +263,7 @@ def test_a_command_killed_at_any_moment_ends_as_if_it_had_not_been(
         if kind == "b" and command in (VALIDATE, REPORT):
             change_motions(base, out)
         again = bige(command.words(base, kind, out), base)
-        said, errors = again.communicate(timeout=TIMEOUT_S)
+        said, errors = ended(again)
         assert "Traceback" not in errors
         if again.returncode and command.refuses_others and kind == "b":
             assert re.search("belongs to a training with other data|holds a checkpoint trained with other data", errors)
