@@ -27,7 +27,7 @@ _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereH
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
 RESIDUAL_OPTIMAL_FORCE = 1000.0
-STRIPPED_FORMAT = 2
+STRIPPED_FORMAT = 3
 DEEPEST_XML = 200
 REPAIRABLE = "`bige doctor MODEL --fix FOLDER` writes a repaired copy."
 
@@ -57,6 +57,7 @@ class Coordinate:
     locked: bool
     dependent: bool
     prescribed: bool
+    clamped: bool = True
 
     @property
     def held(self) -> bool:
@@ -113,6 +114,7 @@ class OsimModel:
                     locked=bool(c.getLocked(self.state)),
                     dependent=c.getName() in dependents,
                     prescribed=bool(c.isPrescribed(self.state)),
+                    clamped=bool(c.getDefaultClamped()),
                 )
             )
         self._refuse_impossible(found)
