@@ -1,0 +1,374 @@
+"""Inverse kinematics of many frames at once: the coordinates whose markers lie closest to the recorded ones.
+
+Every frame is a least squares problem of its own, min phi(q) over low <= q <= high (`marker_skeleton`), solved by
+Gauss-Newton steps. A step d minimises the quadratic model
+
+    1/2 d'(H + e I) d + d'(g + e (q - q0)),        low - q <= d <= high - q,
+
+whose small e keeps a direction that the markers do not determine where it was, at the start q0 of the frame; bounds
+are found by a primal-dual active set (Hintermueller, Ito and Kunisch 2002, doi:10.1137/S1052623401383558). The model
+falls along d, hence phi does for short steps, and a step that does not lower phi is shortened. Frames that have
+converged leave the batch, and frames that wait take their places.
+
+Where a frame starts decides which of several minima it finds: three angles of a shoulder reach one pose in several
+ways. The first frame of a trial is solved from many starts; every so many frames the solution is tracked from there to
+both ends, as OpenSim's solver does frame by frame; the frames between start from the interpolation of solved ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+from bige_opensim.physics.marker_skeleton import MarkerSkeleton
+from bige_opensim.physics.skeleton import ROTATION
+
+STIFFNESS_M2 = 1e-7
+"""e: a direction holds that moves the markers by less than 0.3 mm (in the weighted mean) per radian."""
+HELD_M2 = 1e9
+LONGEST_STEP, ENOUGH, ROUGHLY = 0.7, 3e-5, 3e-3
+MOST_STEPS, MOST_SHORTENINGS, SHORTENED = 60, 12, 0.3
+MOST_ACTIVE_SETS = 8
+BATCH = 512
+TRACKED_S = 0.16
+ATTEMPTS = 10
+ALIKE, ALIKE_M2 = 1.05, 1e-12
+
+
+class Solution(NamedTuple):
+    """q (C, J) of J problems, phi (J,) in m2, distances of the markers (M, J) in m, steps taken, and convergence."""
+
+    q: Tensor
+    cost: Tensor
+    distance: Tensor
+    steps: Tensor
+    converged: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TrialSolution:
+    """Coordinates (T, C) of a trial, rad and m, distances (T, M) of its markers, m, and which frames converged."""
+
+    q: Float[np.ndarray, "time coordinate"]
+    distance: Float[np.ndarray, "time marker"]
+    converged: Bool[np.ndarray, " time"]
+
+
+class MarkerFitter:
+    """Least squares fits of a skeleton to recorded markers.
+
+    Args:
+        skeleton: The skeleton with the markers in use.
+        observed: (T, M, 3) places in m of all frames of all trials, NaN where not seen.
+        weight: (M,) weights of the markers.
+    """
+
+    def __init__(
+        self,
+        skeleton: MarkerSkeleton,
+        observed: Float[np.ndarray, "time marker 3"],
+        weight: Float[np.ndarray, " marker"],
+    ) -> None:
+        self.skeleton = skeleton
+        seen = ~np.isnan(observed).any(axis=2)
+        self.observed = torch.as_tensor(np.where(seen[..., None], observed, 0.0)).permute(1, 2, 0).contiguous()
+        self.weight = torch.as_tensor(np.where(seen, weight, 0.0).T).contiguous()
+        t = skeleton.tables
+        self.low, self.high = torch.as_tensor(t.low)[:, None], torch.as_tensor(t.high)[:, None]
+        self.default = torch.as_tensor(t.skeleton.default)
+
+    def solve(
+        self,
+        frame: Int[Tensor, " problem"],
+        start: Float[Tensor, "coordinate problem"],
+        *,
+        only: Sequence[int] | None = None,
+        enough: float = ENOUGH,
+    ) -> Solution:
+        """Fit frames from given starts; a frame may be there more than once.
+
+        Args:
+            frame: Index of the frame of each problem.
+            start: Coordinates to start from; brought within the limits.
+            only: Index of the coordinates that may change; all free ones by default.
+            enough: A problem is solved once a step moves no coordinate by more, rad or m.
+        """
+        columns = self.skeleton.columns
+        free = torch.tensor([only is None or c in only for c in columns.tolist()])[:, None]
+        q0 = torch.minimum(torch.maximum(start, self.low), self.high)
+        count = len(frame)
+        result = Solution(
+            q0.clone(),
+            torch.full((count,), torch.nan, dtype=q0.dtype),
+            torch.full((len(self.skeleton.markers), count), torch.nan, dtype=q0.dtype),
+            torch.zeros(count, dtype=torch.int64),
+            torch.zeros(count, dtype=torch.bool),
+        )
+        batch = _Batch(self, frame, q0, free, enough)
+        while batch.fill():
+            batch.step(result)
+        return result
+
+    def spread(self, frame: Int[Tensor, " problem"], q: Float[Tensor, "coordinate problem"]) -> Tensor:
+        """Standard deviation of every coordinate (C, J), rad or m, for markers that err by 1 mm on average.
+
+        For errors of the variance s2 w / w_m the estimate has the covariance s2 (w / sum w) (J'WJ / sum w)^-1 with the
+        mean weight w of the markers seen. Infinite for coordinates that move no marker, 0 for locked ones.
+        """
+        weight = self.weight[:, frame]
+        H = self.skeleton.normal_equations(q, self.observed[:, :, frame], weight).matrix
+        eye = torch.eye(H.shape[1], dtype=H.dtype)
+        L, _ = torch.linalg.cholesky_ex(H.tril() + 1e-14 * eye)
+        variance = torch.cholesky_inverse(L).diagonal(dim1=1, dim2=2).T / (weight > 0.0).sum(0).clamp(min=1)
+        found = torch.zeros_like(q)
+        found[self.skeleton.columns] = 1e-3 * variance.sqrt()
+        found[self.skeleton.idle] = torch.inf
+        return found
+
+
+class _Batch:
+    """The problems that are being solved; frames are the last axis."""
+
+    def __init__(self, fitter: MarkerFitter, frame: Tensor, start: Tensor, free: Tensor, enough: float) -> None:
+        self.fitter, self.frame, self.start, self.enough = fitter, frame, start, enough
+        self.columns, self.free = fitter.skeleton.columns, free
+        self.low, self.high = fitter.low[self.columns], fitter.high[self.columns]
+        self.next = 0
+        self.job = torch.zeros(0, dtype=torch.int64)
+        self.fields: dict[str, Tensor] = {}
+
+    def fill(self) -> bool:
+        """Take in problems that wait; False when none is left."""
+        room = BATCH - len(self.job)
+        if self.next < len(self.frame) and room >= BATCH // 4:
+            job = torch.arange(self.next, min(self.next + room, len(self.frame)))
+            self.next = int(job[-1]) + 1
+            f, start = self.frame[job], self.start[:, job]
+            count = torch.zeros(len(job), dtype=torch.int64)
+            new = {
+                "q": start, "anchor": start, "best": start, "observed": self.fitter.observed[:, :, f],
+                "weight": self.fitter.weight[:, f], "cost": torch.full((len(job),), torch.inf, dtype=start.dtype),
+                "distance": start.new_zeros(len(self.fitter.weight), len(job)), "steps": count, "shortened": count,
+            }  # fmt: skip
+            self.fields = {k: torch.cat([self.fields[k], v], -1) if self.fields else v for k, v in new.items()}
+            self.job = torch.cat([self.job, job])
+        return len(self.job) > 0
+
+    def step(self, result: Solution) -> None:
+        """One Gauss-Newton step of every problem, or a shorter one where the last did not lower the cost."""
+        s, c = self.fields, self.columns
+        eq = self.fitter.skeleton.normal_equations(s["q"], s["observed"], s["weight"])
+        away = s["q"][c] - s["anchor"][c]
+        cost = eq.cost + 0.5 * STIFFNESS_M2 * (away * away).sum(0)
+        better = cost <= s["cost"] * (1.0 + 1e-12)
+        d = self._step(eq.matrix, eq.gradient + STIFFNESS_M2 * away, s["q"][c])
+        s["distance"] = torch.where(better, eq.residual.square().sum(1).sqrt(), s["distance"])
+        s["cost"] = torch.where(better, cost, s["cost"])
+        s["best"] = torch.where(better, s["q"], s["best"])
+        s["shortened"] = torch.where(better, 0, s["shortened"] + 1)
+        s["steps"] = s["steps"] + 1
+        following = s["best"] + SHORTENED * (s["q"] - s["best"])
+        moved = s["q"].clone()
+        moved[c] = torch.minimum(torch.maximum(s["q"][c] + d, self.low), self.high)
+        s["q"] = torch.where(better, moved, following)
+        small = better & (d.abs().amax(0) < self.enough)
+        stuck = (s["shortened"] > MOST_SHORTENINGS) | (s["steps"] >= MOST_STEPS)
+        done = small | stuck
+        if done.any():
+            self._leave(done, small, result)
+
+    def _leave(self, done: Tensor, converged: Tensor, result: Solution) -> None:
+        s, job = self.fields, self.job[done]
+        result.q[:, job] = torch.where(converged, s["q"], s["best"])[:, done]
+        result.cost[job], result.distance[:, job] = s["cost"][done], s["distance"][:, done]
+        result.steps[job], result.converged[job] = s["steps"][done], converged[done]
+        stay = torch.nonzero(~done).flatten()
+        self.fields = {k: v.index_select(-1, stay) for k, v in s.items()} if len(stay) else {}
+        self.job = self.job[stay]
+
+    def _step(self, H: Tensor, g: Tensor, q: Tensor) -> Tensor:
+        """d (C', N) of the module's docstring, at most LONGEST_STEP long in any coordinate."""
+        H.diagonal(dim1=1, dim2=2).add_(STIFFNESS_M2)
+        low, high = (torch.where(self.free, limit - q, 0.0).T for limit in (self.low, self.high))
+        d = _bounded_minimum(H, g.T, low, high)
+        d = d * (LONGEST_STEP / d.abs().amax(1, keepdim=True).clamp(min=LONGEST_STEP))
+        return d.T
+
+
+def _bounded_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """min 1/2 d'Hd + g'd over low <= d <= high, with 0 among them.
+
+    H (N, C, C) is given by its lower triangle; g, low and high are (N, C). Bounds that 0 meets and that -g points
+    beyond are held first (Bertsekas 1982, doi:10.1137/0320018); where that minimum leaves the bounds, the primal-dual
+    active set method goes on.
+    """
+    at_low, at_high = (low >= 0.0) & (g > 0.0), (high <= 0.0) & (g <= 0.0)
+    d = _held_minimum(H, g, at_low | at_high, torch.zeros_like(g))
+    rows = torch.nonzero(((d < low) | (d > high)).any(1)).flatten()
+    if len(rows):
+        H = H[rows] + H[rows].tril(-1).mT
+        d[rows] = _active_set(H, *(x[rows] for x in (g, low, high, d, at_low, at_high)))
+    return d
+
+
+def _active_set(
+    H: Tensor, g: Tensor, low: Tensor, high: Tensor, d: Tensor, at_low: Tensor, at_high: Tensor
+) -> Tensor:
+    """The primal-dual active set method from the minimum d for the bounds that are held; H has both triangles."""
+    scale = H.diagonal(dim1=1, dim2=2)
+    for _ in range(MOST_ACTIVE_SETS):
+        multiplier = torch.where(at_low | at_high, (H * d[:, None]).sum(-1) + g, 0.0)
+        target = d - multiplier / scale
+        below = (target < low) | (at_low & (low == high))
+        above = ((target > high) | (at_high & (low == high))) & ~below
+        if torch.equal(below, at_low) and torch.equal(above, at_high):
+            break
+        at_low, at_high = below, above
+        value = torch.where(at_low, low, torch.where(at_high, high, 0.0))
+        d = _held_minimum(H, g + (H * value[:, None]).sum(-1), at_low | at_high, value)
+    return torch.minimum(torch.maximum(d, low), high)
+
+
+def _held_minimum(H: Tensor, g: Tensor, held: Tensor, value: Tensor) -> Tensor:
+    """d with H d = -g in the free coordinates, from the lower triangle of H; `value` where it is held.
+
+    A held coordinate gets a stiffness in whose presence it does not move.
+    """
+    K = H.clone()
+    K.diagonal(dim1=1, dim2=2).add_(held, alpha=HELD_M2)
+    L = torch.linalg.cholesky_ex(K)[0]
+    d = torch.linalg.solve_triangular(L, -g[..., None], upper=False)
+    d = torch.linalg.solve_triangular(L.mT, d, upper=True)[..., 0]
+    return torch.where(held, value, d)
+
+
+def solve_trials(
+    skeleton: MarkerSkeleton,
+    observed: Sequence[Float[np.ndarray, "time marker 3"]],
+    times: Sequence[Float[np.ndarray, " time"]],
+    weight: Float[np.ndarray, " marker"],
+) -> list[TrialSolution]:
+    """Solve all frames of trials of one model, each from its frame with most markers to both ends.
+
+    Args:
+        skeleton: The skeleton with the markers in use.
+        observed: (T, M, 3) of every trial, m, Y up; NaN where a marker was not seen.
+        times: Seconds of every trial.
+        weight: (M,) weights, positive.
+    """
+    fitter = MarkerFitter(skeleton, np.concatenate(list(observed)), weight)
+    first = np.cumsum([0, *(len(t) for t in times)])[:-1]
+    seeds = np.array([int(np.argmax((~np.isnan(o)).all(axis=2).sum(axis=1))) for o in observed])
+    total = sum(len(t) for t in times)
+    q = torch.empty(len(fitter.default), total, dtype=torch.float64)
+    solved = Solution(
+        q,
+        torch.full((total,), torch.nan, dtype=q.dtype),
+        torch.full((len(skeleton.markers), total), torch.nan, dtype=q.dtype),
+        torch.zeros(total, dtype=torch.int64),
+        torch.zeros(total, dtype=torch.bool),
+    )
+    _keep(solved, torch.as_tensor(first + seeds), first_frames(fitter, torch.as_tensor(first + seeds)))
+    grids = [_grid(len(t), s, t) for t, s in zip(times, seeds, strict=True)]
+    _track(fitter, solved, [f + g for f, g in zip(first, grids, strict=True)], first + seeds)
+    tracked = torch.as_tensor(np.concatenate([f + g for f, g in zip(first, grids, strict=True)]))
+    _keep(solved, tracked, fitter.solve(tracked, solved.q[:, tracked]))
+    known = [np.isin(np.arange(len(t)), g) for t, g in zip(times, grids, strict=True)]
+    while not all(k.all() for k in known):
+        frames, starts = [], []
+        for f, k in zip(first, known, strict=True):
+            at = _between(k)
+            frames.append(f + at)
+            nodes = np.flatnonzero(k)
+            starts.append(_interpolated(nodes, solved.q[:, f + nodes].numpy(), at))
+            k[at] = True
+        chosen = torch.as_tensor(np.concatenate(frames))
+        _keep(solved, chosen, fitter.solve(chosen, torch.as_tensor(np.concatenate(starts, axis=1))))
+    ends = [*first[1:].tolist(), total]
+    return [
+        TrialSolution(
+            solved.q[:, a:b].T.numpy(), solved.distance[:, a:b].T.numpy(), solved.converged[a:b].numpy()
+        )
+        for a, b in zip(first.tolist(), ends, strict=True)
+    ]
+
+
+def first_frames(fitter: MarkerFitter, frame: Int[Tensor, " trial"]) -> Solution:
+    """Solve frames from nothing: the root laid on the markers from several headings, and joints turned at random.
+
+    Of solutions that fit alike the one with the smallest joint angles is taken.
+    """
+    t = fitter.skeleton.tables.skeleton
+    count, C = len(frame), len(t.coordinates)
+    root = [t.coordinates.index(n) for n in (*t.root["rotations"], *t.root["translations"])]
+    turns = [t.coordinates.index(n) for n in t.root["rotations"]]
+    laid = [torch.zeros(C)] + [by * torch.eye(C)[c] for c in turns for by in (np.pi / 2, -np.pi / 2, np.pi)]
+    starts = torch.stack([fitter.default + x for x in laid], 1)
+    guess = _best(fitter, frame, starts.repeat(1, count), root, root)
+    generator = np.random.default_rng(0)
+    low = np.clip(t.range[:, 0], -np.pi, np.pi)
+    high = np.clip(t.range[:, 1], -np.pi, np.pi)
+    moving = set(fitter.skeleton.columns.tolist()) - set(root)
+    joints = np.array([bool(r) and c in moving for c, r in enumerate(t.rotational)])
+    varied = generator.uniform(low[:, None], high[:, None], (C, ATTEMPTS))
+    start = guess.q.repeat_interleave(ATTEMPTS, 1).reshape(C, count, ATTEMPTS)
+    start[joints, :, 1:] = torch.as_tensor(varied[joints, 1:])[:, None]
+    return _best(fitter, frame, start.flatten(1), None, root)
+
+
+def _best(
+    fitter: MarkerFitter, frame: Tensor, starts: Tensor, only: Sequence[int] | None, root: Sequence[int]
+) -> Solution:
+    """The solution with the least cost of every frame, whose starts follow each other; of alike ones the least bent."""
+    each = starts.shape[1] // len(frame)
+    found = fitter.solve(frame.repeat_interleave(each), starts, only=only, enough=ROUGHLY)
+    joints = [c for c in range(len(fitter.default)) if c not in root]
+    bend = found.q[joints].square().sum(0) + (0.0 if only is None else found.q[list(root)].square().sum(0))
+    cost = found.cost.reshape(-1, each)
+    alike = cost <= ALIKE * cost.amin(1, keepdim=True) + ALIKE_M2
+    chosen = torch.where(alike, bend.reshape(-1, each), torch.inf).argmin(1) + each * torch.arange(len(frame))
+    return Solution(*(x[..., chosen] for x in found))
+
+
+def _track(fitter: MarkerFitter, solved: Solution, grids: Sequence[np.ndarray], seeds: np.ndarray) -> None:
+    """Solve the frames of every grid from its seed outwards, each from the one before; all trials in step."""
+    chains = [c for g, s in zip(grids, seeds, strict=True) for c in (g[g >= s], g[g <= s][::-1])]
+    for k in range(1, max(map(len, chains))):
+        at = torch.tensor([int(c[k]) for c in chains if len(c) > k])
+        before = torch.tensor([int(c[k - 1]) for c in chains if len(c) > k])
+        _keep(solved, at, fitter.solve(at, solved.q[:, before], enough=ROUGHLY))
+
+
+def _keep(solved: Solution, at: Tensor, found: Solution) -> None:
+    for all_of_them, these in zip(solved, found, strict=True):
+        all_of_them[..., at] = these
+
+
+def _grid(count: int, seed: int, time: np.ndarray) -> Int[np.ndarray, " node"]:
+    """Frames TRACKED_S apart through `seed`, with the first and the last."""
+    step = max(1, round(TRACKED_S / float(np.median(np.diff(time))))) if count > 1 else 1
+    return np.unique([0, *range(seed, -1, -step), *range(seed, count, step), count - 1])
+
+
+def _between(known: Bool[np.ndarray, " time"]) -> Int[np.ndarray, " frame"]:
+    """The frame in the middle of every gap."""
+    nodes = np.flatnonzero(known)
+    gaps = np.flatnonzero(np.diff(nodes) > 1)
+    return (nodes[gaps] + nodes[gaps + 1]) // 2
+
+
+def _interpolated(nodes: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    if not len(at):
+        return values[:, :0]
+    return CubicSpline(nodes, values, axis=1)(at) if len(nodes) > 3 else _linear(nodes, values, at)
+
+
+def _linear(nodes: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(at, nodes, v) for v in values])
