@@ -54,8 +54,8 @@ def _refuse_prescribed(model: OsimModel) -> None:
     found = [c.getName() for c in map(coordinates.get, range(coordinates.getSize())) if c.isPrescribed(model.state)]
     if found:
         raise ModelError(
-            f"{model.path}: the model prescribes {', '.join(found)} over time, which inverse kinematics on the compiled "
-            "skeleton does not follow. Set prescribed to false, or solve with OpenSim (--solver opensim)."
+            f"{model.path}: the model prescribes {', '.join(found)} over time, which inverse kinematics on the "
+            "compiled skeleton does not follow. Set prescribed to false, or solve with OpenSim (--solver opensim)."
         )
 
 

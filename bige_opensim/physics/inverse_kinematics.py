@@ -28,7 +28,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from bige_opensim.physics.marker_skeleton import MarkerSkeleton
-from bige_opensim.physics.skeleton import ROTATION
+from bige_opensim.physics.rotations import rotation_triples
 
 STIFFNESS_M2 = 1e-7
 """e: a direction holds that moves the markers by less than 0.3 mm (in the weighted mean) per radian."""
@@ -36,9 +36,10 @@ HELD_M2 = 1e9
 LONGEST_STEP, ENOUGH, ROUGHLY = 0.7, 3e-5, 3e-3
 MOST_STEPS, MOST_SHORTENINGS, SHORTENED = 60, 12, 0.3
 MOST_ACTIVE_SETS = 8
-BATCH = 512
+BATCH = 256
 TRACKED_S = 0.16
 ATTEMPTS = 10
+FRAMES_OF_SPREAD = 20
 ALIKE, ALIKE_M2 = 1.05, 1e-12
 
 
@@ -54,11 +55,21 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrialSolution:
-    """Coordinates (T, C) of a trial, rad and m, distances (T, M) of its markers, m, and which frames converged."""
+    """Coordinates of a trial.
+
+    Attributes:
+        q: (T, C) rad and m; between frames with markers where a frame shows none.
+        distance: (T, M) of the model's markers from the recorded ones, m; without meaning where not seen.
+        converged: (T,) whether the last step was below `ENOUGH`.
+        spread: (C,) median of `MarkerFitter.spread` over some frames.
+        start: The frame that was solved first.
+    """
 
     q: Float[np.ndarray, "time coordinate"]
     distance: Float[np.ndarray, "time marker"]
     converged: Bool[np.ndarray, " time"]
+    spread: Float[np.ndarray, " coordinate"]
+    start: int
 
 
 class MarkerFitter:
@@ -218,9 +229,7 @@ def _bounded_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return d
 
 
-def _active_set(
-    H: Tensor, g: Tensor, low: Tensor, high: Tensor, d: Tensor, at_low: Tensor, at_high: Tensor
-) -> Tensor:
+def _active_set(H: Tensor, g: Tensor, low: Tensor, high: Tensor, d: Tensor, at_low: Tensor, at_high: Tensor) -> Tensor:
     """The primal-dual active set method from the minimum d for the bounds that are held; H has both triangles."""
     scale = H.diagonal(dim1=1, dim2=2)
     for _ in range(MOST_ACTIVE_SETS):
@@ -291,19 +300,26 @@ def solve_trials(
             k[at] = True
         chosen = torch.as_tensor(np.concatenate(frames))
         _keep(solved, chosen, fitter.solve(chosen, torch.as_tensor(np.concatenate(starts, axis=1))))
-    ends = [*first[1:].tolist(), total]
     return [
-        TrialSolution(
-            solved.q[:, a:b].T.numpy(), solved.distance[:, a:b].T.numpy(), solved.converged[a:b].numpy()
-        )
-        for a, b in zip(first.tolist(), ends, strict=True)
+        _trial(fitter, solved, slice(int(f), int(f) + len(t)), int(s))
+        for f, t, s in zip(first, times, seeds, strict=True)
     ]
+
+
+def _trial(fitter: MarkerFitter, solved: Solution, at: slice, seed: int) -> TrialSolution:
+    q = solved.q[:, at].numpy().copy()
+    seen = fitter.weight[:, at].sum(0).numpy() > 0.0
+    q[:, ~seen] = _linear(np.flatnonzero(seen), q[:, seen], np.flatnonzero(~seen))
+    some = np.flatnonzero(seen)[:: max(1, int(seen.sum()) // FRAMES_OF_SPREAD)]
+    spread = fitter.spread(torch.as_tensor(at.start + some), torch.as_tensor(q[:, some])).median(1).values
+    return TrialSolution(q.T, solved.distance[:, at].T.numpy(), solved.converged[at].numpy(), spread.numpy(), seed)
 
 
 def first_frames(fitter: MarkerFitter, frame: Int[Tensor, " trial"]) -> Solution:
     """Solve frames from nothing: the root laid on the markers from several headings, and joints turned at random.
 
-    Of solutions that fit alike the one with the smallest joint angles is taken.
+    Of solutions that fit alike the one with the smallest joint angles is taken, and of equal orientations of a
+    ball-like joint the one with the smallest angles.
     """
     t = fitter.skeleton.tables.skeleton
     count, C = len(frame), len(t.coordinates)
@@ -320,7 +336,24 @@ def first_frames(fitter: MarkerFitter, frame: Int[Tensor, " trial"]) -> Solution
     varied = generator.uniform(low[:, None], high[:, None], (C, ATTEMPTS))
     start = guess.q.repeat_interleave(ATTEMPTS, 1).reshape(C, count, ATTEMPTS)
     start[joints, :, 1:] = torch.as_tensor(varied[joints, 1:])[:, None]
-    return _best(fitter, frame, start.flatten(1), None, root)
+    return _least_turned(fitter, _best(fitter, frame, start.flatten(1), None, root))
+
+
+def _least_turned(fitter: MarkerFitter, found: Solution) -> Solution:
+    """Angles (a, b, c) of a ball-like joint, or (a + pi, pi - b, c + pi), whichever are smaller, less full turns."""
+    t, q = fitter.skeleton.tables.skeleton, found.q.clone()
+    for triple in rotation_triples(t):
+        at = [t.coordinates.index(name) for name in triple]
+        if any(t.locked[c] for c in at):
+            continue
+        a, b, c = q[at]
+        two = torch.stack([torch.stack([a, b, c]), torch.stack([a + np.pi, np.pi - b, c + np.pi])])
+        two = two - 2.0 * np.pi * torch.round(two / (2.0 * np.pi))
+        inside = ((two >= fitter.low[at]) & (two <= fitter.high[at])).all(1)
+        size = torch.where(inside, two.square().sum(1), torch.inf)
+        least = two.gather(0, size.argmin(0).expand(1, 3, -1))[0]
+        q[at] = torch.where(inside.any(0), least, q[at])
+    return found._replace(q=q)
 
 
 def _best(

@@ -1,6 +1,6 @@
 """Markers on a compiled skeleton, and the normal equations of fitting them, for many frames at once.
 
-Markers at p_m(q) with weights w_m shall lie on the observed places o_m. With r_m = p_m - o_m the objective of a frame is
+Markers at p_m(q) with weights w_m shall lie on observed places o_m. With r_m = p_m - o_m the objective of a frame is
 
     phi(q) = 1/2 sum_m w_m |r_m|^2 / sum_m w_m,
 
