@@ -25,17 +25,17 @@ def main(source: Path, target: Path, group: str = "POINT") -> None:
 
     content = ezc3d.c3d(str(source))
     first = np.array(content["header"]["points"]["first_frame"])
-    parameters = {name.lower(): _as_json(content["parameters"][name]) for name in {"POINT", group}}
+    point = _as_json(content["parameters"]["POINT"])
     if group == "ANALOG":
         analogs = np.asarray(content["data"]["analogs"], dtype=np.float64)[0].T
-        np.savez(target, analogs=analogs, first_frame=first, **parameters)
+        np.savez(target, analogs=analogs, first_frame=first, point=point, analog=_as_json(content["parameters"][group]))
         return
     np.savez(
         target,
         points=np.asarray(content["data"]["points"], dtype=np.float64)[:3].transpose(2, 1, 0),
         residuals=np.asarray(content["data"]["meta_points"]["residuals"], dtype=np.float64)[0].T,
         first_frame=first,
-        **parameters,
+        point=point,
     )
 
 
