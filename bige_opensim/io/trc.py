@@ -247,7 +247,7 @@ def _numbers(
 
 def _full_rows(rows: list[tuple[int, str]], width: int, widest: int) -> Float[np.ndarray, "time column"] | None:
     """The table of a file with tabs whose rows are all full; None where a row is not, or anything in it is odd."""
-    found = []
+    found: list[list[float]] = []
     for _, line in rows:
         cells = line.split("\t")
         if len(cells) != len(found[0] if found else cells) or not width <= len(cells) <= widest or not is_plain(line):

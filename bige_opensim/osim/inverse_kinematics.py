@@ -17,7 +17,7 @@ from bige_opensim.io.storage import write_coordinates, write_whole
 from bige_opensim.io.trc import Markers
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile_markers import compile_markers
-from bige_opensim.osim.marker_solver import MarkerError, MarkerSolver
+from bige_opensim.osim.marker_solver import ACCURACY, MarkerError, MarkerSolver
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.inverse_kinematics import MarkerFitter, TrialSolution, first_frames, solve_trials
 from bige_opensim.physics.marker_skeleton import MarkerSkeleton, MarkerTables
@@ -92,6 +92,7 @@ def inverse_kinematics(
     *,
     weights: Mapping[str, float] | None = None,
     solver: Solver = "fast",
+    accuracy: float = ACCURACY,
 ) -> MarkerFit:
     """Minimise in every frame sum_k w_k |p_k(q) - m_k|^2 over the coordinates q, as InverseKinematicsTool does.
 
@@ -109,6 +110,7 @@ def inverse_kinematics(
         weights: w_k by name of the model's marker; 1 where not named, 0 leaves a marker out. By default those of
             `landmark_weights`.
         solver: "fast" or "opensim".
+        accuracy: At which OpenSim's solver stops.
 
     Raises:
         MarkerError: If fewer than six markers are matched or ever seen together, weights name a marker that the model
@@ -119,7 +121,7 @@ def inverse_kinematics(
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}.")
     if solver == "opensim":
         checked = landmark_weights(model) if weights is None else _checked_weights(model, weights)
-        return _fit_by_opensim(model, _used(model, marker_names(model), markers, checked), checked)
+        return _fit_by_opensim(model, _used(model, marker_names(model), markers, checked), checked, accuracy)
     (found,) = inverse_kinematics_of_trials(model, [markers], weights=weights)
     if isinstance(found, MarkerError):
         raise found
@@ -144,15 +146,21 @@ def inverse_kinematics_of_trials(
     for i, markers in enumerate(trials):
         try:
             used = _used(model, tables.names, markers, weights)
-            _check_size(tables, used)
             alike.setdefault(used.names, {})[i] = used
         except MarkerError as error:
             found[i] = error
     for names, group in alike.items():
         skeleton, weight = MarkerSkeleton(tables, names), np.array([weights.get(n, 1.0) for n in names])
-        positions = [used.observed.positions for used in group.values()]
-        solutions = solve_trials(skeleton, positions, [used.observed.time for used in group.values()], weight)
-        for (i, used), solution in zip(group.items(), solutions, strict=True):
+        of_size = {}
+        for i, used in group.items():
+            try:
+                _check_size(skeleton, used)
+                of_size[i] = used
+            except MarkerError as error:
+                found[i] = error
+        recorded = [used.observed for used in of_size.values()]
+        solutions = solve_trials(skeleton, [m.positions for m in recorded], [m.time for m in recorded], weight)
+        for (i, used), solution in zip(of_size.items(), solutions, strict=True):
             try:
                 _check_mirrored(skeleton, used, solution, weight)
                 found[i] = _fit_from_solution(model, tables, used, solution)
@@ -193,11 +201,10 @@ def write_marker_fit(fit: MarkerFit, model: OsimModel, motion_path: Path, errors
         StorageError: If a folder does not exist.
     """
     write_coordinates(motion_path, fit.motion, rotational=model.rotational)
-    rms = 1e3 * fit.frame_rms_m
-    rows = [",".join(["time_s", "rms_mm", *(f'"{name}"' if "," in name else name for name in fit.markers)])]
-    for time, total, errors in zip(fit.motion.time, rms, 1e3 * fit.errors, strict=True):
-        cells = ("" if np.isnan(e) else f"{e:.3f}" for e in (total, *errors))
-        rows.append(",".join([f"{time:.6f}", *cells]))
+    names = (f'"{name}"' if "," in name else name for name in fit.markers)
+    row = ",".join(["%.6f", *["%.3f"] * (1 + len(fit.markers))])
+    table = np.column_stack([fit.motion.time, 1e3 * fit.frame_rms_m, 1e3 * fit.errors]).tolist()
+    rows = [",".join(["time_s", "rms_mm", *names]), *((row % tuple(values)).replace("nan", "") for values in table)]
     write_whole(errors_path, "\n".join([*rows, ""]))
 
 
@@ -236,10 +243,9 @@ def _used(model: OsimModel, known: Sequence[str], markers: Markers, weights: Map
     return used
 
 
-def _check_size(tables: MarkerTables, used: _Used) -> None:
+def _check_size(skeleton: MarkerSkeleton, used: _Used) -> None:
     """Refuse markers that span many times more or less than the model's own: their unit is wrong."""
-    skeleton = MarkerSkeleton(tables, used.names)
-    own = skeleton.positions(torch.as_tensor(tables.skeleton.default)[:, None])[..., 0].numpy()
+    own = skeleton.positions(torch.as_tensor(skeleton.tables.skeleton.default)[:, None])[..., 0].numpy()
     there = used.observed.positions[used.start]
     seen = used.seen[used.start]
     ratio = _radius(there[seen]) / max(_radius(own[seen]), 1e-9)
@@ -283,8 +289,8 @@ def _fit_from_solution(model: OsimModel, tables: MarkerTables, used: _Used, solu
     return _marker_fit(model, used, motion, solution.distance, ~solution.converged, spread)
 
 
-def _fit_by_opensim(model: OsimModel, used: _Used, weights: Mapping[str, float]) -> MarkerFit:
-    solver = MarkerSolver(model, used.observed, used.names, weights)
+def _fit_by_opensim(model: OsimModel, used: _Used, weights: Mapping[str, float], accuracy: float) -> MarkerFit:
+    solver = MarkerSolver(model, used.observed, used.names, weights, accuracy)
     solver.start(used.start)
     for direction in (range(used.start, len(used.seen)), range(used.start, -1, -1)):
         solver.restart(used.start)

@@ -35,7 +35,7 @@ STIFFNESS_M2 = 1e-7
 HELD_M2 = 1e9
 LONGEST_STEP, ENOUGH, ROUGHLY = 0.7, 3e-5, 3e-3
 MOST_STEPS, MOST_SHORTENINGS, SHORTENED = 60, 12, 0.3
-MOST_ACTIVE_SETS = 8
+MOST_ACTIVE_SETS, MOST_PIVOTS = 8, 60
 BATCH = 256
 TRACKED_S = 0.16
 ATTEMPTS = 10
@@ -44,11 +44,10 @@ ALIKE, ALIKE_M2 = 1.05, 1e-12
 
 
 class Solution(NamedTuple):
-    """q (C, J) of J problems, phi (J,) in m2, distances of the markers (M, J) in m, steps taken, and convergence."""
+    """q (C, J) of J problems, phi (J,) in m2, steps taken, and convergence."""
 
     q: Tensor
     cost: Tensor
-    distance: Tensor
     steps: Tensor
     converged: Tensor
 
@@ -118,7 +117,6 @@ class MarkerFitter:
         result = Solution(
             q0.clone(),
             torch.full((count,), torch.nan, dtype=q0.dtype),
-            torch.full((len(self.skeleton.markers), count), torch.nan, dtype=q0.dtype),
             torch.zeros(count, dtype=torch.int64),
             torch.zeros(count, dtype=torch.bool),
         )
@@ -126,6 +124,14 @@ class MarkerFitter:
         while batch.fill():
             batch.step(result)
         return result
+
+    def distances(self, frame: Int[Tensor, " problem"], q: Float[Tensor, "coordinate problem"]) -> Tensor:
+        """Distances (M, J), m, of the skeleton's markers from the recorded ones; without meaning where not seen."""
+        parts = [
+            (self.skeleton.positions(q[:, k]) - self.observed[:, :, frame[k]]).square().sum(1).sqrt()
+            for k in torch.arange(len(frame)).split(BATCH)
+        ]
+        return torch.cat(parts, 1)
 
     def spread(self, frame: Int[Tensor, " problem"], q: Float[Tensor, "coordinate problem"]) -> Tensor:
         """Standard deviation of every coordinate (C, J), rad or m, for markers that err by 1 mm on average.
@@ -166,7 +172,7 @@ class _Batch:
             new = {
                 "q": start, "anchor": start, "best": start, "observed": self.fitter.observed[:, :, f],
                 "weight": self.fitter.weight[:, f], "cost": torch.full((len(job),), torch.inf, dtype=start.dtype),
-                "distance": start.new_zeros(len(self.fitter.weight), len(job)), "steps": count, "shortened": count,
+                "steps": count, "shortened": count,
             }  # fmt: skip
             self.fields = {k: torch.cat([self.fields[k], v], -1) if self.fields else v for k, v in new.items()}
             self.job = torch.cat([self.job, job])
@@ -180,7 +186,6 @@ class _Batch:
         cost = eq.cost + 0.5 * STIFFNESS_M2 * (away * away).sum(0)
         better = cost <= s["cost"] * (1.0 + 1e-12)
         d = self._step(eq.matrix, eq.gradient + STIFFNESS_M2 * away, s["q"][c])
-        s["distance"] = torch.where(better, eq.residual.square().sum(1).sqrt(), s["distance"])
         s["cost"] = torch.where(better, cost, s["cost"])
         s["best"] = torch.where(better, s["q"], s["best"])
         s["shortened"] = torch.where(better, 0, s["shortened"] + 1)
@@ -198,8 +203,8 @@ class _Batch:
     def _leave(self, done: Tensor, converged: Tensor, result: Solution) -> None:
         s, job = self.fields, self.job[done]
         result.q[:, job] = torch.where(converged, s["q"], s["best"])[:, done]
-        result.cost[job], result.distance[:, job] = s["cost"][done], s["distance"][:, done]
-        result.steps[job], result.converged[job] = s["steps"][done], converged[done]
+        result.cost[job], result.steps[job] = s["cost"][done], s["steps"][done]
+        result.converged[job] = converged[done]
         stay = torch.nonzero(~done).flatten()
         self.fields = {k: v.index_select(-1, stay) for k, v in s.items()} if len(stay) else {}
         self.job = self.job[stay]
@@ -230,15 +235,23 @@ def _bounded_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _active_set(H: Tensor, g: Tensor, low: Tensor, high: Tensor, d: Tensor, at_low: Tensor, at_high: Tensor) -> Tensor:
-    """The primal-dual active set method from the minimum d for the bounds that are held; H has both triangles."""
+    """The primal-dual active set method from the minimum d for the bounds that are held; H has both triangles.
+
+    Where it cycles, one bound changes at a time, the first that is wrong, which ends (Murty 1974,
+    doi:10.1007/BF01585501).
+    """
     scale = H.diagonal(dim1=1, dim2=2)
-    for _ in range(MOST_ACTIVE_SETS):
+    for k in range(MOST_ACTIVE_SETS + MOST_PIVOTS):
         multiplier = torch.where(at_low | at_high, (H * d[:, None]).sum(-1) + g, 0.0)
         target = d - multiplier / scale
         below = (target < low) | (at_low & (low == high))
         above = ((target > high) | (at_high & (low == high))) & ~below
         if torch.equal(below, at_low) and torch.equal(above, at_high):
             break
+        if k >= MOST_ACTIVE_SETS:
+            wrong = (below != at_low) | (above != at_high)
+            one = wrong & (wrong.to(torch.int64).cumsum(1) == 1)
+            below, above = torch.where(one, below, at_low), torch.where(one, above, at_high)
         at_low, at_high = below, above
         value = torch.where(at_low, low, torch.where(at_high, high, 0.0))
         d = _held_minimum(H, g + (H * value[:, None]).sum(-1), at_low | at_high, value)
@@ -272,6 +285,8 @@ def solve_trials(
         times: Seconds of every trial.
         weight: (M,) weights, positive.
     """
+    if not len(observed):
+        return []
     fitter = MarkerFitter(skeleton, np.concatenate(list(observed)), weight)
     first = np.cumsum([0, *(len(t) for t in times)])[:-1]
     seeds = np.array([int(np.argmax((~np.isnan(o)).all(axis=2).sum(axis=1))) for o in observed])
@@ -280,7 +295,6 @@ def solve_trials(
     solved = Solution(
         q,
         torch.full((total,), torch.nan, dtype=q.dtype),
-        torch.full((len(skeleton.markers), total), torch.nan, dtype=q.dtype),
         torch.zeros(total, dtype=torch.int64),
         torch.zeros(total, dtype=torch.bool),
     )
@@ -312,7 +326,8 @@ def _trial(fitter: MarkerFitter, solved: Solution, at: slice, seed: int) -> Tria
     q[:, ~seen] = _linear(np.flatnonzero(seen), q[:, seen], np.flatnonzero(~seen))
     some = np.flatnonzero(seen)[:: max(1, int(seen.sum()) // FRAMES_OF_SPREAD)]
     spread = fitter.spread(torch.as_tensor(at.start + some), torch.as_tensor(q[:, some])).median(1).values
-    return TrialSolution(q.T, solved.distance[:, at].T.numpy(), solved.converged[at].numpy(), spread.numpy(), seed)
+    distance = fitter.distances(torch.arange(at.start, at.stop), torch.as_tensor(q))
+    return TrialSolution(q.T, distance.T.numpy(), solved.converged[at].numpy(), spread.numpy(), seed)
 
 
 def first_frames(fitter: MarkerFitter, frame: Int[Tensor, " trial"]) -> Solution:
