@@ -8,7 +8,6 @@ import torch
 
 from bige_opensim.io.trc import Markers
 from bige_opensim.io.ui_prmd import generic_places
-from bige_opensim.osim.compile_markers import compile_markers
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.osim.person_fit import add_markers
 from bige_opensim.physics.marker_skeleton import MarkerTables
@@ -74,20 +73,17 @@ def recording(tables: MarkerTables, q: np.ndarray, noise_m: float = 0.0, rate_hz
     return Markers(time, places(tables, q) + noise, tables.names, rate_hz, path=Path("made.trc"))
 
 
-def with_coordinate(model: OsimModel, name: str, **settings: float | bool) -> OsimModel:
-    """A copy in which a coordinate has another default_value, range, locked or clamped."""
+def with_coordinate(model: OsimModel, name: str, **settings: object) -> OsimModel:
+    """A copy in which a coordinate has other properties (`locked`, `clamped`, `default_value`, `range`, ...)."""
     copy = opensim.Model(model.model)
-    coordinate = copy.updCoordinateSet().get(name)
+    joints = (copy.updJointSet().get(i) for i in range(copy.getJointSet().getSize()))
+    own = (joint.upd_coordinates(k) for joint in joints for k in range(joint.numCoordinates()))
+    coordinate = next(c for c in own if c.getName() == name)
     for key, value in settings.items():
         if key == "range":
-            coordinate.setRangeMin(value[0])
-            coordinate.setRangeMax(value[1])
+            coordinate.set_range(0, value[0])
+            coordinate.set_range(1, value[1])
         else:
             getattr(coordinate, f"set_{key}")(value)
     copy.finalizeConnections()
     return OsimModel(copy, model.path)
-
-
-def compiled(model: OsimModel) -> MarkerTables:
-    """Tables of a model in memory."""
-    return compile_markers(model)

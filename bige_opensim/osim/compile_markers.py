@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import opensim
+from scipy.optimize import brentq
 
 from bige_opensim.osim.compile import _Compiler
 from bige_opensim.osim.model import Coupler, ModelError, OsimModel
@@ -79,13 +80,18 @@ def _within_range_of_dependent(model: OsimModel, coupler: Coupler, low: float, h
     default = model.model.getCoordinateSet().get(coupler.independent).getDefaultValue()
     x = np.linspace(max(low, -WIDE_RAD), min(high, WIDE_RAD), COUPLER_SAMPLES)
     value = model.coupled_values(coupler.dependent, x)
-    inside = (value >= driven.getRangeMin() - 1e-9) & (value <= driven.getRangeMax() + 1e-9)
+    inside = (value >= driven.getRangeMin()) & (value <= driven.getRangeMax())
     if inside.all() or not inside.any():
         return low, high
     start = int(np.flatnonzero(inside)[np.argmin(np.abs(x[inside] - default))])
     outside = np.flatnonzero(~inside)
     before, behind = outside[outside < start], outside[outside > start]
+
+    def beyond(q: float) -> float:
+        value = float(model.coupled_values(coupler.dependent, np.array([q]))[0])
+        return max(value - driven.getRangeMax(), driven.getRangeMin() - value)
+
     return (
-        float(x[before[-1] + 1]) if len(before) else low,
-        float(x[behind[0] - 1]) if len(behind) else high,
+        brentq(beyond, x[before[-1]], x[before[-1] + 1]) if len(before) else low,
+        brentq(beyond, x[behind[0] - 1], x[behind[0]]) if len(behind) else high,
     )
