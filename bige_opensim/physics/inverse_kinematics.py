@@ -1,7 +1,7 @@
 """Inverse kinematics of many frames at once: the coordinates whose markers lie closest to the recorded ones.
 
 Every frame is a least squares problem of its own, min phi(q) over low <= q <= high (`marker_skeleton`), solved by
-Gauss-Newton steps. A step d minimises the quadratic model
+Newton's steps, and by Gauss and Newton's where phi is not convex. A step d minimises the quadratic model
 
     1/2 d'(H + e I) d + d'(g + e (q - q0)),        low - q <= d <= high - q,
 
@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from bige_opensim.physics.marker_skeleton import MarkerSkeleton
+from bige_opensim.physics.marker_skeleton import MarkerSkeleton, NormalEquations
 from bige_opensim.physics.rotations import rotation_triples
 
 STIFFNESS_M2 = 1e-7
@@ -179,13 +179,13 @@ class _Batch:
         return len(self.job) > 0
 
     def step(self, result: Solution) -> None:
-        """One Gauss-Newton step of every problem, or a shorter one where the last did not lower the cost."""
+        """One step of every problem, or a shorter one where the last did not lower the cost."""
         s, c = self.fields, self.columns
         eq = self.fitter.skeleton.normal_equations(s["q"], s["observed"], s["weight"])
         away = s["q"][c] - s["anchor"][c]
         cost = eq.cost + 0.5 * STIFFNESS_M2 * (away * away).sum(0)
         better = cost <= s["cost"] * (1.0 + 1e-12)
-        d = self._step(eq.matrix, eq.gradient + STIFFNESS_M2 * away, s["q"][c])
+        d = self._step(eq, eq.gradient + STIFFNESS_M2 * away, s["q"][c])
         s["cost"] = torch.where(better, cost, s["cost"])
         s["best"] = torch.where(better, s["q"], s["best"])
         s["shortened"] = torch.where(better, 0, s["shortened"] + 1)
@@ -209,28 +209,31 @@ class _Batch:
         self.fields = {k: v.index_select(-1, stay) for k, v in s.items()} if len(stay) else {}
         self.job = self.job[stay]
 
-    def _step(self, H: Tensor, g: Tensor, q: Tensor) -> Tensor:
+    def _step(self, eq: NormalEquations, g: Tensor, q: Tensor) -> Tensor:
         """d (C', N) of the module's docstring, at most LONGEST_STEP long in any coordinate."""
-        H.diagonal(dim1=1, dim2=2).add_(STIFFNESS_M2)
         low, high = (torch.where(self.free, limit - q, 0.0).T for limit in (self.low, self.high))
-        d = _bounded_minimum(H, g.T, low, high)
+        d = _bounded_minimum(eq.newton, eq.matrix, g.T, low, high)
         d = d * (LONGEST_STEP / d.abs().amax(1, keepdim=True).clamp(min=LONGEST_STEP))
         return d.T
 
 
-def _bounded_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """min 1/2 d'Hd + g'd over low <= d <= high, with 0 among them.
+def _bounded_minimum(newton: Tensor, gauss: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """min 1/2 d'(H + e I)d + g'd over low <= d <= high, with 0 among them; H is Newton's where that has a minimum.
 
-    H (N, C, C) is given by its lower triangle; g, low and high are (N, C). Bounds that 0 meets and that -g points
-    beyond are held first (Bertsekas 1982, doi:10.1137/0320018); where that minimum leaves the bounds, the primal-dual
-    active set method goes on.
+    The matrices (N, C, C) are given by their lower triangles; g, low and high are (N, C). Bounds that 0 meets and that
+    -g points beyond are held first (Bertsekas 1982, doi:10.1137/0320018); where that minimum leaves the bounds, the
+    primal-dual active set method goes on with the Gauss-Newton matrix, which is positive on any set.
     """
     at_low, at_high = (low >= 0.0) & (g > 0.0), (high <= 0.0) & (g <= 0.0)
-    d = _held_minimum(H, g, at_low | at_high, torch.zeros_like(g))
-    rows = torch.nonzero(((d < low) | (d > high)).any(1)).flatten()
+    held = at_low | at_high
+    d, well = _held_minimum(newton, g, held, torch.zeros_like(g))
+    beyond = ((d < low) | (d > high)).any(1) | ~well
+    rows = torch.nonzero(beyond).flatten()
     if len(rows):
-        H = H[rows] + H[rows].tril(-1).mT
-        d[rows] = _active_set(H, *(x[rows] for x in (g, low, high, d, at_low, at_high)))
+        H, g, held = gauss[rows], g[rows], held[rows]
+        start = _held_minimum(H, g, held, torch.zeros_like(g))[0]
+        H = H + H.tril(-1).mT
+        d[rows] = _active_set(H, g, low[rows], high[rows], start, at_low[rows], at_high[rows])
     return d
 
 
@@ -242,7 +245,7 @@ def _active_set(H: Tensor, g: Tensor, low: Tensor, high: Tensor, d: Tensor, at_l
     """
     scale = H.diagonal(dim1=1, dim2=2)
     for k in range(MOST_ACTIVE_SETS + MOST_PIVOTS):
-        multiplier = torch.where(at_low | at_high, (H * d[:, None]).sum(-1) + g, 0.0)
+        multiplier = torch.where(at_low | at_high, (H * d[:, None]).sum(-1) + STIFFNESS_M2 * d + g, 0.0)
         target = d - multiplier / scale
         below = (target < low) | (at_low & (low == high))
         above = ((target > high) | (at_high & (low == high))) & ~below
@@ -254,21 +257,21 @@ def _active_set(H: Tensor, g: Tensor, low: Tensor, high: Tensor, d: Tensor, at_l
             below, above = torch.where(one, below, at_low), torch.where(one, above, at_high)
         at_low, at_high = below, above
         value = torch.where(at_low, low, torch.where(at_high, high, 0.0))
-        d = _held_minimum(H, g + (H * value[:, None]).sum(-1), at_low | at_high, value)
+        d = _held_minimum(H, g + (H * value[:, None]).sum(-1), at_low | at_high, value)[0]
     return torch.minimum(torch.maximum(d, low), high)
 
 
-def _held_minimum(H: Tensor, g: Tensor, held: Tensor, value: Tensor) -> Tensor:
-    """d with H d = -g in the free coordinates, from the lower triangle of H; `value` where it is held.
+def _held_minimum(H: Tensor, g: Tensor, held: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """d with (H + e I) d = -g in the free coordinates, `value` where it is held; and whether that is a minimum.
 
-    A held coordinate gets a stiffness in whose presence it does not move.
+    H is given by its lower triangle. A held coordinate gets a stiffness in whose presence it does not move.
     """
     K = H.clone()
-    K.diagonal(dim1=1, dim2=2).add_(held, alpha=HELD_M2)
-    L = torch.linalg.cholesky_ex(K)[0]
+    K.diagonal(dim1=1, dim2=2).add_(held, alpha=HELD_M2).add_(STIFFNESS_M2)
+    L, wrong = torch.linalg.cholesky_ex(K)
     d = torch.linalg.solve_triangular(L, -g[..., None], upper=False)
     d = torch.linalg.solve_triangular(L.mT, d, upper=True)[..., 0]
-    return torch.where(held, value, d)
+    return torch.where(held, value, d), wrong == 0
 
 
 def solve_trials(

@@ -19,6 +19,14 @@ of the markers below d, the twist of d has the momentum
 
 and H_cd = omega_c . L_d + v_c . P_d for every c above d; coordinates on different branches do not meet.
 
+The second derivatives of phi have one term more, sum w r . d2p/dq_c dq_d. What c does to the velocity of a marker
+below d is to turn it, d2p/dq_c dq_d = omega_c x (v_d + omega_d x p), so that with F = sum w r and A = sum w p r'
+
+    N_cd = H_cd + omega_c . K_d,      K_d = v_d x F + A omega_d - (tr A) omega_d,
+
+(but for the bend of functions s(q) and the order of primitives that share a coordinate, both left out). Near a minimum
+with residuals Newton's steps with N converge where those with H creep or swing.
+
 Frames are the last axis of every tensor, so that each operation runs along memory.
 """
 
@@ -60,15 +68,15 @@ class MarkerTables:
 
 
 class NormalEquations(NamedTuple):
-    """Residuals r (M, 3, N) in m, phi (N,) in m2, its gradient (C', N) and Gauss-Newton matrix (N, C', C').
+    """phi (N,) in m2, its gradient (C', N), and the Gauss-Newton and Newton matrices (N, C', C').
 
-    Of the matrix only the lower triangle is meant. C' counts the columns of `MarkerSkeleton.columns`.
+    Of the matrices the upper triangles are 0. C' counts the columns of `MarkerSkeleton.columns`.
     """
 
-    residual: Tensor
     cost: Tensor
     gradient: Tensor
     matrix: Tensor
+    newton: Tensor
 
 
 class MarkerSkeleton:
@@ -175,9 +183,12 @@ class MarkerSkeleton:
         w = (weight / weight.sum(0).clamp(min=torch.finfo(weight.dtype).tiny))[:, None]
         r = torch.where(w > 0.0, p - observed, 0.0)
         wr, wp = w * r, w * p
-        sums = torch.cat([w, wp, wp * p, wp[:, :2] * p[:, 1:], wp[:, :1] * p[:, 2:], wr, _cross(p, wr)], 1)
-        sums = (self._below @ sums.flatten(1)).unflatten(1, (16, -1))[self._row]
-        mass, first, square, mixed, force, torque = sums.split([1, 3, 3, 3, 3, 3], 1)
+        outer = (p[:, :, None] * wr[:, None]).flatten(1, 2)
+        sums = torch.cat([w, wp, wp * p, wp[:, :2] * p[:, 1:], wp[:, :1] * p[:, 2:], wr, outer], 1)
+        sums = (self._below @ sums.flatten(1)).unflatten(1, (22, -1))[self._row]
+        mass, first, square, mixed, force, outer = sums.split([1, 3, 3, 3, 3, 9], 1)
+        A = outer.unflatten(1, (3, 3))
+        torque = torch.stack([A[:, 1, 2] - A[:, 2, 1], A[:, 2, 0] - A[:, 0, 2], A[:, 0, 1] - A[:, 1, 0]], 1)
         spin, slide = self._twists(X, slope)
         gradient = (spin * torque + slide * force).sum(1)
         P = mass * slide + _cross(spin, first)
@@ -185,14 +196,17 @@ class MarkerSkeleton:
         x, y, z = spin.unbind(1)
         mix = torch.stack([xy * y + xz * z, xy * x + yz * z, xz * x + yz * y], 1)
         L = _cross(first, slide) + (square.sum(1, keepdim=True) - square) * spin - mix
+        trace = A[:, 0, 0] + A[:, 1, 1] + A[:, 2, 2]
+        K = _cross(slide, force) + (A * spin[:, None]).sum(2) - trace[:, None] * spin
         twist = torch.cat([spin, slide], 1).permute(2, 1, 0).contiguous()
-        momentum = torch.cat([L, P], 1).permute(2, 0, 1).contiguous()
-        H = (momentum @ twist) * self._meets
+        both = torch.cat([torch.cat([L, P], 1), torch.cat([L + K, P], 1)]).permute(2, 0, 1).contiguous()
+        matrix, newton = ((both @ twist).unflatten(1, (2, -1)) * self._meets).unbind(1)
         if self._contract is not None:
             E = self._contract
-            H = E @ (H + H.tril(-1).transpose(1, 2)) @ E.T
+            matrix, newton = (E @ (H + H.tril(-1).mT) @ E.T for H in (matrix, newton))
             gradient = E @ gradient
-        return NormalEquations(r, 0.5 * (wr * r).sum((0, 1)), gradient, H)
+            matrix, newton = matrix.tril(), newton.tril()
+        return NormalEquations(0.5 * (wr * r).sum((0, 1)), gradient, matrix, newton)
 
     def _displacements(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """s and ds/dq of every primitive, (K, N)."""

@@ -192,7 +192,7 @@ def test_a_step_under_bounds_minimises_the_quadratic_model(count: int):
     H = torch.as_tensor(np.einsum("nri,nrj->nij", A, A)) + 1e-3 * torch.eye(count)
     g = torch.as_tensor(3.0 * random.standard_normal((200, count)))
     low, high = (torch.as_tensor(sign * random.uniform(0.01, 1, (200, count))) for sign in (-1, 1))
-    d = _bounded_minimum(H.tril(), g, low, high)
+    d = _bounded_minimum(H.tril(), H.tril(), g, low, high)
     slope = (H @ d[..., None])[..., 0] + g
     assert ((d >= low) & (d <= high)).all()
     assert ((slope > -1e-6) | (d >= high - 1e-9)).all()
@@ -205,7 +205,7 @@ def test_a_step_from_the_bounds_goes_down():
     A = random.standard_normal((200, 12, 9))
     H, g = torch.as_tensor(np.einsum("nri,nrj->nij", A, A)), torch.as_tensor(random.standard_normal((200, 9)))
     low, high = (torch.as_tensor(sign * random.integers(0, 2, (200, 9))) for sign in (-1.0, 1.0))
-    d = _bounded_minimum(H.tril(), g, low, high)
+    d = _bounded_minimum(H.tril(), H.tril(), g, low, high)
     assert ((d >= low) & (d <= high)).all()
     assert ((g * d).sum(1) <= 0.0).all()
     assert ((g * d).sum(1) < 0.0).double().mean() > 0.9

@@ -69,6 +69,28 @@ def test_gradient_and_matrix_are_those_of_the_jacobian_by_differences(tables: Ma
     torch.testing.assert_close(eq.matrix.tril(), H.tril(), atol=1e-8, rtol=1e-6)
 
 
+def test_the_newton_matrix_is_the_derivative_of_the_gradient(person: OsimModel):
+    tables = compile_markers(person)
+    skeleton, random = MarkerSkeleton(tables, tables.names), np.random.default_rng(1)
+    q = torch.as_tensor(moving(tables, frames=3).T)
+    observed = skeleton.positions(q) + 0.05 * torch.as_tensor(random.standard_normal((len(tables.names), 3, 3)))
+    weight = torch.ones(len(tables.names), 3, dtype=torch.float64)
+    columns, step = [], 1e-6
+    for c in skeleton.columns.tolist():
+        shift = torch.zeros(len(q), 1, dtype=q.dtype)
+        shift[c] = step
+        up, down = (skeleton.normal_equations(q + sign * shift, observed, weight).gradient for sign in (1, -1))
+        columns.append((up - down).T / (2.0 * step))
+    expected = torch.stack(columns, 2)
+    found = skeleton.normal_equations(q, observed, weight).newton
+    knees = [i for i, c in enumerate(skeleton.columns) if "knee" in tables.skeleton.coordinates[c]]
+    exact = torch.ones_like(found, dtype=torch.bool).tril()
+    exact[:, knees, knees] = False
+    torch.testing.assert_close(found[exact], expected[exact], atol=1e-7, rtol=1e-5)
+    creeping = skeleton.normal_equations(q, observed, weight).matrix
+    assert (creeping - expected)[exact].abs().max() > 100 * (found - expected)[exact].abs().max()
+
+
 def test_a_coordinate_that_moves_two_branches_is_one_column(knee: OsimModel):
     tables = compile_markers(knee)
     skeleton = MarkerSkeleton(tables, tables.names)
