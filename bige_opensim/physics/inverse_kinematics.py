@@ -17,6 +17,7 @@ both ends, as OpenSim's solver does frame by frame; the frames between start fro
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from bige_opensim.physics.marker_skeleton import MarkerSkeleton, NormalEquations
-from bige_opensim.physics.rotations import rotation_triples
+from bige_opensim.physics.rotations import HOP_RAD, rotation_triples
 
 STIFFNESS_M2 = 1e-7
 """e: a direction holds that moves the markers by less than 0.3 mm (in the weighted mean) per radian."""
@@ -39,6 +40,9 @@ MOST_ACTIVE_SETS, MOST_PIVOTS = 8, 60
 BATCH = 256
 TRACKED_S = 0.16
 ATTEMPTS = 10
+ASTRAY, ASTRAY_M, BETTER, MOST_SWEEPS = 1.5, 0.015, 0.9, 20
+"""Marker distances, times the median and m, from which a frame may be at a wrong minimum; share of its cost that a
+better one must have."""
 FRAMES_OF_SPREAD = 20
 ALIKE, ALIKE_M2 = 1.05, 1e-12
 
@@ -93,6 +97,8 @@ class MarkerFitter:
         t = skeleton.tables
         self.low, self.high = torch.as_tensor(t.low)[:, None], torch.as_tensor(t.high)[:, None]
         self.default = torch.as_tensor(t.skeleton.default)
+        triples = [[t.skeleton.coordinates.index(name) for name in triple] for triple in rotation_triples(t.skeleton)]
+        self.triples = [at for at in triples if not any(t.skeleton.locked[c] for c in at)]
 
     def solve(
         self,
@@ -306,6 +312,7 @@ def solve_trials(
     _track(fitter, solved, [f + g for f, g in zip(first, grids, strict=True)], first + seeds)
     tracked = torch.as_tensor(np.concatenate([f + g for f, g in zip(first, grids, strict=True)]))
     _keep(solved, tracked, fitter.solve(tracked, solved.q[:, tracked]))
+    _repair(fitter, solved, [f + g for f, g in zip(first, grids, strict=True)], first + seeds)
     known = [np.isin(np.arange(len(t)), g) for t, g in zip(times, grids, strict=True)]
     while not all(k.all() for k in known):
         frames, starts = [], []
@@ -324,6 +331,7 @@ def solve_trials(
 
 
 def _trial(fitter: MarkerFitter, solved: Solution, at: slice, seed: int) -> TrialSolution:
+    _describe_alike(fitter, solved.q, np.arange(at.start, at.stop), seed)
     q = solved.q[:, at].numpy().copy()
     seen = fitter.weight[:, at].sum(0).numpy() > 0.0
     q[:, ~seen] = _linear(np.flatnonzero(seen), q[:, seen], np.flatnonzero(~seen))
@@ -354,24 +362,25 @@ def first_frames(fitter: MarkerFitter, frame: Int[Tensor, " trial"]) -> Solution
     varied = generator.uniform(low[:, None], high[:, None], (C, ATTEMPTS))
     start = guess.q.repeat_interleave(ATTEMPTS, 1).reshape(C, count, ATTEMPTS)
     start[joints, :, 1:] = torch.as_tensor(varied[joints, 1:])[:, None]
-    return _least_turned(fitter, _best(fitter, frame, start.flatten(1), None, root))
+    found = _best(fitter, frame, start.flatten(1), None, root)
+    return found._replace(q=_described(fitter, found.q, torch.zeros_like(found.q), fitter.triples))
 
 
-def _least_turned(fitter: MarkerFitter, found: Solution) -> Solution:
-    """Angles (a, b, c) of a ball-like joint, or (a + pi, pi - b, c + pi), whichever are smaller, less full turns."""
-    t, q = fitter.skeleton.tables.skeleton, found.q.clone()
-    for triple in rotation_triples(t):
-        at = [t.coordinates.index(name) for name in triple]
-        if any(t.locked[c] for c in at):
-            continue
+def _described(fitter: MarkerFitter, q: Tensor, near: Tensor, triples: Sequence[list[int]]) -> Tensor:
+    """Angles (a, b, c) of ball-like joints, or (a + pi, pi - b, c + pi), less full turns: what lies nearest to `near`.
+
+    Only descriptions within the limits are taken.
+    """
+    q = q.clone()
+    for at in triples:
         a, b, c = q[at]
         two = torch.stack([torch.stack([a, b, c]), torch.stack([a + np.pi, np.pi - b, c + np.pi])])
-        two = two - 2.0 * np.pi * torch.round(two / (2.0 * np.pi))
+        two = two - 2.0 * np.pi * torch.round((two - near[at]) / (2.0 * np.pi))
         inside = ((two >= fitter.low[at]) & (two <= fitter.high[at])).all(1)
-        size = torch.where(inside, two.square().sum(1), torch.inf)
-        least = two.gather(0, size.argmin(0).expand(1, 3, -1))[0]
-        q[at] = torch.where(inside.any(0), least, q[at])
-    return found._replace(q=q)
+        away = torch.where(inside, (two - near[at]).square().sum(1), torch.inf)
+        nearest = two.gather(0, away.argmin(0).expand(1, 3, -1))[0]
+        q[at] = torch.where(inside.any(0), nearest, q[at])
+    return q
 
 
 def _best(
@@ -395,6 +404,53 @@ def _track(fitter: MarkerFitter, solved: Solution, grids: Sequence[np.ndarray], 
         at = torch.tensor([int(c[k]) for c in chains if len(c) > k])
         before = torch.tensor([int(c[k - 1]) for c in chains if len(c) > k])
         _keep(solved, at, fitter.solve(at, solved.q[:, before], enough=ROUGHLY))
+
+
+def _repair(fitter: MarkerFitter, solved: Solution, grids: Sequence[np.ndarray], seeds: np.ndarray) -> None:
+    """Solve anew the frames of a grid whose tracking was led astray: those that fit much worse than its others.
+
+    The worst frame of each such stretch is solved from nothing, and what fits better is kept and handed on to the
+    neighbours while it does there. Angles of ball-like joints are then described as in the frame before.
+    """
+    cost = solved.cost.numpy()
+    bad = [_worst_of_runs(cost, g, max(ASTRAY**2 * float(np.median(cost[g])), ASTRAY_M**2 / 2.0)) for g in grids]
+    if not sum(map(len, bad)):
+        return
+    at = torch.as_tensor(np.concatenate(bad))
+    kept = _keep_better(solved, at, first_frames(fitter, at))
+    mended = [g for g, b in zip(grids, bad, strict=True) if np.isin(b, at[kept].numpy()).any()]
+    pairs = [(g[1:], g[:-1]) for g in mended] + [(g[:-1], g[1:]) for g in mended]
+    for _ in range(MOST_SWEEPS if mended else 0):
+        to, of = (torch.as_tensor(np.concatenate([p[k] for p in pairs])) for k in (0, 1))
+        if not _keep_better(solved, to, fitter.solve(to, solved.q[:, of])).any():
+            break
+    for g, seed in zip(grids, seeds, strict=True):
+        _describe_alike(fitter, solved.q, g, int(np.searchsorted(g, seed)))
+
+
+def _describe_alike(fitter: MarkerFitter, q: Tensor, frames: np.ndarray, start: int) -> None:
+    """Describe ball-like joints in every frame as in the frame before, from frames[start] to both ends."""
+    if len(frames) < 2:
+        return
+    longest = q[:, frames].diff(dim=1).abs().amax(1)
+    hopping = [at for at in fitter.triples if longest[at].max() > HOP_RAD]
+    for run in (frames[start:], frames[: start + 1][::-1]) if hopping else ():
+        for before, here in itertools.pairwise(run.tolist()):
+            q[:, [here]] = _described(fitter, q[:, [here]], q[:, [before]], hopping)
+
+
+def _worst_of_runs(cost: np.ndarray, grid: np.ndarray, limit: float) -> Int[np.ndarray, " frame"]:
+    """The frame that costs most in every stretch of the grid that costs more than `limit`."""
+    over = np.flatnonzero(cost[grid] > limit)
+    runs = np.split(over, np.flatnonzero(np.diff(over) > 1) + 1)
+    return np.array([grid[run[np.argmax(cost[grid[run]])]] for run in runs if len(run)], dtype=int)
+
+
+def _keep_better(solved: Solution, at: Tensor, found: Solution) -> Tensor:
+    """Keep solutions that cost notably less than those there are; which."""
+    better = found.cost < BETTER * solved.cost[at]
+    _keep(solved, at[better], Solution(*(x[..., better] for x in found)))
+    return better
 
 
 def _keep(solved: Solution, at: Tensor, found: Solution) -> None:

@@ -11,6 +11,8 @@ from bige_opensim.physics.inverse_kinematics import (
     MarkerFitter,
     TrialSolution,
     _bounded_minimum,
+    _describe_alike,
+    _repair,
     solve_trials,
 )
 from bige_opensim.physics.marker_skeleton import MarkerSkeleton, MarkerTables
@@ -104,6 +106,30 @@ def test_a_trial_is_the_same_alone_and_among_others(tables: MarkerTables):
     together = solve_trials(skeleton, trials, times, np.ones(len(tables.names)))
     for trial, found in zip(trials, together, strict=True):
         assert degrees((solved(tables, trial).q - found.q)[:, told(tables)]) < 1e-4
+
+
+def test_frames_that_tracking_led_astray_are_mended(tables: MarkerTables):
+    names = list(tables.skeleton.coordinates)
+    q = moving(tables, frames=30)
+    noise = 0.005 * np.random.default_rng(2).standard_normal((30, len(tables.names), 3))
+    fitter = MarkerFitter(MarkerSkeleton(tables, tables.names), places(tables, q) + noise, np.ones(len(tables.names)))
+    right = fitter.solve(torch.arange(30), torch.as_tensor(q.T))
+    astray = right._replace(q=right.q.clone(), cost=right.cost.clone())
+    astray.q[names.index("arm_add_r"), 9:16] += 1.5
+    astray.cost[9:16] *= 30.0
+    _repair(fitter, astray, [np.arange(30)], np.array([0]))
+    assert degrees((astray.q - right.q).T.numpy()[:, told(tables)]) < 0.5
+
+
+def test_equal_orientations_are_described_as_in_the_frame_before(tables: MarkerTables):
+    names = list(tables.skeleton.coordinates)
+    arm = [names.index(n) for n in ("arm_flex_r", "arm_add_r", "arm_rot_r")]
+    q = torch.as_tensor(moving(tables, frames=20).T)
+    fitter = MarkerFitter(MarkerSkeleton(tables, tables.names), places(tables, q.T.numpy()), np.ones(len(tables.names)))
+    hopping = q.clone()
+    hopping[arm, 7:] = torch.stack([q[arm[0], 7:] + np.pi, np.pi - q[arm[1], 7:], q[arm[2], 7:] - np.pi])
+    _describe_alike(fitter, hopping, np.arange(20), 0)
+    torch.testing.assert_close(hopping, q)
 
 
 def test_limits_hold_and_the_rest_is_the_constrained_minimum(tables: MarkerTables):
