@@ -103,6 +103,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
             f"{request.model}: the model lacks the muscles {', '.join(unknown[:5])} that the surrogate predicts. "
             "Name a model of the family that the training data used."
         )
+    _require_free_pelvis(request)
     objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
     features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
 
@@ -141,6 +142,20 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         outside = physics.outside
     _write(request, skeleton, objective, muscles, result, references, outside)
     return result
+
+
+def _require_free_pelvis(request: GenerationRequest) -> None:
+    """Motions are planted on the feet by the pelvis, and the physics knows of muscles and the ground alone."""
+    if len(request.tables.root["translations"]) != 3:
+        raise GenerationError(
+            f"{request.model}: motions are generated for models whose pelvis floats, with three translations; this one "
+            f"has {', '.join(request.tables.root['translations']) or 'none'}. Use a model with a free pelvis."
+        )
+    if request.muscles is not None and request.tables.passive_forces:
+        raise GenerationError(
+            f"{request.model}: the physics does not know the forces {', '.join(request.tables.passive_forces)} of this "
+            "model. Search with the surrogate alone, or remove them."
+        )
 
 
 def shortened(settings: SearchSettings, iterations: int) -> SearchSettings:

@@ -82,7 +82,7 @@ def solve(
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
         joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
-    net = net_generalized_forces(skeleton, state, forces)
+    net = net_generalized_forces(skeleton, state, forces, effort.passive)
     write_inputs(folder, model, whole, window, forces, model_file)
     report("static optimization", 0.0)
     again = np.array([], dtype=int)
