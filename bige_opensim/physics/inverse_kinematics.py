@@ -355,8 +355,7 @@ def first_frames(fitter: MarkerFitter, frame: Int[Tensor, " trial"]) -> Solution
     starts = torch.stack([fitter.default + x for x in laid], 1)
     guess = _best(fitter, frame, starts.repeat(1, count), root, root)
     generator = np.random.default_rng(0)
-    low = np.clip(t.range[:, 0], -np.pi, np.pi)
-    high = np.clip(t.range[:, 1], -np.pi, np.pi)
+    low, high = np.clip(t.range, -np.pi, np.pi).T
     moving = set(fitter.skeleton.columns.tolist()) - set(root)
     joints = np.array([bool(r) and c in moving for c, r in enumerate(t.rotational)])
     varied = generator.uniform(low[:, None], high[:, None], (C, ATTEMPTS))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import opensim
 import pytest
+import small_arm
 import small_models
 import torch
 from markers import KNEE_PLACES, full_body, moving, places_by_opensim, recording, with_coordinate
@@ -164,6 +165,26 @@ def test_the_range_of_a_coupled_coordinate_limits_the_one_that_drives_it(tmp_pat
     assert mine["knee_angle_beta"].min() >= -0.5 - 1e-6
     assert mine["knee_angle"].max() == pytest.approx(limit, abs=1e-4)
     assert worst_degrees(mine, theirs) < 0.2
+
+
+def test_a_model_that_is_fixed_to_ground_is_fitted_as_by_opensim(tmp_path: Path):
+    places = {
+        f"{body}{k}": (body, place)
+        for body in ("humerus", "forearm")
+        for k, place in enumerate(((0.03, 0.0, 0.04), (-0.02, -0.2, 0.0), (0.02, -0.25, -0.05)))
+    }
+    model = add_markers(load(small_arm.arm(tmp_path / "arm.osim")), places)
+    q = np.column_stack([np.linspace(0.2, 0.6, 5), np.linspace(0.5, 1.5, 5)])
+    positions = places_by_opensim(model, (small_arm.SHOULDER, small_arm.ELBOW), q)
+    markers = Markers(np.arange(5) / 50.0, positions, marker_names(model), 50.0)
+    for solver in SOLVERS:
+        found = inverse_kinematics(model, markers, weights={}, solver=solver).motion
+        assert np.rad2deg(np.abs(found.select((small_arm.SHOULDER, small_arm.ELBOW)).values - q)).max() < 0.05
+
+
+def test_ranges_without_end_limit_nothing(person: OsimModel, noisy: Markers):
+    model = with_coordinate(person, "knee_angle_l", range=(-np.inf, np.inf))
+    assert -10.0 < np.rad2deg(inverse_kinematics(model, noisy).motion["knee_angle_l"]).max() < -2.0
 
 
 def test_a_prescribed_coordinate_is_refused_and_left_to_opensim(person: OsimModel, noisy: Markers):
