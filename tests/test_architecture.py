@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "learning": {"motion", "io", "physics", "movements"},
     "guidance": {"motion", "io", "physics", "movements", "learning"},
     "synthesis": {*BELOW, "workers"},
-    "validation": {*BELOW, "labelling", "movements", "learning", "guidance", "workers"},
+    "validation": {*BELOW, "sessions", "labelling", "movements", "learning", "guidance", "workers"},
     "report": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
     "workflows": {
         *BELOW, "built_in", "movements", "workers", "sessions", "doctor", "labelling", "learning", "guidance",

@@ -92,6 +92,8 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
 
     PROCESSES.start(int(motions.is_dir()), "bige_opensim.labelling.label_task")
 
+    from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.osim.model import ModelError
     from bige_opensim.validation.roundtrip import ValidationError
     from bige_opensim.validation.roundtrip import validate as run
 
@@ -101,11 +103,11 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
             for verdict in run(motions, jobs=jobs, progress=lambda m, s, x: steps.now(f"{m}: {s}")):
                 verdicts.append(verdict)
                 steps.finish(_verdict_line(verdict))
-    except ValidationError as error:
+    except (ValidationError, ObjectiveError, ModelError) as error:
         return fail(str(error))
-    confirmed = sum(bool(v.certificate and v.certificate["confirmed"]) for v in verdicts)
+    confirmed = sum(v.confirmed for v in verdicts)
     console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
-    return 0 if any(v.certificate for v in verdicts) else 1
+    return 0 if any(v.certificate for v in verdicts) and not any(v.contradictions for v in verdicts) else 1
 
 
 def _verdict_line(verdict: Any) -> str:
@@ -113,13 +115,17 @@ def _verdict_line(verdict: Any) -> str:
     if c is None:
         return f"{verdict.name}: no certificate. {verdict.reason}"
     parts = [
-        f"{name} {_number(t['predicted'])} predicted, {_number(t['simulated'])} simulated ({t['target']})"
-        for name, t in c["terms"].items()
-        if t["decides"]
+        f"{name} {_number(t.predicted)} predicted, {_number(t.simulated)} simulated ({t.target})"
+        for name, t in c.terms.items()
+        if t.decides
     ]
-    return f"{verdict.name}: {'confirmed' if c['confirmed'] else 'not confirmed'}; labels {c['labels']['status']}; " + (
-        "; ".join(parts)
-    )
+    failed = [
+        f"{name} {g.value:.3g} > {g.limit:g} {g.unit} ({g.where})"
+        for name, g in c.motion_gates.items()
+        if not g.satisfied
+    ]
+    sentences = [f"{verdict.name}: {verdict.status}; labels {c.labels['status']}; {'; '.join([*failed, *parts])}"]
+    return " ".join([*sentences, *verdict.contradictions])
 
 
 def _number(value: float | None) -> str:
@@ -143,11 +149,14 @@ def report(motions: Path, /, *, reference: Path | None = None, out: Path | None 
     from bige_opensim.io.storage import StorageError
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.osim.model import ModelError
-    from bige_opensim.report.report import ReportError, write_report
+    from bige_opensim.report.report import ReportError
+    from bige_opensim.report.report import report as run
 
     try:
-        path = write_report(motions, out=out, cohort=reference)
+        path, contradictions = run(motions, out=out, cohort=reference)
     except (ReportError, DatasetError, ModelError, StorageError) as error:
         return fail(str(error))
+    for sentence in contradictions:
+        console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{path}: open it in a browser", markup=False, highlight=False, soft_wrap=True)
-    return 0
+    return 1 if contradictions else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -210,12 +211,14 @@ def _write(
     for i in range(len(result.motions)):
         name = f"motion_{i + 1:02d}"
         motion = smooth(result.motions[i], float(result.durations[i]), result.channels)
-        write_coordinates(folder / f"{name}.mot", motion, rotational=rotational)
+        motion_file = folder / f"{name}.mot"
+        write_coordinates(motion_file, motion, rotational=rotational)
         if result.activations is not None:
             time = np.linspace(0.0, float(result.durations[i]), result.activations.shape[1])
             path = folder / "predicted" / f"{name}_activations.sto"
             write_storage(path, time, result.activations[i], muscles, in_degrees=False, title="Predicted activations")
         entry = _entry(name, i, result, references)
+        entry["motion_sha256"] = hashlib.sha256(motion_file.read_bytes()).hexdigest()
         if outside is not None:
             entry["frames_outside_fitted_paths"] = int(outside[i].sum())
         entries.append(entry)

@@ -23,7 +23,7 @@ _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereH
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
 RESIDUAL_OPTIMAL_FORCE = 1000.0
-STRIPPED_FORMAT = 2
+STRIPPED_FORMAT = 3
 
 REACH = {"rotational": np.pi, "translational": 1.0, "coupled": np.pi}
 """How far from its default a coordinate is looked at where its range says nothing of use, rad or m."""
@@ -51,6 +51,7 @@ class Coordinate:
     locked: bool
     dependent: bool
     prescribed: bool
+    clamped: bool = True
 
     @property
     def held(self) -> bool:
@@ -107,6 +108,7 @@ class OsimModel:
                     locked=bool(c.getLocked(self.state)),
                     dependent=c.getName() in dependents,
                     prescribed=bool(c.isPrescribed(self.state)),
+                    clamped=bool(c.getDefaultClamped()),
                 )
             )
         self._refuse_impossible(found)

@@ -181,8 +181,8 @@ def judge(work: Work) -> str:
     with work.show(len(list(work.motions.glob("*.mot"))), "validating") as steps:
         for verdict in validate(work.motions, jobs=work.jobs, progress=lambda m, what, _: steps.now(f"{m}: {what}")):
             verdicts.append(verdict)
-            steps.finish(f"{verdict.name}: {_word(verdict.certificate) if verdict.certificate else verdict.reason}")
-    confirmed = sum(bool(v.certificate and v.certificate["confirmed"]) for v in verdicts)
+            steps.finish(f"{verdict.name}: {verdict.status if verdict.certificate else verdict.reason}")
+    confirmed = sum(v.confirmed for v in verdicts)
     return f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim"
 
 
@@ -248,7 +248,3 @@ def _best(checkpoint: Path, metric: str, what: str) -> str:
     values = [dict(zip(names, row.split(","), strict=True)) for row in rows[1:]]
     best = min(values, key=lambda row: float(row["validation_score"]))
     return f"{float(best[f'validation_{metric}']):.3g} {what}, epoch {best['epoch']} of {len(values)}"
-
-
-def _word(certificate: dict[str, Any]) -> str:
-    return "confirmed" if certificate["confirmed"] else "not confirmed"

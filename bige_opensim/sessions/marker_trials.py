@@ -177,8 +177,8 @@ def marker_requests(
 def solve_marker_trials(requests: Iterable[MarkerRequest], *, jobs: int | None = None) -> Iterator[MarkerOutcome]:
     """Solve trials in other processes, those of one model together, and yield outcomes as they come.
 
-    Trials that were solved before from the same files are kept. Where a process is lost with several trials in hand,
-    each of them is tried again alone.
+    Trials that were solved before from the same files are kept. Where a process fails with several trials in hand, each
+    of them is tried again alone.
     """
     waiting = []
     for request in requests:
@@ -323,7 +323,7 @@ def _attempt(task: Callable[[Any], Any], argument: Any, report: Report) -> tuple
 
 def _in_a_process(requests: list[MarkerRequest]) -> list[MarkerOutcome]:
     status, content = alone(solve_together, requests)
-    if status == LOST and len(requests) > 1:
+    if status != SOLVED and len(requests) > 1:
         return [outcome for request in requests for outcome in _in_a_process([request])]
     results = content if status == SOLVED else [(FAILED, f"{r.markers}: {content}") for r in requests]
     return [
