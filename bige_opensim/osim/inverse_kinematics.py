@@ -19,7 +19,8 @@ from bige_opensim.motion import Motion
 from bige_opensim.osim.compile_markers import compile_markers
 from bige_opensim.osim.marker_solver import ACCURACY, MarkerError, MarkerSolver
 from bige_opensim.osim.model import OsimModel
-from bige_opensim.physics.inverse_kinematics import MarkerFitter, TrialSolution, first_frames, solve_trials
+from bige_opensim.physics.inverse_kinematics import TrialSolution, first_frames, solve_trials
+from bige_opensim.physics.marker_fits import MarkerFitter
 from bige_opensim.physics.marker_skeleton import MarkerSkeleton, MarkerTables
 from bige_opensim.physics.skeleton import SkeletonTables
 

@@ -7,14 +7,8 @@ from markers import full_body, moving, places
 from scipy.optimize import least_squares
 
 from bige_opensim.osim.compile_markers import compile_markers
-from bige_opensim.physics.inverse_kinematics import (
-    MarkerFitter,
-    TrialSolution,
-    _bounded_minimum,
-    _describe_alike,
-    _repair,
-    solve_trials,
-)
+from bige_opensim.physics.inverse_kinematics import TrialSolution, _describe_alike, _repair, solve_trials
+from bige_opensim.physics.marker_fits import MarkerFitter, _bounded_minimum
 from bige_opensim.physics.marker_skeleton import MarkerSkeleton, MarkerTables
 
 MTP = ("mtp_angle_r", "mtp_angle_l")
