@@ -47,9 +47,11 @@ def generate(
         through the physics of the subject's model.
 
     """
-    from bige_opensim.guidance.generation import GenerationError, GenerationRequest, reference_ranges
+    from bige_opensim.guidance.generation import RECORD, GenerationError, GenerationRequest, reference_ranges
     from bige_opensim.guidance.generation import generate as run
     from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.guidance.search import SearchError
+    from bige_opensim.io.documents import read_json
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.osim.compile import compile_skeleton
     from bige_opensim.osim.compile_muscles import compile_muscles
@@ -65,14 +67,15 @@ def generate(
         with Steps(total, "searching") as steps:
             every = max(1, total // 10)
             result = run(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
-    except (GenerationError, ObjectiveError, CheckpointError, ModelError) as error:
+    except (GenerationError, ObjectiveError, SearchError, CheckpointError, ModelError) as error:
         return fail(str(error))
     console.print(
         f"{int(result.satisfied.sum())} of {count} motions meet the objective by the {predictor}; "
         f"`bige validate {out}` asks OpenSim.",
         highlight=False,
     )
-    for sentence in result.conflicts:
+    notes = read_json(out / RECORD)["notes"]
+    for sentence in (*notes, *result.conflicts):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     return 0
 

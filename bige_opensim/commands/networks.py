@@ -116,6 +116,7 @@ def train_generator(
 
 
 def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None) -> int:
+    from bige_opensim.io.file_lock import LockedError
     from bige_opensim.learning import training
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.learning.dataset import DatasetError, load_dataset
@@ -128,7 +129,7 @@ def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epo
         ds = load_dataset(data)
         with Steps(settings.epochs, f"training {kind}") as steps:
             folder = run(ds, out, settings, report=lambda e, n, m: steps.advance(e, _metrics(m), every=20))
-    except (DatasetError, CheckpointError, training.TrainingError) as error:
+    except (DatasetError, CheckpointError, LockedError, training.TrainingError) as error:
         return fail(str(error))
     console.print((folder / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     return 0

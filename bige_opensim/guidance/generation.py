@@ -18,13 +18,13 @@ import xarray as xr
 
 import bige_opensim
 from bige_opensim.guidance.conflicts import band_text
-from bige_opensim.guidance.language import SearchSettings
+from bige_opensim.guidance.language import SearchSettings, refuse_endless
+from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.guidance.search import Generator, SearchResult, search
+from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
-from bige_opensim.learning.checkpoint import REFERENCES, load_generator, load_surrogate
-from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.muscle_tables import MuscleTables
@@ -36,10 +36,7 @@ FORMAT = "bige-generation/1"
 RATE_HZ = 50.0
 CUTOFF_HZ = 6.0
 RECORD = "generation.json"
-
-
-class GenerationError(ValueError):
-    """Networks, dataset and model that do not belong together."""
+MOST_MOTIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,24 @@ class GenerationRequest:
     @property
     def iterations_in_all(self) -> int:
         """Iterations of the whole search, those through the physics included."""
-        first = self.iterations or Objective.load(self.objective).settings.iterations
+        first = self.settings(Objective.load(self.objective)).iterations
         return first + (self.physics_iterations(first) if self.muscles is not None else 0)
+
+    def settings(self, objective: Objective) -> SearchSettings:
+        """The objective's settings of the search, shortened or lengthened where this request says so.
+
+        Raises
+        ------
+        ObjectiveError, GenerationError
+            A search that would run for days, or of more motions than memory holds.
+
+        """
+        if not 1 <= self.count <= MOST_MOTIONS:
+            raise GenerationError(f"{self.count} motions: from 1 to {MOST_MOTIONS} are searched at once.")
+        if self.iterations is None:
+            return objective.settings
+        refuse_endless(self.iterations, "--iterations")
+        return shortened(objective.settings, self.iterations)
 
     def physics_iterations(self, first: int) -> int:
         """Iterations through the physics that follow `first` ones by the surrogate."""
@@ -89,21 +102,9 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     if request.out.exists() and any(request.out.iterdir()) and not (request.out / RECORD).is_file():
         raise GenerationError(f"{request.out}: the folder holds other files; name an empty or a new folder.")
     skeleton = Skeleton(request.tables, dtype=torch.float32)
-    vqvae, references = load_generator(request.generator), load_references(request.generator)
-    surrogate = load_surrogate(request.surrogate)
-    channels = vqvae.channels.coordinates
-    if surrogate.channels.coordinates != channels:
-        raise GenerationError(
-            f"{request.surrogate}: the surrogate knows coordinates {', '.join(surrogate.channels.coordinates)}, the "
-            f"generator {', '.join(channels)}. Train both on the same dataset."
-        )
-    muscles = surrogate.channels.muscles
-    unknown = [m for m in muscles if m not in request.tables.muscles]
-    if unknown:
-        raise GenerationError(
-            f"{request.model}: the model lacks the muscles {', '.join(unknown[:5])} that the surrogate predicts. "
-            "Name a model of the family that the training data used."
-        )
+    networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
+    vqvae, references, surrogate, _ = networks
+    channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
     _require_free_pelvis(request)
     objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
     features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
@@ -117,9 +118,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
 
     q = plant_feet(skeleton, channels, torch.as_tensor(references["q"].values, dtype=torch.float32))
     durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
-    settings = objective.objective.settings
-    if request.iterations is not None:
-        settings = shortened(settings, request.iterations)
+    settings = request.settings(objective.objective)
     by_physics = request.muscles is not None and objective.needs_activations
     after = shortened(settings, request.physics_iterations(settings.iterations))
     whole = settings.iterations + (after.iterations if by_physics else 0)
@@ -142,7 +141,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         with torch.no_grad():
             physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
         outside = physics.outside
-    _write(request, skeleton, objective, muscles, result, references, outside)
+    _write(request, objective, networks, result, outside)
     return result
 
 
@@ -179,14 +178,6 @@ def reference_ranges(checkpoint: Path, tables: SkeletonTables) -> dict[str, tupl
     return ranges
 
 
-def load_references(checkpoint: Path) -> xr.Dataset:
-    """The training repetitions of a generator, kept beside its weights: starting points, proximity and novelty."""
-    path = checkpoint / REFERENCES
-    if not path.is_file():
-        raise GenerationError(f"{checkpoint}: no {REFERENCES}; train the generator again with `bige train generator`.")
-    return load_dataset(path)
-
-
 def smooth(q: np.ndarray, duration: float, channels: tuple[str, ...]) -> Motion:
     """101 samples as a motion at 50 Hz, low-passed like recordings; q (sample, channel) in rad and m."""
     coarse = Motion(np.linspace(0.0, duration, len(q)), q, channels)
@@ -197,15 +188,14 @@ def smooth(q: np.ndarray, duration: float, channels: tuple[str, ...]) -> Motion:
 
 def _write(
     request: GenerationRequest,
-    skeleton: Skeleton,
     objective: BoundObjective,
-    muscles: tuple[str, ...],
+    networks: Networks,
     result: SearchResult,
-    references: xr.Dataset,
     outside: torch.Tensor | None,
 ) -> None:
-    folder = request.out.with_name(f".{request.out.name}.partial")
-    shutil.rmtree(folder, ignore_errors=True)
+    references, muscles = networks.references, networks.surrogate.channels.muscles
+    folder = partial_folder(request.out)
+    remove_abandoned(request.out.parent)
     (folder / "predicted").mkdir(parents=True)
     rotational = [n for n, r in zip(request.tables.coordinates, request.tables.rotational, strict=True) if r]
     entries = []
@@ -233,6 +223,7 @@ def _write(
         "terms": {t.name: _target(t) for t in objective.terms},
         "motions": entries,
         "conflicts": list(result.conflicts),
+        "notes": list(networks.notes),
         "usual_distance": result.usual_distance,
         "usual_nearest_distance": result.usual_nearest_distance,
         "provenance": {
@@ -247,9 +238,7 @@ def _write(
         },
     }
     write_whole(folder / RECORD, json.dumps(record, indent=1))
-    if request.out.exists():
-        shutil.rmtree(request.out)
-    folder.replace(request.out)
+    replace_folder(folder, request.out)
 
 
 def _target(term: Any) -> str:

@@ -14,7 +14,7 @@ from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
-from bige_opensim.io.partial_folders import partial_folder, remove_abandoned
+from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
@@ -79,11 +79,7 @@ def _refuse_other_files(out: Path) -> None:
 
 def _replace(partial: Path, out: Path) -> None:
     _refuse_other_files(out)
-    old = partial_folder(out.with_name(f"{out.name}.replaced"))
-    if out.exists():
-        out.replace(old)
-    partial.replace(out)
-    shutil.rmtree(old, ignore_errors=True)
+    replace_folder(partial, out)
 
 
 def _label_into(

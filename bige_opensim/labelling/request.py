@@ -11,6 +11,7 @@ from typing import Any
 
 import bige_opensim
 from bige_opensim.doctor.person_checks import Stated
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.physics.contact import ContactSettings
@@ -121,6 +122,6 @@ def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, 
     path = request.out / "label.json"
     if not path.is_file():
         return None
-    label = json.loads(path.read_text(encoding="utf-8"))
+    label = read_json(path)
     same = label.get("provenance", {}).get("fingerprint") == request.fingerprint(settings)
     return label if same else None

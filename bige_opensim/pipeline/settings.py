@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.guidance.generation import MOST_MOTIONS
+from bige_opensim.guidance.language import MOST_ITERATIONS
+from bige_opensim.io.documents import DocumentError, read_toml
+from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
 
 
 class PipelineError(ValueError):
     """A pipeline that cannot be run as it is described, or a stage that came to nothing."""
+
+
+SEEDS = (0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,9 @@ class Cohort:
     reps: int = 4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_within(self, {"subjects": (1, 100_000), "reps": (1, 1000), "seed": SEEDS})
+
 
 @dataclass(frozen=True)
 class Label:
@@ -31,6 +40,10 @@ class Label:
     solver: str = "fast"
     audit: float = 0.02
     cutoff_hz: float = 6.0
+
+    def __post_init__(self) -> None:
+        require_within(self, {"audit": (0.0, 1.0), "cutoff_hz": (0.0, 1000.0)})
+        _require_one_of("solver", self.solver, ("fast", "opensim"))
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,12 @@ class Search:
     predictor: str = "physics"
     iterations: int | None = None
     physics_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        require_within(self, {"count": (1, MOST_MOTIONS), "seed": SEEDS, "physics_share": (0.0, 10.0)})
+        _require_one_of("predictor", self.predictor, ("physics", "surrogate"))
+        if self.iterations is not None:
+            require_within(self, {"iterations": (1, MOST_ITERATIONS)})
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,11 @@ TABLES: dict[str, type] = {
 }
 
 
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise PipelineError(f"{name} = {value!r}: expected {' or '.join(known)}")
+
+
 def read_pipeline(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> PipelineSettings:
     """Read a pipeline's TOML file; paths in it are relative to it. `changes` replace values of its tables.
 
@@ -90,9 +114,9 @@ def read_pipeline(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = 
 
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"{path}: cannot be read as TOML ({error}).") from error
+        content = read_toml(path)
+    except DocumentError as error:
+        raise PipelineError(str(error)) from error
     unknown = sorted(set(content) - {"name", *TABLES})
     if unknown:
         raise PipelineError(f"{path}: {', '.join(unknown)} is not known. Known: name, {', '.join(TABLES)}.")

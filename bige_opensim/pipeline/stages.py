@@ -14,8 +14,9 @@ import xarray as xr
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.guidance.generation import GenerationRequest, generate, reference_ranges
 from bige_opensim.io.opencap import Session, find_sessions
-from bige_opensim.labelling.label_trials import StatusTable, label_trials, requests_of
+from bige_opensim.labelling.label_trials import label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings
+from bige_opensim.labelling.status_table import STATUS_FILE, StatusTable
 from bige_opensim.learning.dataset import build_dataset, load_dataset, save_dataset
 from bige_opensim.learning.training import train_generator, train_surrogate
 from bige_opensim.osim.compile import compile_skeleton
@@ -60,6 +61,10 @@ class Work:
         """Folder of the sessions."""
         return self.data or self.out / "sessions"
 
+    def found_sessions(self) -> list[Session]:
+        """The sessions; what this run makes of them may lie among them, and is none."""
+        return find_sessions([self.sessions], outside=self.out if self.data is not None else None)
+
     @property
     def labels(self) -> Path:
         """Folder of the labels."""
@@ -94,7 +99,7 @@ class Work:
 def people(work: Work) -> str:
     """Synthetic people, where no recordings are named."""
     if work.data is not None:
-        return f"{len(find_sessions([work.data]))} sessions in {work.data}"
+        return f"{len(work.found_sessions())} sessions in {work.data}"
     s = work.settings.cohort
     with work.show(s.subjects, "people") as steps:
         for person in make_cohort(
@@ -107,8 +112,9 @@ def people(work: Work) -> str:
 def label(work: Work) -> str:
     """Ground forces, moments and activations of every trial with coordinates."""
     s = work.settings.label
-    requests, rejected = requests_of(find_sessions([work.sessions]), work.labels)
+    requests, rejected = requests_of(work.found_sessions(), work.labels)
     _remove_others(work.labels, {r.out for r in requests})
+    (work.labels / STATUS_FILE).unlink(missing_ok=True)
     status = StatusTable(work.labels, rejected)
     settings = LabelSettings(solver=s.solver, audit=s.audit, cutoff_hz=s.cutoff_hz)
     with work.show(len(requests), "labelling") as steps:
@@ -158,7 +164,7 @@ def search(work: Work) -> str:
     s = work.settings.search
     ds = load_dataset(work.repetitions)
     subject = s.subject or default_subject(ds)
-    model = model_of(subject, find_sessions([work.sessions]))
+    model = model_of(subject, work.found_sessions())
     tables = compile_skeleton(model)
     physics = s.predictor == "physics"
     muscles = compile_muscles(model, reference_ranges(work.generator, tables)) if physics else None
