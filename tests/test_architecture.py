@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bige_opensim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BELOW = ("motion", "io", "physics", "osim")
+BELOW = ("settings", "motion", "io", "physics", "osim")
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "built_in": set(),
+    "settings": set(),
     "motion": set(),
     "io": {"motion"},
     "physics": {"motion"},
@@ -27,8 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sessions": {*BELOW, "workers"},
     "doctor": {*BELOW, "sessions"},
     "labelling": {*BELOW, "sessions", "doctor", "movements", "workers"},
-    "learning": {"motion", "io", "physics", "movements"},
-    "guidance": {"motion", "io", "physics", "movements", "learning"},
+    "learning": {"settings", "motion", "io", "physics", "movements"},
+    "guidance": {"settings", "motion", "io", "physics", "movements", "learning"},
     "synthesis": {*BELOW, "workers"},
     "validation": {*BELOW, "labelling", "movements", "learning", "guidance", "workers"},
     "report": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
