@@ -32,18 +32,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guidance": {"settings", "motion", "io", "physics", "movements", "learning"},
     "synthesis": {*BELOW, "workers"},
     "validation": {*BELOW, "labelling", "movements", "learning", "guidance", "workers"},
-    "report": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
+    "reporting": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
     "workflows": {
         *BELOW, "built_in", "movements", "workers", "sessions", "doctor", "labelling", "learning", "guidance",
-        "synthesis", "validation", "report",
+        "synthesis", "validation", "reporting",
     },
     "pipeline": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "report", "workflows",
+        "validation", "reporting", "workflows",
     },
     "commands": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "report", "doctor", "pipeline", "workflows",
+        "validation", "reporting", "doctor", "pipeline", "workflows",
     },
     "cli": {"commands"},
 }  # fmt: skip
