@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -60,6 +61,14 @@ class Motion:
     def rate_hz(self) -> float:
         """Sampling rate: one over the median step."""
         return float(1.0 / np.median(np.diff(self.time)))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of times, names and values: equal motions have equal ones."""
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        digest.update(self.time.tobytes())
+        digest.update(self.values.tobytes())
+        return digest.hexdigest()
 
     def __contains__(self, name: object) -> bool:
         return name in self.names

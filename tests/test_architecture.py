@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bige_opensim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BELOW = ("motion", "io", "physics", "osim")
+BELOW = ("settings", "motion", "io", "physics", "osim")
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "built_in": set(),
+    "settings": set(),
     "motion": set(),
     "io": {"motion"},
     "physics": {"motion"},
@@ -27,22 +28,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sessions": {*BELOW, "workers"},
     "doctor": {*BELOW, "sessions"},
     "labelling": {*BELOW, "sessions", "doctor", "movements", "workers"},
-    "learning": {"motion", "io", "physics", "movements"},
-    "guidance": {"motion", "io", "physics", "movements", "learning"},
+    "learning": {"settings", "motion", "io", "physics", "movements"},
+    "guidance": {"settings", "motion", "io", "physics", "movements", "learning"},
     "synthesis": {*BELOW, "workers"},
     "validation": {*BELOW, "labelling", "movements", "learning", "guidance", "workers"},
-    "report": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
+    "reporting": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
     "workflows": {
         *BELOW, "built_in", "movements", "workers", "sessions", "doctor", "labelling", "learning", "guidance",
-        "synthesis", "validation", "report",
+        "synthesis", "validation", "reporting",
     },
     "pipeline": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "report", "workflows",
+        "validation", "reporting", "workflows",
     },
     "commands": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "report", "doctor", "pipeline", "workflows",
+        "validation", "reporting", "doctor", "pipeline", "workflows",
     },
     "cli": {"commands"},
 }  # fmt: skip

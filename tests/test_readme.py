@@ -1,4 +1,4 @@
-"""The README's commands are the command line's, its objectives are valid, and its files exist."""
+"""The commands of README and site are the command line's, their objectives are valid, and their files exist."""
 
 import re
 import shlex
@@ -14,6 +14,8 @@ from bige_opensim.guidance.language import check_document
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)]
+LONGEST_README = 200
 TEST_MARKER = "<!-- test command -->"
 SHELL_OPERATORS = set("();<>|&")
 
@@ -54,8 +56,9 @@ def bige_commands(text: str) -> list[list[str]]:
 
 
 BLOCKS = code_blocks(README)
-COMMANDS = bige_commands(README)
-OBJECTIVES = [block.text for block in BLOCKS if block.language == "toml"]
+TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
+COMMANDS = [words for text in TEXTS for words in bige_commands(text)]
+OBJECTIVES = [block.text for text in TEXTS for block in code_blocks(text) if "[[term]]" in block.text]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,7 @@ def test_continuous_integration_runs_the_command_that_the_readme_gives():
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_in_the_readme_is_understood(app: cyclopts.App, words: list[str]):
+def test_every_command_that_is_shown_is_understood(app: cyclopts.App, words: list[str]):
     assert parse(app, words) != "help_print", f"`bige {' '.join(words)}` only prints help"
 
 
@@ -118,34 +121,40 @@ def test_a_misspelled_command_or_option_is_not_understood(app: cyclopts.App, wor
         parse(app, words)
 
 
-def test_every_command_of_the_command_line_is_in_the_readme(app: cyclopts.App):
+def test_every_command_of_the_command_line_is_shown_somewhere(app: cyclopts.App):
     missing = [" ".join(path) for path, _ in leaves(app) if list(path) not in [w[: len(path)] for w in COMMANDS]]
-    assert not missing, f"README.md shows no example of: {missing}"
+    assert not missing, f"neither README.md nor docs/ shows an example of: {missing}"
 
 
-def test_every_option_in_the_readme_exists(app: cyclopts.App):
+def test_every_option_that_is_explained_exists(app: cyclopts.App):
     known = {n for _, leaf in leaves(app) for argument in leaf.assemble_argument_collection() for n in argument.names}
     known |= {*app.help_flags, *app.version_flags}
-    written = set(re.findall(r"`(--?[a-z][a-z-]*)", README))
-    assert written, "the README explains options"
+    written = {option for text in TEXTS for option in re.findall(r"`(--?[a-z][a-z-]*)", text)}
+    assert written, "README or site explain options"
     assert written <= known, f"no command knows {sorted(written - known)}"
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)
-def test_objectives_in_the_readme_are_valid(text: str):
-    document = check_document(tomllib.loads(text), source="README.md")
+def test_objectives_that_are_shown_are_valid(text: str):
+    document = check_document(tomllib.loads(text), source="README.md or docs/")
     assert any(term.hard for term in document.terms)
 
 
-def test_the_readme_shows_an_objective():
+def test_an_objective_is_shown():
     assert OBJECTIVES
 
 
-def test_files_named_in_the_readme_exist():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    named = re.findall(r"\b(?:pipelines|osim_models|tests)/[\w./-]+\w", README)
-    missing = [name for name in {*links, *named} if not (ROOT / name).exists()]
-    assert not missing
+def test_the_readme_is_read_in_one_sitting():
+    assert len(README.splitlines()) <= LONGEST_README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_files_that_are_named_exist(page: Path):
+    text = page.read_text(encoding="utf-8")
+    links = [page.parent / link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    named = [ROOT / name for name in re.findall(r"\b(?:pipelines|osim_models|tests|benchmarks)/[\w./-]+\w", text)]
+    generated = {ROOT / "docs" / "examples" / "index"}
+    assert not [path for path in {*links, *named} - generated if not path.exists()]
 
 
 @pytest.mark.parametrize(

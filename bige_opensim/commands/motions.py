@@ -143,7 +143,7 @@ def report(motions: Path, /, *, reference: Path | None = None, out: Path | None 
     from bige_opensim.io.storage import StorageError
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.osim.model import ModelError
-    from bige_opensim.report.report import ReportError, write_report
+    from bige_opensim.reporting.report import ReportError, write_report
 
     try:
         path = write_report(motions, out=out, cohort=reference)

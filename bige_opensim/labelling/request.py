@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -11,8 +10,16 @@ from typing import Any
 
 import bige_opensim
 from bige_opensim.io.external_loads import read_external_loads
+from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
+from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.settings import in_range, one_of
+
+SOLVERS = ("opensim", "fast")
+GEOMETRIES = ("polynomial", "exact")
+GROUND_FORCES = ("estimated", "measured", "auto", "none")
+UNITS = ("degrees", "radians")
 
 FROM_PLATES = ("measured", "auto")
 """Values of `grf` for which the force file of a trial is read."""
@@ -29,6 +36,12 @@ class LabelSettings:
     share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated,
     measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
     loads of a trial are applied whatever `grf` says.
+
+    Raises
+    ------
+    SettingError
+        A value that is not one of its choices, or a number that cannot be.
+
     """
 
     solver: str = "opensim"
@@ -42,13 +55,23 @@ class LabelSettings:
     contact: ContactSettings = field(default_factory=ContactSettings)
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
 
+    def __post_init__(self) -> None:
+        one_of("solver", self.solver, SOLVERS)
+        one_of("geometry", self.geometry, GEOMETRIES)
+        one_of("grf", self.grf, GROUND_FORCES)
+        if self.units is not None:
+            one_of("units", self.units, UNITS)
+        in_range("audit", self.audit, "", 0.0, 1.0)
+        in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0)
+
 
 @dataclass(frozen=True)
 class TrialRequest:
     """One trial to label into the folder `out`; the model for static optimization goes to `model_folder`.
 
     `sessions` are folders laid out like OpenCap sessions that receive the activations, too. `synthetic` says that the
-    motion is no recording of a person, which the label passes on.
+    motion is no recording of a person, which the label passes on. `recorded` is the motion itself (rad, m) where it is
+    in memory; `motion` is then only its name.
     """
 
     model: Path
@@ -62,6 +85,7 @@ class TrialRequest:
     sessions: tuple[Path, ...] = ()
     forces: Path | None = None
     synthetic: bool = False
+    recorded: Motion | None = None
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
@@ -70,13 +94,18 @@ class TrialRequest:
 
     def fingerprint(self, settings: LabelSettings) -> dict[str, Any]:
         """What a finished label was made from; the same fingerprint need not be labelled again."""
-        files = {"model": self.model, "motion": self.motion, "external_loads": self.external_loads}
+        files = {"model": self.model, "external_loads": self.external_loads}
+        if self.recorded is None:
+            files["motion"] = self.motion
         if self.external_loads is not None:
             files["forces"] = read_external_loads(self.external_loads).datafile
         elif settings.grf in FROM_PLATES:
             files["forces"] = self.forces
+        hashes = {k: file_sha256(p) for k, p in files.items() if p is not None}
+        if self.recorded is not None:
+            hashes["motion"] = self.recorded.sha256
         return {
-            "files": {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items() if p is not None},
+            "files": hashes,
             "settings": json.loads(json.dumps(asdict(settings))),
             "bige_opensim": bige_opensim.__version__,
         }
@@ -84,7 +113,7 @@ class TrialRequest:
 
 def person_of(model: Path) -> str:
     """Name for whoever a model belongs to, where no session says it: one model, one person."""
-    digest = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else "missing"
+    digest = file_sha256(model) if model.is_file() else "missing"
     return f"{model.stem}-{digest[:8]}"
 
 

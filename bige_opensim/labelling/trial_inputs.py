@@ -26,12 +26,15 @@ def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel
 
     """
     known = [c.name for c in model.coordinates]
-    recorded = read_coordinates(
-        request.motion,
-        rotational=model.rotational,
-        known=known,
-        units=settings.units,  # type: ignore[arg-type]
-    )
+    if request.recorded is not None:
+        recorded = _coordinates_of(request.recorded, known)
+    else:
+        recorded = read_coordinates(
+            request.motion,
+            rotational=model.rotational,
+            known=known,
+            units=settings.units,  # type: ignore[arg-type]
+        )
     missing_root = [n for n in model.root_coordinates if n not in recorded.motion]
     missing = [n for n in model.free_coordinates if n not in recorded.motion]
     count = len(model.free_coordinates)
@@ -42,6 +45,13 @@ def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel
             "This motion was made with another model: name the one it belongs to."
         )
     return recorded
+
+
+def _coordinates_of(motion: Motion, known: list[str]) -> CoordinateFile:
+    """A motion in memory without the channels that are no coordinates of the model."""
+    others = [name for name in motion.names if name not in known]
+    notes = (f"left out, because the model has no such coordinates: {', '.join(others)}",) if others else ()
+    return CoordinateFile(motion.select([name for name in motion.names if name in known]), notes)
 
 
 def require_frames(motion: Motion, where: str) -> None:

@@ -13,11 +13,9 @@ import numpy as np
 import opensim
 from jaxtyping import Float, Int
 
+from bige_opensim.io import file_hash
 from bige_opensim.io.cache import kept
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
-
-opensim.Logger.removeFileSink()
-opensim.Logger.setLevelString("Error")
 
 _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereHalfSpaceForce")
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
@@ -205,11 +203,11 @@ class OsimModel:
 
 
 def file_sha256(path: Path | str) -> str:
-    """Hash of a model file; ModelError where there is none."""
+    """Hash of a model file, read once while the file does not change; ModelError where there is none."""
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file. Name an .osim file.")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_hash.file_sha256(path)
 
 
 def load(path: Path | str) -> OsimModel:

@@ -21,7 +21,7 @@ from bige_opensim.learning.training import train_generator, train_surrogate
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.pipeline.settings import PipelineError, PipelineSettings
-from bige_opensim.report.report import write_report
+from bige_opensim.reporting.report import write_report
 from bige_opensim.synthesis.sessions import CohortSettings, make_cohort
 from bige_opensim.validation.roundtrip import validate
 

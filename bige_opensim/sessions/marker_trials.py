@@ -28,6 +28,7 @@ from bige_opensim.io.trc import Markers, TrcError, read_trc
 from bige_opensim.io.ui_prmd import UiPrmdError
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.inverse_kinematics import MarkerError, inverse_kinematics, write_marker_fit
+from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import ModelError, load, opensim_version
 
 FORMAT = "bige-ik/1"
@@ -252,6 +253,7 @@ def _in_a_process(request: MarkerRequest) -> MarkerOutcome:
 
 
 def _work(connection: Connection, task: Callable[[Any], dict[str, Any]], argument: Any) -> None:
+    only_errors()
     try:
         connection.send((SOLVED, task(argument)))
     except FILE_ERRORS as error:

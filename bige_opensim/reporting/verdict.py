@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bige_opensim.guidance.objective import BoundObjective, BoundTerm
-from bige_opensim.report.wording import GATES, SPACE, number, plain, target_text, value_text
+from bige_opensim.reporting.wording import GATES, SPACE, number, plain, target_text, value_text
 
 CONFIRMED, NOT_CONFIRMED, NOT_SIMULATED = "confirmed", "not confirmed", "not simulated"
 

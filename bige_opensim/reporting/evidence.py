@@ -25,7 +25,7 @@ from bige_opensim.osim.anthropometric_scaling import HEEL_BODY, SHOULDER_BODY, S
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import file_sha256
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.report.verdict import CONFIRMED, NOT_SIMULATED, verdict
+from bige_opensim.reporting.verdict import CONFIRMED, NOT_SIMULATED, verdict
 from bige_opensim.validation.roundtrip import (
     CERTIFICATE,
     MODEL,
