@@ -10,6 +10,7 @@ The result is handed over in plain monomials.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -244,6 +245,12 @@ def _path_fit(exponents: np.ndarray, length: _Candidate, arms: _Candidate, scale
     )
 
 
+@lru_cache
+def _legendre(degree: int) -> Float[np.ndarray, " power"]:
+    """Coefficients of a Legendre polynomial in powers of x."""
+    return legendre.leg2poly(np.eye(degree + 1)[degree])
+
+
 def _to_monomials(
     exponents: Int[np.ndarray, "term span"], coefficients: Float[np.ndarray, " term"]
 ) -> Float[np.ndarray, " term"]:
@@ -251,8 +258,7 @@ def _to_monomials(
     variables, top = exponents.shape[1], int(exponents.max(initial=0))
     matrix = np.zeros((top + 1, top + 1))
     for k in range(top + 1):
-        plain = legendre.leg2poly(np.eye(top + 1)[k])
-        matrix[: len(plain), k] = plain
+        matrix[: k + 1, k] = _legendre(k)
     full = np.zeros((top + 1,) * variables)
     full[tuple(exponents.T)] = coefficients
     for j in range(variables):
