@@ -101,8 +101,9 @@ def label(
         PROCESSES.start(1, "bige_opensim.labelling.label_task")
 
     from bige_opensim.io.opencap import SessionError, find_sessions
-    from bige_opensim.labelling.label_trials import Outcome, StatusTable, label_trials, requests_of
+    from bige_opensim.labelling.label_trials import Outcome, label_trials, requests_of
     from bige_opensim.labelling.request import LabelSettings, TrialRequest, person_of
+    from bige_opensim.labelling.status_table import StatusError, StatusTable, refuse_namesakes
     from bige_opensim.workers.cluster import ClusterError
 
     settings = LabelSettings(
@@ -118,7 +119,11 @@ def label(
         except SessionError as error:
             return fail(str(error))
         requests, rejected = requests_of(listed, out, into_sessions=into_sessions)
-    status = StatusTable(None if single else out, rejected)
+    try:
+        status = StatusTable(None if single else out, rejected)
+        refuse_namesakes(out, () if single else requests)
+    except StatusError as error:
+        return fail(str(error))
     try:
         with Steps(len(requests) + len(rejected), "labelling") as steps:
             for outcome in rejected:
@@ -137,7 +142,8 @@ def label(
                 steps.finish(_label_line(outcome))
     except ClusterError as error:
         return fail(str(error))
-    status.write()
+    finally:
+        status.write()
     outcomes = status.outcomes
     if single:
         return 0 if outcomes[0].labelled else 1

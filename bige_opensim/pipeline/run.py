@@ -16,7 +16,7 @@ import torch
 import bige_opensim
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.label_trials import STATUS_FILE
+from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
 from bige_opensim.pipeline.settings import PipelineError
 from bige_opensim.pipeline.stages import Work

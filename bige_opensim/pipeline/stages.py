@@ -14,8 +14,9 @@ import xarray as xr
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.guidance.generation import GenerationRequest, generate, reference_ranges
 from bige_opensim.io.opencap import Session, find_sessions
-from bige_opensim.labelling.label_trials import StatusTable, label_trials, requests_of
+from bige_opensim.labelling.label_trials import label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings
+from bige_opensim.labelling.status_table import STATUS_FILE, StatusTable
 from bige_opensim.learning.dataset import build_dataset, load_dataset, save_dataset
 from bige_opensim.learning.training import train_generator, train_surrogate
 from bige_opensim.osim.compile import compile_skeleton
@@ -109,6 +110,7 @@ def label(work: Work) -> str:
     s = work.settings.label
     requests, rejected = requests_of(find_sessions([work.sessions]), work.labels)
     _remove_others(work.labels, {r.out for r in requests})
+    (work.labels / STATUS_FILE).unlink(missing_ok=True)
     status = StatusTable(work.labels, rejected)
     settings = LabelSettings(solver=s.solver, audit=s.audit, cutoff_hz=s.cutoff_hz)
     with work.show(len(requests), "labelling") as steps:
