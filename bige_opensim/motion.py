@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import BSpline, make_interp_spline
 from scipy.signal import butter, sosfiltfilt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EVEN_STEP_TOLERANCE = 1e-3  # largest departure from an even grid, in steps, that still counts as evenly sampled
 _TIME_TOLERANCE_S = 1e-6  # files round their times
@@ -69,6 +73,13 @@ class Motion:
         digest.update(self.time.tobytes())
         digest.update(self.values.tobytes())
         return digest.hexdigest()
+
+    def to_frame(self) -> pd.DataFrame:
+        """A table of its own: index time in s, a column per channel."""
+        import pandas as pd
+
+        index = pd.Index(self.time.copy(), name="time")
+        return pd.DataFrame(self.values.copy(), index=index, columns=list(self.names))
 
     def __contains__(self, name: object) -> bool:
         return name in self.names

@@ -53,6 +53,8 @@ class Generated:
         The files of the subject's model and of the objective, as they were.
     rotational
         Coordinates that are angles: degrees in files.
+    references
+        The training repetitions of the generator (netCDF), which the report compares with.
 
     """
 
@@ -63,6 +65,7 @@ class Generated:
     model: bytes
     objective: bytes
     rotational: frozenset[str]
+    references: Path
     _place: Path | None = field(default=None, init=False)
     _temporary: TemporaryDirectory[str] | None = field(default=None, init=False)
 
@@ -70,6 +73,11 @@ class Generated:
     def conflicts(self) -> tuple[str, ...]:
         """Which terms contradict each other, where no motion meets them all."""
         return tuple(self.record["conflicts"])
+
+    @property
+    def satisfied(self) -> int:
+        """How many motions meet the objective as predicted."""
+        return sum(bool(entry["predicted_satisfied"]) for entry in self.record["motions"])
 
     @property
     def folder(self) -> Path:
@@ -126,8 +134,8 @@ class Generated:
         return len(self.motions)
 
     def __repr__(self) -> str:
-        met = sum(entry["predicted_satisfied"] for entry in self.record["motions"])
-        return f"<Generated {self.record['objective']}: {len(self)} motions, {met} meet the objective as predicted>"
+        met = f"{self.satisfied} meet the objective as predicted"
+        return f"<Generated {self.record['objective']}: {len(self)} motions, {met}>"
 
     def _write(self, folder: Path) -> None:
         (folder / "predicted").mkdir(parents=True)

@@ -176,4 +176,7 @@ def _generated(
     record = generation_record(objective, result, references, outside, predictor, made_by)
     model, asked = request.model.read_bytes(), request.objective.read_bytes()
     turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)
-    return Generated(motions, predicted, record, result, model, asked, frozenset(n for n, r in turns if r))
+    rotational = frozenset(name for name, angle in turns if angle)
+    return Generated(
+        motions, predicted, record, result, model, asked, rotational, references=request.generator / REFERENCES
+    )

@@ -17,8 +17,6 @@ from bige_opensim.motion import Motion
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TIME = "time"
-
 
 class LabelError(ValueError):
     """A folder that holds no label, or a channel that a label does not have."""
@@ -98,12 +96,12 @@ class Label:
     @cached_property
     def activations(self) -> pd.DataFrame:
         """Muscle activations, 0 to 1; index time in s, a column per muscle."""
-        return table_of(self.channels.activations)
+        return self.channels.activations.to_frame()
 
     @cached_property
     def moments(self) -> pd.DataFrame:
         """Net joint moments (N·m, `knee_angle_r_moment`) and forces (N, `pelvis_tx_force`); index time in s."""
-        return table_of(self.channels.moments)
+        return self.channels.moments.to_frame()
 
     @cached_property
     def ground_forces(self) -> pd.DataFrame:
@@ -112,12 +110,12 @@ class Label:
         Columns are those of `grf.mot`: `ground_force_r_vx`, `ground_force_r_px`, `ground_torque_r_x` and so on.
         """
         found = self.channels.ground_forces
-        return table_of(found) if found is not None else pd.DataFrame(index=self.activations.index)
+        return found.to_frame() if found is not None else pd.DataFrame(index=self.activations.index)
 
     @cached_property
     def coordinates(self) -> pd.DataFrame:
         """Coordinates as they were analysed, rad and m, over the whole recording; index time in s."""
-        return table_of(self.channels.coordinates)
+        return self.channels.coordinates.to_frame()
 
     def plot(self, names: Sequence[str], *, ax: Axes | None = None) -> Axes:
         """Draw channels over time: muscles, moments, ground forces or coordinates (angles in degrees).
@@ -229,12 +227,6 @@ class Label:
             f'<svg width="{width}" height="{height}"><polyline points="{points}" fill="none" stroke="currentColor"/>'
             f"</svg> {motion.names[most]}, 0 to 1"
         )
-
-
-def table_of(motion: Motion) -> pd.DataFrame:
-    """A motion as a table of its own: index time in s, a column per channel."""
-    index = pd.Index(motion.time.copy(), name=TIME)
-    return pd.DataFrame(motion.values.copy(), index=index, columns=list(motion.names))
 
 
 def _few(table: pd.DataFrame) -> str:

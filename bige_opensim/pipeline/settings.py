@@ -8,7 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.labelling.request import LabelSettings
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
+from bige_opensim.movements.repetitions import AUTO, EVENT_RULES
+from bige_opensim.settings import one_of
+from bige_opensim.workflows.generate import SearchSettings
 
 
 class PipelineError(ValueError):
@@ -32,6 +36,13 @@ class Label:
     audit: float = 0.02
     cutoff_hz: float = 6.0
 
+    def __post_init__(self) -> None:
+        self.settings()
+
+    def settings(self) -> LabelSettings:
+        """For the labelling room, which checks them."""
+        return LabelSettings(solver=self.solver, audit=self.audit, cutoff_hz=self.cutoff_hz)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -41,6 +52,9 @@ class Dataset:
     trials: str = "*"
     include_failed: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("movement", self.movement, (*EVENT_RULES, AUTO))
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,13 @@ class Search:
     predictor: str = "physics"
     iterations: int | None = None
     physics_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        self.settings()
+
+    def settings(self) -> SearchSettings:
+        """For the search, which checks them."""
+        return SearchSettings(self.count, self.seed, self.iterations, self.predictor, self.physics_share)
 
 
 @dataclass(frozen=True)
