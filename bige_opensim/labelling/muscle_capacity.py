@@ -14,16 +14,13 @@ from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort, mu
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
-LOCKED_RESERVE = 1e6
-"""Optimal force of a locked coordinate's reserve: its equation is not posed, and a free reserve says the same."""
-
 RANGE_PAD = 0.1
 RANGE_STEP = {True: np.deg2rad(5.0), False: 0.05}
 
 
 def root_of(model: OsimModel, skeleton: Skeleton) -> tuple[list[int], list[int]]:
-    """Indices of the root's rotations and translations among the skeleton's coordinates."""
-    root = [n for n in model.root_coordinates if n in skeleton.coordinates]
+    """Indices of the root's free rotations and translations among the skeleton's coordinates."""
+    root = [n for n in model.root_coordinates if n in model.free_coordinates]
     rotations = [skeleton.coordinates.index(n) for n in root if n in model.rotational]
     return rotations, [skeleton.coordinates.index(n) for n in root if n not in model.rotational]
 
@@ -65,5 +62,6 @@ def movement_ranges(skeleton: Skeleton, window: Prepared) -> dict[str, tuple[flo
 def _effort(model: OsimModel, skeleton: Skeleton, columns: torch.Tensor) -> Effort:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
-    reserves = torch.tensor([optimal.get(n, LOCKED_RESERVE) for n in skeleton.coordinates], dtype=columns.dtype)
-    return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton))
+    free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
+    reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=columns.dtype)
+    return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton), free)

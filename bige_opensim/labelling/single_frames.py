@@ -11,7 +11,7 @@ from bige_opensim.io.storage import write_storage
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import coordinate_states
 from bige_opensim.osim.model import OsimModel
-from bige_opensim.osim.static_optimization import solve_frames
+from bige_opensim.osim.static_optimization import by_muscle, solve_frames
 
 STATES = "single_frames_states.sto"
 LOADS = "external_loads.xml"
@@ -43,6 +43,6 @@ def solve_single_frames(
     finally:
         (folder / STATES).unlink()
     at = np.searchsorted(asked, rows)
-    return found.select(model.muscle_names).values[at], {
+    return by_muscle(model, found).values[at], {
         name: found[f"reserve_{name}"][at] for name in model.free_coordinates if f"reserve_{name}" in found
     }

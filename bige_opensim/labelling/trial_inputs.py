@@ -35,8 +35,8 @@ def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel
             known=known,
             units=settings.units,  # type: ignore[arg-type]
         )
-    missing_root = [n for n in model.root_coordinates if n not in recorded.motion]
     missing = [n for n in model.free_coordinates if n not in recorded.motion]
+    missing_root = [n for n in missing if n in model.root_coordinates]
     count = len(model.free_coordinates)
     if missing_root or len(missing) > 0.5 * count:
         raise StorageError(
@@ -73,7 +73,8 @@ def ground_and_forces(
         Measured forces are asked for and missing, or cannot be used.
 
     """
-    carried = settings.grf != "none" or request.external_loads is not None
+    measured_only = not skeleton.floats and settings.grf != "measured"
+    carried = request.external_loads is not None or not (settings.grf == "none" or measured_only)
     if carried and not skeleton.contact_names:
         raise ModelError(
             f"{request.model}: the model has no feet (calcn_r, toes_r, calcn_l, toes_l), so ground forces can neither "

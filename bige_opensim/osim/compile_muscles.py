@@ -20,7 +20,7 @@ from bige_opensim.osim.path_fit import PathFit, fit_paths
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES, MuscleTables
 
-FORMAT = 3
+FORMAT = 4
 PROBE_POSES = 24
 FIRST_POSES = 4
 PROBE_STEP = 1e-4
@@ -153,7 +153,7 @@ class _Compiler:
             scale=scale,
             lower=lower,
             upper=upper,
-            parameters=muscle_parameters(self.sampler.muscles),
+            parameters=muscle_parameters(self.sampler.muscles) | self._bounds(),
             curve_low=curves.low,
             curve_step=curves.step,
             curve_nodes=curves.nodes,
@@ -170,6 +170,10 @@ class _Compiler:
             },
         )
 
+    def _bounds(self) -> dict[str, np.ndarray]:
+        """Controls as static optimization has them; both 0 for a muscle that is off."""
+        return dict(zip(("min_control", "max_control"), self.model.activation_bounds.T.copy(), strict=True))
+
     def _ranges(self, ranges: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
         """Ranges of the independent coordinates: given, else the model's, never wider than a turn, never empty."""
         unknown = sorted(set(ranges) - set(self.sampler.names))
@@ -185,6 +189,7 @@ class _Compiler:
                 )
         own = {c.name: (c.range_min, c.range_max) for c in self.model.coordinates}
         limits = np.array([ranges.get(n, own[n]) for n in self.sampler.names], dtype=float)
+        limits = np.where(np.isnan(limits), [-np.inf, np.inf], limits)
         for k, name in enumerate(self.sampler.names):
             if self.kinds[name] == "rotational" and name not in ranges:
                 limits[k] = limits[k].clip(-np.pi, np.pi)

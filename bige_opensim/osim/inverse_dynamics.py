@@ -14,12 +14,14 @@ def complete(model: OsimModel, motion: Motion) -> Motion:
     """The motion with one column for every coordinate of the model, in model order.
 
     Dependent coordinates are computed from their couplers (files may lack them or hold unassembled values); other
-    missing coordinates keep the model's default value.
+    missing coordinates are where the model holds them, or keep its default value.
     """
     columns = {}
     for c in model.coordinates:
-        if not c.dependent:
-            columns[c.name] = motion[c.name] if c.name in motion.names else np.full(motion.frames, c.default)
+        if c.name in motion.names and not c.dependent:
+            columns[c.name] = motion[c.name]
+        elif not c.dependent:
+            columns[c.name] = model.held_values(c.name, motion.time) if c.held else np.full(motion.frames, c.default)
     for coupler in model.couplers:
         columns[coupler.dependent] = model.coupled_values(coupler.dependent, columns[coupler.independent])
     names = tuple(c.name for c in model.coordinates)
@@ -41,6 +43,7 @@ def inverse_dynamics(model: OsimModel, q: Motion, qd: Motion, qdd: Motion) -> Fl
     state = copy.initSystem()
     for coordinate in copy.getCoordinateSet():
         coordinate.setLocked(state, False)
+        coordinate.setIsPrescribed(state, False)
     solver = opensim.InverseDynamicsSolver(copy)
     order, n = model.mobility_order, len(model.coordinates)
     u, acceleration = opensim.Vector(n, 0.0), opensim.Vector(n, 0.0)

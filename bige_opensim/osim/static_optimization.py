@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from bige_opensim.io.storage import read_storage
 from bige_opensim.motion import Motion
-from bige_opensim.osim.model import load
+from bige_opensim.osim.model import OsimModel, load
 
 RESULT_NAME = "static_optimization"
 
@@ -162,14 +162,22 @@ def run_setup(setup: Path) -> StaticOptimizationResult:
         raise StaticOptimizationError(f"{setup}: OpenSim's StaticOptimization ended without results.")
     model = load(folder / tool.getModelFilename())
     activations, forces = read_storage(activation_file), read_storage(force_file)
-    free = tuple(n for n in model.free_coordinates)
+    free = model.free_coordinates
     result = StaticOptimizationResult(
-        Motion(activations.time, activations.values, activations.names).select(model.muscle_names),
+        by_muscle(model, Motion(activations.time, activations.values, activations.names)),
         _reserves(Motion(forces.time, forces.values, forces.names), free),
     )
     for path in folder.glob(f"{name}_StaticOptimization_*"):
         path.unlink()
     return result
+
+
+def by_muscle(model: OsimModel, found: Motion) -> Motion:
+    """Activations of every muscle from what OpenSim found, which leaves out muscles that are off: theirs are 0."""
+    working = [m for m in model.muscle_names if m not in model.muscles_off]
+    values = np.zeros((found.frames, len(model.muscle_names)))
+    values[:, [model.muscle_names.index(m) for m in working]] = found.select(working).values
+    return Motion(found.time, values, model.muscle_names)
 
 
 def _reserves(forces: Motion, free: tuple[str, ...]) -> Motion:

@@ -28,7 +28,7 @@ class SkeletonTables:
     Attributes
     ----------
     coordinates, rotational, range, default, locked
-        Names, angle or not, (C, 2) limits, (C,) default values in rad or m, locked or not.
+        Names, angle or not, (C, 2) limits, (C,) default values in rad or m, held (locked or prescribed) or not.
     kind, axis, parent, fixed_rotation, fixed_translation
         (K,) rotation 0 or translation 1; (K, 3) unit axis; (K,) parent primitive or -1 for ground; the constant
         transform from the parent's moved frame, (K, 3, 3) and (K, 3) in m.
@@ -47,7 +47,8 @@ class SkeletonTables:
     muscles, max_isometric_force, muscle_driven
         Names; (M,) N; coordinates on which at least one muscle acts.
     root
-        Rotations (intrinsic sequence) with their axes, and translations, of the joint to ground.
+        Rotations (intrinsic sequence) with their axes, and translations, by which the model floats in ground; none
+        where nothing floats.
     source
         File name and sha256 of the model.
 
@@ -234,6 +235,11 @@ class Skeleton(torch.nn.Module):
     def forward(self, q: Float[Tensor, "*batch coordinate"]) -> Poses:
         """Poses of all bodies for coordinates q (rad, m)."""
         return self.body_frames(self.chain(self.displacements(q).value))
+
+    @property
+    def floats(self) -> bool:
+        """Whether a body floats in ground, so that residuals and ground forces are to be found."""
+        return bool(self.tables.root["rotations"] or self.tables.root["translations"])
 
     def com(self, poses: Poses) -> Float[Tensor, "*batch 3"]:
         """Whole-body centre of mass in ground, m."""
