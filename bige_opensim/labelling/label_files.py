@@ -74,9 +74,14 @@ def _three(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def label_of(
-    record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: Solution, stripped: Path
+    record: dict[str, Any],
+    model: OsimModel,
+    whole: Prepared,
+    window: Prepared,
+    solution: Solution,
+    stripped: Path | None,
 ) -> Label:
-    """What labelling found, in memory; `stripped` is the model that static optimization runs on."""
+    """What labelling found, in memory; `stripped` is the model that static optimization runs on, where there is one."""
     time = solution.time
     moments = tuple(f"{n}_{'moment' if n in model.rotational else 'force'}" for n in record["coordinates"])
     channels = LabelChannels(

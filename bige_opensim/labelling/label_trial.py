@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import StorageError
-from bige_opensim.labelling.audit import audit
+from bige_opensim.labelling.audit import AuditedTrial, Source, audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import Found, label_content
@@ -25,12 +25,12 @@ from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
 from bige_opensim.labelling.muscle_capacity import root_of
 from bige_opensim.labelling.optimization import model_for_optimization, solve
+from bige_opensim.labelling.person_model import PersonModel, lasting_model, person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
-from bige_opensim.labelling.trial_inputs import ground_and_forces, read_motion, require_frames
+from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
 from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
-from bige_opensim.osim.compile import compile_skeleton
-from bige_opensim.osim.model import ModelError, load, require_muscles, static_optimization_model
+from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -49,11 +49,33 @@ def label_trial(
         The trial's files cannot be labelled; nothing is left behind.
 
     """
+    return dict(label_into_folder(request, settings, report).record)
+
+
+def label_into_folder(
+    request: TrialRequest,
+    settings: LabelSettings,
+    report: Report = lambda step, share: None,
+    beside: Sequence[TrialRequest] = (),
+    *,
+    audited: bool = True,
+) -> Label:
+    """Label a trial and write its folder, as `label_trial`; `beside` are trials of the same model, itself included.
+
+    Muscle paths are fitted for all of them at once. Without `audited`, OpenSim's audit is left to whoever labels the
+    other trials.
+    """
     started = clock.perf_counter()
     with whole_folder(request.out) as folder, _named(request):
-        label, model_file = _label_into(folder, request, settings, report, started)
+        person = person_model(request.model)
+        model_file = model_for_optimization(person.stripped, request, folder)
+        stripped = folder / model_file
+        label = _label_into(folder, person, request, settings, report, started, beside, model_file)
+        if audited:
+            label = _audited(label, stripped, settings, report)
+        report("writing", 0.0)
         write_files(folder, label, model_file)
-    return dict(label.record)
+    return replace(label, model=request.out / model_file)
 
 
 def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> Label:
@@ -62,7 +84,20 @@ def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Repo
     with TemporaryDirectory(prefix="bige-label-") as scratch, _named(request):
         out = Path(scratch) / "label"
         out.mkdir()
-        return _label_into(out, replace(request, out=out, model_folder=out), settings, report, started)[0]
+        request = replace(request, out=out, model_folder=out)
+        person = person_model(request.model)
+        model_file = model_for_optimization(person.stripped, request, out)
+        label = _label_into(out, person, request, settings, report, started, (), model_file)
+        return replace(_audited(label, out / model_file, settings, report), model=lasting_model(person.stripped))
+
+
+def _audited(label: Label, stripped: Path, settings: LabelSettings, report: Report) -> Label:
+    if settings.solver != "fast" or settings.audit == 0:
+        return label
+    report("audit by OpenSim", 0.0)
+    frames = label.channels.activations.frames
+    found = audit([Source(frames, lambda: AuditedTrial.of(label))], stripped, settings.audit)
+    return replace(label, record={**label.record, "audit": found})
 
 
 @contextmanager
@@ -76,14 +111,21 @@ def _named(request: TrialRequest) -> Iterator[None]:
 
 
 def _label_into(
-    folder: Path, request: TrialRequest, settings: LabelSettings, report: Report, started: float
-) -> tuple[Label, str]:
-    """The label, and the path from the trial's folder to the model that static optimization runs on."""
+    folder: Path,
+    person: PersonModel,
+    request: TrialRequest,
+    settings: LabelSettings,
+    report: Report,
+    started: float,
+    beside: Sequence[TrialRequest],
+    model_file: str,
+) -> Label:
     report("reading", 0.0)
-    model = load(request.model)
-    require_muscles(model)
-    skeleton = Skeleton(compile_skeleton(request.model))
-    recorded = read_motion(request, settings, model)
+    model, skeleton = person.model, person.skeleton
+    fitted = settings.solver == "fast" and settings.geometry == "polynomial"
+    if fitted and len(beside) > 1:
+        person.look_at(beside, settings)
+    recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
     ground, measured, noted = ground_and_forces(skeleton, whole, request, settings)
@@ -105,20 +147,17 @@ def _label_into(
             support.missing if support is not None else None,
         )
         window = _at(whole, window.q.time)
-    model_file = model_for_optimization(model, request, folder)
-    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, report)
-    report("writing", 0.0)
+    report("muscle paths", 0.0)
+    muscles = person.muscles(window.q, beside, settings) if fitted else None
+    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, muscles, report)
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted)
     found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes)
-    label = label_content(request, settings, found, started)
+    record = label_content(request, settings, found, started)
     if settings.solver == "fast":
-        label["geometry"] = settings.geometry
-        if settings.audit > 0:
-            report("audit by OpenSim", 0.0)
-            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
-    return label_of(label, model, whole, window, solution, static_optimization_model(model)), model_file
+        record["geometry"] = settings.geometry
+    return label_of(record, model, whole, window, solution, None)
 
 
 def _support(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from bige_opensim.labelling.kinematics import Prepared
-from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
@@ -38,25 +38,25 @@ def exact_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, state: 
     return _effort(model, skeleton, muscle_columns(skeleton, state, *wrenches))
 
 
-def polynomial_effort(model: OsimModel, skeleton: Skeleton, window: Prepared) -> Effort:
-    """Moment arms and strengths from path polynomials fitted over the movement's range, compiled once and cached."""
-    muscles = Muscles(compile_muscles(model.path, movement_ranges(skeleton, window)))
+def polynomial_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, muscles: Muscles) -> Effort:
+    """Moment arms and strengths from path polynomials."""
     q, qd = (window.tensor(skeleton, m) for m in (window.q, window.qd))
     parts = [polynomial_columns(muscles, *part) for part in zip(q.split(CHUNK), qd.split(CHUNK), strict=True)]
     return _effort(model, skeleton, torch.cat(parts))
 
 
 def movement_ranges(skeleton: Skeleton, window: Prepared) -> dict[str, tuple[float, float]]:
-    """Range of every coordinate in the movement, padded by a tenth and rounded outwards to 5 degrees or 5 cm.
+    """Range of every coordinate in a motion, as `ranges_of` has it."""
+    return ranges_of(skeleton, window.q.select(skeleton.coordinates).values)
 
-    Rounding lets trials of one session share a compiled model.
-    """
-    ranges = {}
-    for name, rotational in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True):
-        low, high = float(window.q[name].min()), float(window.q[name].max())
-        pad, step = RANGE_PAD * (high - low), RANGE_STEP[rotational]
-        ranges[name] = (float(np.floor((low - pad) / step) * step), float(np.ceil((high + pad) / step) * step))
-    return ranges
+
+def ranges_of(skeleton: Skeleton, poses: Float[np.ndarray, "pose coordinate"]) -> dict[str, tuple[float, float]]:
+    """Range of every coordinate over poses, padded by a tenth and rounded outwards to 5 degrees or 5 cm."""
+    step = np.where(skeleton.tables.rotational, RANGE_STEP[True], RANGE_STEP[False])
+    low, high = poses.min(axis=0), poses.max(axis=0)
+    pad = RANGE_PAD * (high - low)
+    low, high = np.floor((low - pad) / step) * step, np.ceil((high + pad) / step) * step
+    return {n: (float(a), float(b)) for n, a, b in zip(skeleton.coordinates, low, high, strict=True)}
 
 
 def _effort(model: OsimModel, skeleton: Skeleton, columns: torch.Tensor) -> Effort:
