@@ -73,15 +73,8 @@ def _three(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.nd
     return force, point, torque
 
 
-def label_of(
-    record: dict[str, Any],
-    model: OsimModel,
-    whole: Prepared,
-    window: Prepared,
-    solution: Solution,
-    stripped: Path | None,
-) -> Label:
-    """What labelling found, in memory; `stripped` is the model that static optimization runs on, where there is one."""
+def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: Solution) -> Label:
+    """What labelling found, in memory, without the model that static optimization runs on."""
     time = solution.time
     moments = tuple(f"{n}_{'moment' if n in model.rotational else 'force'}" for n in record["coordinates"])
     channels = LabelChannels(
@@ -91,7 +84,7 @@ def label_of(
         moments=Motion(time, solution.net_moments, moments),
         ground_forces=ground_motion(time, solution.ground),
     )
-    return Label(record, channels, joints_of(model), model.rotational, stripped)
+    return Label(record, channels, joints_of(model), model.rotational, None)
 
 
 def write_files(folder: Path, label: Label, model_file: str) -> None:
@@ -151,7 +144,7 @@ def load_label(folder: Path) -> Label:
         moments=moments,
         ground_forces=_motion(read_storage(folder / GROUND)) if (folder / GROUND).is_file() else None,
     )
-    return Label(record, channels, joints, rotational, _model_of(folder))
+    return Label(record, channels, joints, rotational, model_of(folder))
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -206,7 +199,7 @@ def _rotational(
     return frozenset(found)
 
 
-def _model_of(folder: Path) -> Path | None:
+def model_of(folder: Path) -> Path | None:
     """The model that the setup of static optimization names, where it is there."""
     path = folder / SETUP
     if not path.is_file():

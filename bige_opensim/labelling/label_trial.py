@@ -157,7 +157,7 @@ def _label_into(
     record = label_content(request, settings, found, started)
     if settings.solver == "fast":
         record["geometry"] = settings.geometry
-    return label_of(record, model, whole, window, solution, None)
+    return label_of(record, model, whole, window, solution)
 
 
 def _support(

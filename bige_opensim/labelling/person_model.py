@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bige_opensim.io.storage import CoordinateFile, StorageError
 from bige_opensim.labelling.muscle_capacity import ranges_of
@@ -58,7 +58,7 @@ class PersonModel:
         self._movement(beside, settings)
 
     def muscles(self, q: Motion, beside: Sequence[TrialRequest], settings: LabelSettings) -> Muscles:
-        """Muscle paths fitted around all that the person does in the trials `beside`, and around `q` where it leaves that.
+        """Muscle paths fitted around what the person does in the trials `beside`, and in `q` where that leaves it.
 
         One fit serves all trials of a person: around the poses that are taken, it follows OpenSim's paths as well as
         fits over the range of each trial do, which take seconds each.
@@ -87,14 +87,12 @@ class PersonModel:
     ) -> Float[np.ndarray, "pose coordinate"] | None:
         """Poses of trials, as far as these can be read; None where none can.
 
-        Trials in which a joint turns faster than any does, where inverse kinematics has jumped, are left out: poses that
-        nobody takes would spoil the fit for the others.
+        Trials in which a joint turns faster than any does, where inverse kinematics has jumped, are left out: poses
+        that nobody takes would spoil the fit for the others.
         """
         key = (tuple(r.motion for r in beside), settings.cutoff_hz, settings.units)
         if key not in self._movements:
-            chosen = [
-                beside[k] for k in np.linspace(0, len(beside) - 1, min(len(beside), MOST_TRIALS)).round().astype(int)
-            ]
+            chosen = (beside[k] for k in _evenly(len(beside), MOST_TRIALS))
             poses = [p for r in chosen if (p := self._poses(r, settings)) is not None]
             each = max(1, MOST_POSES // max(1, len(poses)))
             self._movements = {key: np.concatenate([_thinned(p, each) for p in poses]) if poses else None}
@@ -144,4 +142,9 @@ def _lasting_folder() -> TemporaryDirectory[str]:
 
 
 def _thinned(poses: Float[np.ndarray, "frame coordinate"], most: int) -> Float[np.ndarray, "pose coordinate"]:
-    return poses[np.linspace(0, len(poses) - 1, min(len(poses), most)).round().astype(int)]
+    return poses[_evenly(len(poses), most)]
+
+
+def _evenly(count: int, most: int) -> Int[np.ndarray, " chosen"]:
+    """At most `most` of the numbers below `count`."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
