@@ -25,8 +25,6 @@ from bige_opensim.osim.model import OsimModel, opensim_version
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.skeleton import Skeleton
 
-COM_STRIDE = 10
-
 
 @dataclass(frozen=True)
 class Found:
@@ -115,7 +113,7 @@ def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
     driven = muscle_driven(model, skeleton)
     weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
     external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
-    com = skeleton.com(skeleton(window.tensor(skeleton, window.q)[::COM_STRIDE]))[:, 1]
+    com = skeleton.com(window.state(skeleton).poses)[:, 1]
     return gates(
         Labelled(
             residual_force=s.reserves[rows][:, translations],

@@ -149,7 +149,8 @@ def _label_into(
         window = _at(whole, window.q.time)
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
-    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, muscles, report)
+    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q))
+    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report)
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted)
@@ -157,6 +158,8 @@ def _label_into(
     record = label_content(request, settings, found, started)
     if settings.solver == "fast":
         record["geometry"] = settings.geometry
+    if muscles is not None:
+        record["muscle_paths"] = person.about_paths(muscles)
     return label_of(record, model, whole, window, solution)
 
 

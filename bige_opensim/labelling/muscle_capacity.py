@@ -10,7 +10,14 @@ from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
-from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort, muscle_columns, polynomial_columns
+from bige_opensim.physics.joint_problem import (
+    CHUNK,
+    LEG_RESERVE_NM,
+    Effort,
+    KnownPaths,
+    muscle_columns,
+    polynomial_columns,
+)
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -38,11 +45,31 @@ def exact_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, state: 
     return _effort(model, skeleton, muscle_columns(skeleton, state, *wrenches))
 
 
-def polynomial_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, muscles: Muscles) -> Effort:
-    """Moment arms and strengths from path polynomials."""
+def polynomial_effort(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, muscles: Muscles, known: KnownPaths | None = None
+) -> Effort:
+    """Moment arms and strengths from path polynomials, and from OpenSim's own paths where those are known."""
     q, qd = (window.tensor(skeleton, m) for m in (window.q, window.qd))
-    parts = [polynomial_columns(muscles, *part) for part in zip(q.split(CHUNK), qd.split(CHUNK), strict=True)]
+    parts = []
+    for rows in torch.arange(len(q)).split(CHUNK):
+        own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
+        parts.append(polynomial_columns(muscles, q[rows], qd[rows], own))
     return _effort(model, skeleton, torch.cat(parts))
+
+
+def moment_errors(muscles: Muscles) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, " muscle"]]:
+    """Root mean square and largest error of a muscle's moment at full force, N·m (N), on poses left out of its fit.
+
+    Of several coordinates that it spans, that with the largest error.
+    """
+    tables = muscles.tables
+    force = tables.parameters["max_isometric_force"]
+    rms, largest = np.zeros(len(force)), np.zeros(len(force))
+    for m in range(len(force)):
+        rows = slice(tables.span_offsets[m], tables.span_offsets[m + 1])
+        rms[m] = force[m] * tables.moment_arm_rms[rows].max(initial=0.0)
+        largest[m] = force[m] * tables.moment_arm_max[rows].max(initial=0.0)
+    return rms, largest
 
 
 def movement_ranges(skeleton: Skeleton, window: Prepared) -> dict[str, tuple[float, float]]:

@@ -19,7 +19,13 @@ from bige_opensim.labelling.single_frames import solve_single_frames
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
 from bige_opensim.physics.contact import GroundForces
-from bige_opensim.physics.joint_problem import Effort, net_generalized_forces, solve_with_ground, solve_with_loads
+from bige_opensim.physics.joint_problem import (
+    Effort,
+    KnownPaths,
+    net_generalized_forces,
+    solve_with_ground,
+    solve_with_loads,
+)
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -51,14 +57,14 @@ def solve(
     ground: float,
     loads: GroundForces | None,
     settings: LabelSettings,
-    muscles: Muscles | None,
+    paths: tuple[Muscles, KnownPaths | None] | None,
     report: Report,
 ) -> Solution:
     """Solve the frames of `window` into a Solution; what OpenSim needs for its share is written into `folder`.
 
     model_file: path from the trial's final folder to the model that `model_for_optimization` wrote; whole: all frames
     of the trial, for the files; ground: height of the ground, m; loads: measured ground forces, None to estimate them
-    as the settings say; muscles: path polynomials, None for OpenSim's own paths.
+    as the settings say; paths: polynomials, and the muscles whose paths are known better, None for OpenSim's own paths.
 
     Frames in which AnalyzeTool's activations do not produce the net moments are solved a second time, one by one, by
     the same analysis: where the wrapping of gastrocnemius flips near knee extension, the tool, which goes through the
@@ -73,8 +79,8 @@ def solve(
     report("muscle paths", 0.0)
     began = clock.perf_counter()
     state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
-    if muscles is not None:
-        effort = polynomial_effort(model, skeleton, window, muscles)
+    if paths is not None:
+        effort = polynomial_effort(model, skeleton, window, *paths)
     else:
         effort = exact_effort(model, skeleton, window, state)
     forces, joint = loads, None

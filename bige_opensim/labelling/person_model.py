@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
 from bige_opensim.io.storage import CoordinateFile, StorageError
-from bige_opensim.labelling.muscle_capacity import ranges_of
+from bige_opensim.labelling.muscle_capacity import moment_errors, ranges_of
 from bige_opensim.labelling.quality_gates import FASTEST_ROTATION_RAD_S
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.trial_inputs import read_motion
@@ -22,11 +23,15 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel, file_sha256, load, require_muscles, write_static_optimization_model
+from bige_opensim.osim.path_sampler import PathSampler
+from bige_opensim.physics.joint_problem import KnownPaths
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.rotations import continuous_rotations, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
 
 KEPT_PEOPLE, KEPT_MOVEMENTS = 2, 4
+FOLLOWED_NM = 10.0
+"""Largest error of a muscle's moment at full force, N·m, up to which its polynomials are taken for its path."""
 SAMPLED_POSES = 600
 MOST_TRIALS, MOST_POSES = 60, 6000
 """Trials, and poses of them, among which those are chosen on which a person's muscle paths are sampled."""
@@ -71,6 +76,29 @@ class PersonModel:
                 return muscles
             own = np.concatenate([movement, own])
         return self._fitted(own)
+
+    def known_paths(self, muscles: Muscles, q: Motion) -> KnownPaths | None:
+        """OpenSim's own paths of the muscles that polynomials do not follow; None where they follow all.
+
+        Where a path leaves a wrapping surface at once, by a centimetre in the gluteus maximus of deep squats, no
+        polynomial does. A few muscles cost a tenth of what all of them would.
+        """
+        which = _unfollowed(muscles)
+        if not which:
+            return None
+        found = self._sampler.of_some(which, q.select(self.skeleton.coordinates).values)
+        return KnownPaths(torch.as_tensor(which), *(torch.as_tensor(v) for v in found))
+
+    def about_paths(self, muscles: Muscles) -> dict[str, Any]:
+        """For label.json: which muscles keep OpenSim's own paths, and the error of the other fits."""
+        rms, _ = moment_errors(muscles)
+        own = set(_unfollowed(muscles))
+        fitted = {n: round(float(rms[m]), 3) for m, n in enumerate(muscles.names) if m not in own}
+        return {"by_opensim": [muscles.names[m] for m in sorted(own)], "moment_error_rms_nm": fitted}
+
+    @cached_property
+    def _sampler(self) -> PathSampler:
+        return PathSampler(load(self.model.path))  # a model of its own: whoever initialises a model spoils its states
 
     def _fitted(self, movement: Float[np.ndarray, "pose coordinate"]) -> Muscles:
         key = hashlib.sha256(np.ascontiguousarray(movement)).digest()
@@ -126,6 +154,11 @@ def person_model(path: Path) -> PersonModel:
 @lru_cache(maxsize=KEPT_PEOPLE)
 def _kept(path: Path, sha256: str) -> PersonModel:
     return PersonModel(path)
+
+
+def _unfollowed(muscles: Muscles) -> list[int]:
+    _, largest = moment_errors(muscles)
+    return [int(m) for m in np.flatnonzero(largest > FOLLOWED_NM)]
 
 
 def lasting_model(stripped: bytes) -> Path:

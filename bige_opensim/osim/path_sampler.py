@@ -89,6 +89,19 @@ class PathSampler:
         self.set_pose(q)
         return self._lengths(), self._pulled(together if together is not None else self._alone, q)
 
+    def of_some(
+        self, muscles: Sequence[int], poses: Float[np.ndarray, "pose coordinate"]
+    ) -> tuple[Float[np.ndarray, "pose some"], Float[np.ndarray, "pose some coordinate"]]:
+        """Lengths and moment arms of some muscles, by number, in many poses."""
+        lengths = np.empty((len(poses), len(muscles)))
+        arms = np.empty((*lengths.shape, poses.shape[1]))
+        alone = [[m] for m in muscles]
+        for n, q in enumerate(poses):
+            self.set_pose(q)
+            lengths[n] = [self.muscles[m].getLength(self.state) for m in muscles]
+            arms[n] = self._pulled(alone, q)[list(muscles)]
+        return lengths, arms
+
     def _lengths(self) -> Float[np.ndarray, " muscle"]:
         return np.array([m.getLength(self.state) for m in self.muscles])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -162,12 +163,30 @@ def muscle_columns(
     return (arms * strength.unsqueeze(-1)).transpose(1, 2)
 
 
+class KnownPaths(NamedTuple):
+    """Lengths (T, K), m, and moment arms (T, K, C), m/rad or m/m, of the muscles number `muscle` (K,)."""
+
+    muscle: Tensor
+    length: Tensor
+    arms: Tensor
+
+
 def polynomial_columns(
-    muscles: Muscles, q: Float[Tensor, "time coordinate"], qd: Float[Tensor, "time coordinate"]
+    muscles: Muscles,
+    q: Float[Tensor, "time coordinate"],
+    qd: Float[Tensor, "time coordinate"],
+    known: KnownPaths | None = None,
 ) -> Float[Tensor, "time coordinate muscle"]:
-    """Generalized force of every muscle at full activation, from path polynomials; differentiable in q and q'."""
+    """Generalized force of every muscle at full activation, from path polynomials; differentiable in q and q'.
+
+    Paths that are `known` take the place of their polynomials.
+    """
     lengths, slopes = muscles.lengths_and_slopes(q)
     muscle, coordinate = muscles.spans
+    if known is not None:
+        lengths = lengths.index_copy(1, known.muscle, known.length)
+        at, which = torch.nonzero(muscle[:, None] == known.muscle, as_tuple=True)
+        slopes = slopes.index_copy(1, at, -known.arms[:, which, coordinate[at]])
     velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
     strength = muscles.strength(lengths, velocity)
     flat = q.new_zeros(len(q), q.shape[-1] * len(muscles.names))
