@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,15 @@ from bige_opensim.io.external_loads import (
     ground_forces,
     write_external_loads,
 )
-from bige_opensim.io.storage import StorageTable, read_storage, write_coordinates, write_storage
+from bige_opensim.io.storage import (
+    ColumnsText,
+    StorageTable,
+    columns_text,
+    coordinates_text,
+    read_storage,
+    write_columns,
+    write_storage,
+)
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label import Label, LabelChannels, LabelError
 from bige_opensim.labelling.label_folder import whole_folder
@@ -37,14 +46,17 @@ FORMAT = "bige-label/1"
 
 def write_inputs(
     folder: Path,
-    coordinates: Motion,
-    rotational: Collection[str],
+    recorded: np.ndarray,
+    coordinates: ColumnsText,
     time: np.ndarray,
     ground: Motion | None,
     model_file: str,
 ) -> None:
-    """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization."""
-    write_coordinates(folder / COORDINATES, coordinates, rotational=rotational)
+    """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization.
+
+    `recorded` are the times of the coordinates, `time` those of the frames to solve, s.
+    """
+    write_columns(folder / COORDINATES, recorded, [coordinates], in_degrees=True)
     if ground is not None:
         path = folder / GROUND
         write_storage(path, ground.time, ground.values, ground.names, in_degrees=False, title=GROUND_FORCES_TITLE)
@@ -87,27 +99,39 @@ def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: 
     return Label(record, channels, joints_of(model), model.rotational, None)
 
 
-def write_files(folder: Path, label: Label, model_file: str) -> None:
+@dataclass(frozen=True, eq=False)
+class LabelText:
+    """What several files of a label share, formatted once: activations, and coordinates in degrees, of its frames."""
+
+    time: np.ndarray
+    activations: ColumnsText
+    coordinates: ColumnsText
+
+
+def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
     """Write activations.sto, states.sto, inverse_dynamics.sto and what OpenSim needs, then label.json last.
 
     `model_file` is the path from the folder, where it will be, to the model with the reserves.
     """
     found = label.channels
+    time = found.activations.time
+    coordinates = coordinates_text(found.coordinates, label.rotational, folder / COORDINATES)
+    activations = columns_text(found.activations.values, found.activations.names, folder / ACTIVATIONS)
     if not (folder / SETUP).is_file():
-        time = found.activations.time
-        write_inputs(folder, found.coordinates, label.rotational, time, found.ground_forces, model_file)
-    _write(folder / ACTIVATIONS, found.activations, "Activations")
+        write_inputs(folder, found.coordinates.time, coordinates, time, found.ground_forces, model_file)
+    write_columns(folder / ACTIVATIONS, time, [activations], in_degrees=False, title="Activations")
     window = found.coordinates.between(float(found.speeds.time[0]), float(found.speeds.time[-1]))
     names, values = state_columns(label.joints, window, found.speeds)
-    names += [f"/forceset/{m}/activation" for m in found.activations.names]
-    values = np.hstack([values, found.activations.values])
-    write_storage(folder / STATES, found.activations.time, values, names, in_degrees=False, title="States")
-    _write(folder / MOMENTS, found.moments, "Inverse Dynamics Generalized Forces")
+    states = columns_text(values, names, folder / STATES)
+    shown = activations.named(f"/forceset/{m}/activation" for m in activations.names)
+    write_columns(folder / STATES, time, [states, shown], in_degrees=False, title="States")
+    moments = found.moments
+    path = folder / MOMENTS
+    write_storage(
+        path, time, moments.values, moments.names, in_degrees=False, title="Inverse Dynamics Generalized Forces"
+    )
     (folder / LABEL).write_text(json.dumps(label.record, indent=1), encoding="utf-8")
-
-
-def _write(path: Path, motion: Motion, title: str) -> None:
-    write_storage(path, motion.time, motion.values, motion.names, in_degrees=False, title=title)
+    return LabelText(time, activations, coordinates.at(np.searchsorted(found.coordinates.time, time - 1e-9)))
 
 
 def save_label(label: Label, out: Path) -> Path:

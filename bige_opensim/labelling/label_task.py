@@ -30,10 +30,10 @@ def label_and_place(
         return there
     only_errors()
     try:
-        label = label_into_folder(request, settings, report, beside, audited=False)
+        label, text = label_into_folder(request, settings, report, beside, audited=False)
     except TrialError as error:
         return str(error)
-    place_in_sessions(request, label)
+    place_in_sessions(request, text)
     return dict(label.record)
 
 

@@ -19,7 +19,7 @@ from bige_opensim.labelling.audit import AuditedTrial, Source, audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import Found, label_content
-from bige_opensim.labelling.label_files import label_of, write_files
+from bige_opensim.labelling.label_files import LabelText, label_of, write_files
 from bige_opensim.labelling.label_folder import whole_folder
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
@@ -49,7 +49,7 @@ def label_trial(
         The trial's files cannot be labelled; nothing is left behind.
 
     """
-    return dict(label_into_folder(request, settings, report).record)
+    return dict(label_into_folder(request, settings, report)[0].record)
 
 
 def label_into_folder(
@@ -59,11 +59,11 @@ def label_into_folder(
     beside: Sequence[TrialRequest] = (),
     *,
     audited: bool = True,
-) -> Label:
+) -> tuple[Label, LabelText]:
     """Label a trial and write its folder, as `label_trial`; `beside` are trials of the same model, itself included.
 
-    Muscle paths are fitted for all of them at once. Without `audited`, OpenSim's audit is left to whoever labels the
-    other trials.
+    Returns the label and the text of its files. Muscle paths are fitted for all of these trials at once. Without
+    `audited`, OpenSim's audit is left to whoever labels the others.
     """
     started = clock.perf_counter()
     with whole_folder(request.out) as folder, _named(request):
@@ -74,8 +74,8 @@ def label_into_folder(
         if audited:
             label = _audited(label, stripped, settings, report)
         report("writing", 0.0)
-        write_files(folder, label, model_file)
-    return replace(label, model=request.out / model_file)
+        text = write_files(folder, label, model_file)
+    return replace(label, model=request.out / model_file), text
 
 
 def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> Label:

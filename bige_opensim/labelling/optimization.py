@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bige_opensim.io.storage import coordinates_text
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import MODEL_NAME, SETUP, ground_motion, write_inputs
 from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, polynomial_effort
@@ -90,7 +91,8 @@ def solve(
     net = net_generalized_forces(skeleton, state, forces)
     if settings.solver == "opensim":
         time = window.q.time
-        write_inputs(folder, whole.q, model.rotational, time, ground_motion(time, forces), model_file)
+        coordinates = coordinates_text(whole.q, model.rotational)
+        write_inputs(folder, whole.q.time, coordinates, time, ground_motion(time, forces), model_file)
     report("static optimization", 0.0)
     again = np.array([], dtype=int)
     if settings.solver == "fast":

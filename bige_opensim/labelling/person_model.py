@@ -78,16 +78,21 @@ class PersonModel:
         return self._fitted(own)
 
     def known_paths(self, muscles: Muscles, q: Motion) -> KnownPaths | None:
-        """OpenSim's own paths of the muscles that polynomials do not follow; None where they follow all.
+        """OpenSim's own paths where polynomials do not follow a muscle; None where they do everywhere.
 
         Where a path leaves a wrapping surface at once, by a centimetre in the gluteus maximus of deep squats, no
-        polynomial does. A few muscles cost a tenth of what all of them would.
+        polynomial follows it. A few muscles in some frames cost a tenth of what all of them would.
         """
-        which = _unfollowed(muscles)
-        if not which:
+        which, poses = _unfollowed(muscles), q.select(self.skeleton.coordinates).values
+        wanted = np.zeros((len(poses), len(muscles.names)), dtype=bool)
+        for m in which:
+            rows, span = slice(*muscles.tables.span_offsets[m : m + 2]), list(muscles.tables.spans(m))
+            low, high = muscles.tables.rough_lower[rows], muscles.tables.rough_upper[rows]
+            wanted[:, m] = ((poses[:, span] >= low) & (poses[:, span] <= high)).all(axis=1)
+        if not wanted.any():
             return None
-        found = self._sampler.of_some(which, q.select(self.skeleton.coordinates).values)
-        return KnownPaths(torch.as_tensor(which), *(torch.as_tensor(v) for v in found))
+        lengths, arms = self._sampler.where(wanted, poses)
+        return KnownPaths(torch.as_tensor(which), torch.as_tensor(lengths[:, which]), torch.as_tensor(arms[:, which]))
 
     def about_paths(self, muscles: Muscles) -> dict[str, Any]:
         """For label.json: which muscles keep OpenSim's own paths, and the error of the other fits."""

@@ -41,7 +41,8 @@ class PathFit(NamedTuple):
     """One muscle's polynomials in scaled coordinates, and their errors on poses left out (m, m/rad or m/m).
 
     `arm_coefficients` are those of the polynomial whose derivatives are the moment arms: `coefficients` themselves,
-    unless the model's moment arms are not the derivatives of its lengths.
+    unless the model's moment arms are not the derivatives of its lengths. `moment_arm_errors` are the largest over the
+    spans of every pose.
     """
 
     exponents: Int[np.ndarray, "term span"]
@@ -52,6 +53,7 @@ class PathFit(NamedTuple):
     outlier_fraction: float
     moment_arm_rms: Float[np.ndarray, " span"]
     moment_arm_max: Float[np.ndarray, " span"]
+    moment_arm_errors: Float[np.ndarray, " pose"]
 
 
 def fit_paths(
@@ -242,6 +244,7 @@ def _path_fit(exponents: np.ndarray, length: _Candidate, arms: _Candidate, scale
         float(_outliers(error).mean()),
         np.sqrt(np.mean(arm_error**2, axis=0)),
         np.abs(arm_error).max(axis=0, initial=0.0),
+        np.abs(arm_error).max(axis=1, initial=0.0),
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import opensim
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from bige_opensim.osim.model import OsimModel
 
@@ -89,17 +89,17 @@ class PathSampler:
         self.set_pose(q)
         return self._lengths(), self._pulled(together if together is not None else self._alone, q)
 
-    def of_some(
-        self, muscles: Sequence[int], poses: Float[np.ndarray, "pose coordinate"]
-    ) -> tuple[Float[np.ndarray, "pose some"], Float[np.ndarray, "pose some coordinate"]]:
-        """Lengths and moment arms of some muscles, by number, in many poses."""
-        lengths = np.empty((len(poses), len(muscles)))
-        arms = np.empty((*lengths.shape, poses.shape[1]))
-        alone = [[m] for m in muscles]
-        for n, q in enumerate(poses):
-            self.set_pose(q)
-            lengths[n] = [self.muscles[m].getLength(self.state) for m in muscles]
-            arms[n] = self._pulled(alone, q)[list(muscles)]
+    def where(
+        self, wanted: Bool[np.ndarray, "pose muscle"], poses: Float[np.ndarray, "pose coordinate"]
+    ) -> tuple[Float[np.ndarray, "pose muscle"], Float[np.ndarray, "pose muscle coordinate"]]:
+        """Lengths and moment arms of the muscles that are wanted in each pose, NaN elsewhere."""
+        lengths = np.full(wanted.shape, np.nan)
+        arms = np.full((*wanted.shape, poses.shape[1]), np.nan)
+        for n in np.flatnonzero(wanted.any(axis=1)):
+            which = np.flatnonzero(wanted[n])
+            self.set_pose(poses[n])
+            lengths[n, which] = [self.muscles[int(m)].getLength(self.state) for m in which]
+            arms[n, which] = self._pulled([[int(m)] for m in which], poses[n])[which]
         return lengths, arms
 
     def _lengths(self) -> Float[np.ndarray, " muscle"]:

@@ -164,7 +164,10 @@ def muscle_columns(
 
 
 class KnownPaths(NamedTuple):
-    """Lengths (T, K), m, and moment arms (T, K, C), m/rad or m/m, of the muscles number `muscle` (K,)."""
+    """Lengths (T, K), m, and moment arms (T, K, C), m/rad or m/m, of the muscles number `muscle` (K,).
+
+    NaN where a path is not known.
+    """
 
     muscle: Tensor
     length: Tensor
@@ -184,9 +187,11 @@ def polynomial_columns(
     lengths, slopes = muscles.lengths_and_slopes(q)
     muscle, coordinate = muscles.spans
     if known is not None:
-        lengths = lengths.index_copy(1, known.muscle, known.length)
+        there = known.length.isfinite()
+        lengths = lengths.index_copy(1, known.muscle, torch.where(there, known.length, lengths[:, known.muscle]))
         at, which = torch.nonzero(muscle[:, None] == known.muscle, as_tuple=True)
-        slopes = slopes.index_copy(1, at, -known.arms[:, which, coordinate[at]])
+        arms = known.arms[:, which, coordinate[at]]
+        slopes = slopes.index_copy(1, at, torch.where(there[:, which], -arms, slopes[:, at]))
     velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
     strength = muscles.strength(lengths, velocity)
     flat = q.new_zeros(len(q), q.shape[-1] * len(muscles.names))

@@ -221,8 +221,8 @@ class Skeleton(torch.nn.Module):
     def chain(self, s: Float[Tensor, "*batch primitive"]) -> Chain:
         """Frames of all primitives in ground, for displacements s (rad, m).
 
-        Down the tree goes one product per level, R_parent (F_k exp([a_k] s_k), F_k a_k, p_k): the turned frame, axis and
-        origin side by side of primitive k, which F_k and p_k fix in the frame above.
+        Down the tree goes one product per level, R_parent (F_k exp([a_k] s_k), F_k a_k, p_k): the turned frame, the
+        axis and the origin of primitive k, which F_k and p_k fix in the frame above, side by side.
         """
         batch = s.shape[:-1]
         angle = torch.where(self.is_rotation, s, 0.0)[..., None, None]
