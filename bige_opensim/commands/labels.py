@@ -22,7 +22,7 @@ def label(
     grf: Literal["estimated", "measured", "auto", "none"] | None = None,
     solver: Literal["opensim", "fast"] = "opensim",
     geometry: Literal["polynomial", "exact"] = "polynomial",
-    audit: float = 0.02,
+    audit: float = 0.002,
     cutoff: float = 6.0,
     start: float | None = None,
     end: float | None = None,
@@ -57,7 +57,8 @@ def label(
     geometry
         Muscle paths of the fast solver: polynomials fitted to OpenSim, or OpenSim's own.
     audit
-        Share of frames that OpenSim solves again to check the fast solver, at least 10 frames; 0 for none.
+        Share of frames that OpenSim solves again to check the fast solver, drawn over the trials of a session and
+        model, at least 20 of them; 0 for none.
     cutoff
         Low-pass cut-off of the coordinates, Hz; 0 filters nothing.
     start
@@ -102,7 +103,7 @@ def label(
     from bige_opensim.io.opencap import SessionError, find_sessions
     from bige_opensim.labelling.label_trials import Outcome, requests_of
     from bige_opensim.labelling.request import LabelSettings
-    from bige_opensim.labelling.status_table import StatusError
+    from bige_opensim.labelling.status_table import StatusError, audits_in_short
     from bige_opensim.settings import SettingError
     from bige_opensim.workers.cluster import ClusterError
     from bige_opensim.workflows.label import chosen_forces, single_request
@@ -140,5 +141,7 @@ def label(
     if single:
         return 0 if outcomes[0].labelled else 1
     counts = {s: sum(o.status == s for o in outcomes) for s in ("passed", "gates_failed", "skipped", "failed")}
-    console.print(", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n), highlight=False)
+    checked = audits_in_short(outcomes)
+    said = [f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n] + ([checked] if checked else [])
+    console.print(", ".join(said), highlight=False)
     return 0 if any(o.labelled for o in outcomes) else 1

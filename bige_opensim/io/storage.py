@@ -148,8 +148,13 @@ def columns_text(
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise StorageError(f"{path}: '{names[column]}' is {values[row, column]} in row {row}. Nothing was written.")
-    table = np.where(np.abs(values) < np.finfo(np.float64).tiny, 0.0, values)
-    return ColumnsText(tuple(names), [repr(row)[1:-1].replace(", ", "\t") for row in table.tolist()])
+    rows = _readable(np.asarray(values, dtype=np.float64)).tolist()
+    return ColumnsText(tuple(names), [repr(row)[1:-1].replace(", ", "\t") for row in rows])
+
+
+def _readable(values: np.ndarray) -> np.ndarray:
+    """Without magnitudes that OpenSim cannot read."""
+    return np.where(np.abs(values) < np.finfo(np.float64).tiny, 0.0, values)
 
 
 def write_columns(
@@ -165,7 +170,8 @@ def write_columns(
     path = Path(path)
     names = [name for part in parts for name in part.names]
     _check_labels(path, names)
-    times = columns_text(np.asarray(time, dtype=np.float64)[:, None], ["time"], path)
+    time = _readable(np.asarray(time, dtype=np.float64))
+    times = columns_text(time[:, None], ["time"], path)
     if (np.diff(time) <= 0).any():
         at = int(np.argmax(np.diff(time) <= 0))
         raise StorageError(f"{path}: time does not increase after row {at} ({time[at]:.9g} s). Nothing was written.")

@@ -33,7 +33,8 @@ class LabelSettings:
     """How to label.
 
     solver: opensim or fast; geometry: muscle paths of the fast solver, polynomial or exact (OpenSim's own); audit:
-    share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated,
+    share of frames that OpenSim solves again to check the fast solver, drawn over the trials of a session and model,
+    at least 20 of them, 0 for none; grf: estimated,
     measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
     loads of a trial are applied whatever `grf` says.
 
@@ -46,7 +47,7 @@ class LabelSettings:
 
     solver: str = "opensim"
     geometry: str = "polynomial"
-    audit: float = 0.02
+    audit: float = 0.002
     grf: str = "estimated"
     cutoff_hz: float = 6.0
     start: float | None = None

@@ -12,7 +12,7 @@ from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.guidance.generated import require_free
 from bige_opensim.io.opencap import Session, find_sessions
 from bige_opensim.labelling.label_trials import requests_of
-from bige_opensim.labelling.status_table import STATUS_FILE
+from bige_opensim.labelling.status_table import STATUS_FILE, audits_in_short
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.pipeline.settings import PipelineError, PipelineSettings
 from bige_opensim.synthesis.sessions import CohortSettings, make_cohort
@@ -93,14 +93,8 @@ def label(work: Work) -> str:
     outcomes = label_requests(requests, rejected, settings, status=work.labels, jobs=work.jobs, show=work.show)
     labels = [o.label for o in outcomes if o.labelled]
     passed = sum(entry["status"] == "passed" for entry in labels)
-    audits = [entry["audit"] for entry in labels if "audit" in entry]
-    checked = (
-        f"; audit by OpenSim: {sum(a['frames'] for a in audits)} frames, activations within "
-        f"{max(a['rmse'] for a in audits):.4f} RMS, {max(a['max'] for a in audits):.3f} at worst"
-        if audits
-        else ""
-    )
-    return f"{passed} of {len(outcomes)} trials passed the quality gates{checked}"
+    checked = audits_in_short(outcomes)
+    return f"{passed} of {len(outcomes)} trials passed the quality gates{'; ' if checked else ''}{checked}"
 
 
 def dataset(work: Work) -> str:

@@ -75,7 +75,7 @@ def label_sessions(
     jobs: int | None = None,
     solver: str = "opensim",
     geometry: str = "polynomial",
-    audit: float = 0.02,
+    audit: float = 0.002,
     grf: str = "estimated",
     cutoff_hz: float = 6.0,
     units: str | None = None,
