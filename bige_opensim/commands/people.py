@@ -90,8 +90,10 @@ def scale(
 
     """
     from bige_opensim.osim.anthropometric_scaling import ScalingError, read_segment_scales, scale_model
+    from bige_opensim.osim.messages import only_errors
     from bige_opensim.osim.model import ModelError
 
+    only_errors()
     try:
         segments = read_segment_scales(segment or [])
         done = scale_model(model, out, height_m=height, mass_kg=mass, segment_scales=segments)

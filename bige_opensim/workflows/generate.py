@@ -48,7 +48,6 @@ class SearchSettings:
         in_range("physics_share", self.physics_share, "of the first search", 0.0)
 
 
-@quiet_opensim()
 def generate(
     objective: str | os.PathLike[str],
     *,
@@ -103,6 +102,7 @@ def generate(
     return search_motions(Path(objective), Path(model), folder_of(generator), folder_of(surrogate), settings, show)
 
 
+@quiet_opensim()
 def search_motions(
     objective: Path, model: Path, generator: Path, surrogate: Path, settings: SearchSettings, show: Show = Silent
 ) -> Generated:
