@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from front_door import run_script, small_session
 from pandas.testing import assert_frame_equal
+from xarray.testing import assert_equal
 
 import bige_opensim as bige
 from bige_opensim.settings import SettingError
@@ -234,7 +235,7 @@ def test_what_a_lab_writes_runs_on_the_sample_as_it_stands(tmp_path):
     check_snippet(SNIPPET, tmp_path / "work", 20)
 
 
-def test_the_sample_is_small_synthetic_and_labelled_with_every_gate_passed(own_cache):
+def test_the_sample_is_small_synthetic_and_labelled_with_every_gate_passed(own_cache, tmp_path):
     session = bige.sample_session()
     archive = PACKAGE / "sample_data/session.zip"
     assert archive.stat().st_size < 300_000
@@ -244,4 +245,9 @@ def test_the_sample_is_small_synthetic_and_labelled_with_every_gate_passed(own_c
     label = bige.label(motion, model=session.model, solver="fast", audit=0)
     assert label.passed, label.reason
     assert label.activations["vasmed_r"].max() > 0.2
-    assert bige.repetitions(label).sizes["repetition"] == 4
+    reps = bige.repetitions(label)
+    assert reps.sizes["repetition"] == 4
+    label.save(tmp_path / label.session / label.trial)
+    from_files = bige.repetitions(tmp_path, out=tmp_path / "reps.nc")
+    assert_equal(from_files, reps)
+    assert from_files.attrs == reps.attrs
