@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from bige_opensim.doctor.known_model import KnownModel
+from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import StorageError
@@ -27,6 +29,7 @@ from bige_opensim.labelling.muscle_capacity import root_of
 from bige_opensim.labelling.optimization import model_for_optimization, solve
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, read_motion, require_frames
+from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_of
 from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.compile import compile_skeleton
@@ -34,7 +37,10 @@ from bige_opensim.osim.model import ModelError, load, require_muscles, static_op
 from bige_opensim.osim.static_optimization import StaticOptimizationError
 from bige_opensim.physics.skeleton import Skeleton
 
-TrialError = (StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError, StaticOptimizationError)
+TrialError = (
+    *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
+    *(PreflightError, StaticOptimizationError),
+)
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
 
@@ -45,7 +51,7 @@ def label_trial(
 
     Raises
     ------
-    StorageError, MotionError, ModelError, ExternalLoadsError, StaticOptimizationError
+    StorageError, MotionError, ModelError, ExternalLoadsError, PreflightError, StaticOptimizationError
         The trial's files cannot be labelled; nothing is left behind.
 
     """
@@ -85,6 +91,7 @@ def _label_into(
     skeleton = Skeleton(compile_skeleton(request.model))
     recorded = read_motion(request, settings, model)
     require_frames(recorded.motion, "frames in the file")
+    preflight = preflight_of(request, settings, KnownModel(request.model, model, skeleton), recorded)
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
     ground, measured, noted = ground_and_forces(skeleton, whole, request, settings)
     loads = measured.forces if measured is not None else None
@@ -110,7 +117,8 @@ def _label_into(
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted)
-    found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes)
+    preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
+    found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     label = label_content(request, settings, found, started)
     if settings.solver == "fast":
         label["geometry"] = settings.geometry

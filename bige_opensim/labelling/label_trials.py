@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.opencap import Session
 from bige_opensim.io.partial_folders import remove_abandoned, remove_partial
 from bige_opensim.io.storage import write_whole
@@ -93,6 +94,7 @@ def requests_of(
                     sessions=(folder, session.path) if into_sessions else (folder,),
                     forces=trial.forces_path,
                     synthetic=session.synthetic,
+                    stated=Stated(session.mass_kg, session.height_m),
                 )
             )
     return requests, rejected

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bige_opensim
+from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
@@ -35,7 +36,8 @@ class LabelSettings:
     solver: opensim or fast; geometry: muscle paths of the fast solver, polynomial or exact (OpenSim's own); audit:
     share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated,
     measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
-    loads of a trial are applied whatever `grf` says.
+    loads of a trial are applied whatever `grf` says. allow_missing: coordinates that the file lacks keep the model's
+    default, even if much of the body hangs on them.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class LabelSettings:
     start: float | None = None
     end: float | None = None
     units: str | None = None
+    allow_missing: bool = False
     contact: ContactSettings = field(default_factory=ContactSettings)
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
 
@@ -70,8 +73,8 @@ class TrialRequest:
     """One trial to label into the folder `out`; the model for static optimization goes to `model_folder`.
 
     `sessions` are folders laid out like OpenCap sessions that receive the activations, too. `synthetic` says that the
-    motion is no recording of a person, which the label passes on. `recorded` is the motion itself (rad, m) where it is
-    in memory; `motion` is then only its name.
+    motion is no recording of a person, which the label passes on. `stated` is what the session says of the person.
+    `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name.
     """
 
     model: Path
@@ -85,6 +88,7 @@ class TrialRequest:
     sessions: tuple[Path, ...] = ()
     forces: Path | None = None
     synthetic: bool = False
+    stated: Stated = field(default_factory=Stated)
     recorded: Motion | None = None
 
     def absolute(self) -> TrialRequest:
@@ -106,6 +110,7 @@ class TrialRequest:
             hashes["motion"] = self.recorded.sha256
         return {
             "files": hashes,
+            "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": json.loads(json.dumps(asdict(settings))),
             "bige_opensim": bige_opensim.__version__,
         }

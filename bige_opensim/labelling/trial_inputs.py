@@ -22,34 +22,28 @@ def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel
     Raises
     ------
     StorageError
-        The file cannot be read, or was made with another model.
+        The file cannot be read, or holds none of the model's coordinates.
 
     """
     known = [c.name for c in model.coordinates]
     if request.recorded is not None:
-        recorded = _coordinates_of(request.recorded, known)
-    else:
-        recorded = read_coordinates(
-            request.motion,
-            rotational=model.rotational,
-            known=known,
-            units=settings.units,  # type: ignore[arg-type]
-        )
-    missing_root = [n for n in model.root_coordinates if n not in recorded.motion]
-    missing = [n for n in model.free_coordinates if n not in recorded.motion]
-    count = len(model.free_coordinates)
-    if missing_root or len(missing) > 0.5 * count:
-        raise StorageError(
-            f"{request.motion}: {count - len(missing)} of the {count} coordinates of {request.model.name} are in the "
-            f"file (missing: {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}). "
-            "This motion was made with another model: name the one it belongs to."
-        )
-    return recorded
+        return _coordinates_of(request.recorded, known)
+    return read_coordinates(
+        request.motion,
+        rotational=model.rotational,
+        known=known,
+        units=settings.units,  # type: ignore[arg-type]
+    )
 
 
 def _coordinates_of(motion: Motion, known: list[str]) -> CoordinateFile:
     """A motion in memory without the channels that are no coordinates of the model."""
     others = [name for name in motion.names if name not in known]
+    if len(others) == len(motion.names):
+        raise MotionError(
+            f"none of the motion's channels ({', '.join(others[:4])}, ...) is a coordinate of the model; name the "
+            "model that it belongs to."
+        )
     notes = (f"left out, because the model has no such coordinates: {', '.join(others)}",) if others else ()
     return CoordinateFile(motion.select([name for name in motion.names if name in known]), notes)
 

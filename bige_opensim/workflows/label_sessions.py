@@ -78,6 +78,7 @@ def label_sessions(
     grf: str = "estimated",
     cutoff_hz: float = 6.0,
     units: str | None = None,
+    allow_missing: bool = False,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -97,7 +98,7 @@ def label_sessions(
         Folder for the labels; `status.csv` in it has a row per trial.
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
-    solver, geometry, audit, grf, cutoff_hz, units
+    solver, geometry, audit, grf, cutoff_hz, units, allow_missing
         As of `label`; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -123,7 +124,15 @@ def label_sessions(
         No scheduler answers at the address.
 
     """
-    settings = LabelSettings(solver=solver, geometry=geometry, audit=audit, grf=grf, cutoff_hz=cutoff_hz, units=units)
+    settings = LabelSettings(
+        solver=solver,
+        geometry=geometry,
+        audit=audit,
+        grf=grf,
+        cutoff_hz=cutoff_hz,
+        units=units,
+        allow_missing=allow_missing,
+    )
     folder = Path(out)
     requests, rejected = requests_of(find_sessions(paths_of(sessions)), folder, into_sessions=into_sessions)
     outcomes = label_requests(

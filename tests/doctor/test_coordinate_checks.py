@@ -47,7 +47,7 @@ def test_free_coordinates_that_the_file_lacks_are_named(examine, person: Person,
     names = [n for n in person.motion.names if n != "ankle_angle_l"]
     path = person.write_motion(tmp_path / "less.mot", person.motion.select(names))
     found = only(examine(path), "missing-coordinates")
-    assert (found.severity, found.place) == ("warning", "ankle_angle_l")
+    assert (found.severity, found.place) == ("error", "ankle_angle_l")
 
 
 def test_a_locked_coordinate_that_moves_is_a_warning(examine, person: Person, tmp_path: Path):
