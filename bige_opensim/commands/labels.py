@@ -105,6 +105,7 @@ def label(
     from bige_opensim.io.opencap import SessionError, find_sessions
     from bige_opensim.labelling.label_trials import Outcome, requests_of
     from bige_opensim.labelling.request import LabelSettings
+    from bige_opensim.labelling.status_table import StatusError
     from bige_opensim.settings import SettingError
     from bige_opensim.workers.cluster import ClusterError
     from bige_opensim.workflows.label import chosen_forces, single_request
@@ -138,7 +139,7 @@ def label(
             scheduler=scheduler,
             show=Steps,
         )
-    except (SettingError, SessionError, ClusterError) as error:
+    except (SettingError, SessionError, StatusError, ClusterError) as error:
         return fail(str(error))
     if single:
         return 0 if outcomes[0].labelled else 1

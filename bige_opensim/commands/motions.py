@@ -49,6 +49,7 @@ def generate(
     """
     from bige_opensim.guidance.generated import GenerationError, require_free
     from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.guidance.search import SearchError
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.osim.model import ModelError
     from bige_opensim.settings import SettingError
@@ -68,14 +69,14 @@ def generate(
             show=Steps,
         )
         found.save(out)
-    except (GenerationError, ObjectiveError, CheckpointError, ModelError, SettingError) as error:
+    except (GenerationError, ObjectiveError, SearchError, CheckpointError, ModelError, SettingError) as error:
         return fail(str(error))
     console.print(
         f"{found.satisfied} of {count} motions meet the objective by the {predictor}; `bige validate {out}` asks "
         "OpenSim.",
         highlight=False,
     )
-    for sentence in found.conflicts:
+    for sentence in (*found.record["notes"], *found.conflicts):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,10 @@ import xarray as xr
 
 import bige_opensim
 from bige_opensim.guidance.conflicts import band_text
+from bige_opensim.guidance.networks import GenerationError
 from bige_opensim.guidance.objective import BoundObjective
 from bige_opensim.guidance.search import SearchResult
+from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
 from bige_opensim.motion import Motion
 
@@ -29,10 +31,6 @@ FORMAT = "bige-generation/1"
 RATE_HZ = 50.0
 CUTOFF_HZ = 6.0
 RECORD, MODEL, OBJECTIVE = "generation.json", "model.osim", "objective.toml"
-
-
-class GenerationError(ValueError):
-    """Networks, dataset and model that do not belong together, or a folder that is taken."""
 
 
 @dataclass(eq=False, repr=False)
@@ -101,17 +99,15 @@ class Generated:
         """
         out = Path(folder)
         require_free(out)
-        partial = out.with_name(f".{out.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        if self._place is not None and self._place.absolute() == out.absolute():
+            return self.folder
+        partial = partial_folder(out)
+        remove_abandoned(out.parent)
         if self._place is not None and self._place.is_dir():
-            if self._place.absolute() == out.absolute():
-                return out
             shutil.copytree(self._place, partial)
         else:
             self._write(partial)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.replace(out)
+        replace_folder(partial, out)
         self._place = out
         return out
 
@@ -169,6 +165,7 @@ def generation_record(
     references: xr.Dataset,
     outside: torch.Tensor | None,
     predictor: str,
+    notes: Sequence[str],
     made_by: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What `generation.json` holds; `made_by` goes into its provenance."""
@@ -186,6 +183,7 @@ def generation_record(
         "terms": {t.name: _target(t) for t in objective.terms},
         "motions": entries,
         "conflicts": list(result.conflicts),
+        "notes": list(notes),
         "usual_distance": result.usual_distance,
         "usual_nearest_distance": result.usual_nearest_distance,
         "provenance": {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bige_opensim.io.external_loads import (
     ground_forces,
     write_external_loads,
 )
+from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import StorageTable, read_storage, write_coordinates, write_storage
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label import Label, LabelChannels, LabelError
@@ -73,10 +75,8 @@ def _three(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.nd
     return force, point, torque
 
 
-def label_of(
-    record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: Solution, stripped: Path
-) -> Label:
-    """What labelling found, in memory; `stripped` is the model that static optimization runs on."""
+def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: Solution) -> Label:
+    """What labelling found, in memory, without the model that static optimization runs on."""
     time = solution.time
     moments = tuple(f"{n}_{'moment' if n in model.rotational else 'force'}" for n in record["coordinates"])
     channels = LabelChannels(
@@ -86,7 +86,7 @@ def label_of(
         moments=Motion(time, solution.net_moments, moments),
         ground_forces=ground_motion(time, solution.ground),
     )
-    return Label(record, channels, joints_of(model), model.rotational, stripped)
+    return Label(record, channels, joints_of(model), model.rotational, None)
 
 
 def write_files(folder: Path, label: Label, model_file: str) -> None:
@@ -114,13 +114,13 @@ def _write(path: Path, motion: Motion, title: str) -> None:
 
 def save_label(label: Label, out: Path) -> Path:
     """Write a label's folder with the model in it, whole or not at all; errors as `Label.save`."""
-    if label.model is None or not label.model.is_file():
+    if label.model is None:
         raise LabelError(
-            f"{out}: the model that static optimization ran on is not there any more ({label.model or 'unknown'}), so "
-            "the folder would not be whole. Label the motion again."
+            f"{out}: this label was read from a folder without the model that static optimization ran on, so the new "
+            "folder would not be whole. Label the motion again."
         )
     with whole_folder(out) as folder:
-        shutil.copyfile(label.model, folder / MODEL_NAME)
+        (folder / MODEL_NAME).write_bytes(label.model)
         write_files(folder, label, MODEL_NAME)
     return out
 
@@ -146,7 +146,7 @@ def load_label(folder: Path) -> Label:
         moments=moments,
         ground_forces=_motion(read_storage(folder / GROUND)) if (folder / GROUND).is_file() else None,
     )
-    return Label(record, channels, joints, rotational, _model_of(folder))
+    return with_model(Label(record, channels, joints, rotational, None), folder)
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -201,17 +201,22 @@ def _rotational(
     return frozenset(found)
 
 
-def _model_of(folder: Path) -> Path | None:
-    """The model that the setup of static optimization names, where it is there."""
+def with_model(label: Label, folder: Path) -> Label:
+    """The label with the model that the setup of static optimization in a folder names, where it is there."""
     path = folder / SETUP
-    if not path.is_file():
-        return None
-    try:
-        named = ElementTree.parse(path).findtext(".//model_file")
-    except ElementTree.ParseError:
-        return None
-    model = folder / (named or MODEL_NAME).strip()
-    return model.resolve() if model.is_file() else None
+    named = folder / MODEL_NAME
+    if path.is_file():
+        try:
+            named = folder / (ElementTree.parse(path).findtext(".//model_file") or MODEL_NAME).strip()
+        except ElementTree.ParseError:
+            return label
+    return replace(label, model=_bytes(named, file_sha256(named))) if named.is_file() else label
+
+
+@lru_cache(maxsize=8)
+def _bytes(path: Path, sha256: str) -> bytes:
+    """The same bytes for all labels of one model."""
+    return path.read_bytes()
 
 
 def joints_of(model: OsimModel) -> dict[str, str]:

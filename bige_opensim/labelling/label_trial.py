@@ -21,7 +21,7 @@ from bige_opensim.labelling.audit import audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import Found, label_content
-from bige_opensim.labelling.label_files import label_of, write_files
+from bige_opensim.labelling.label_files import label_of, with_model, write_files
 from bige_opensim.labelling.label_folder import whole_folder
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
@@ -33,7 +33,7 @@ from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_
 from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.compile import compile_skeleton
-from bige_opensim.osim.model import ModelError, load, require_muscles, static_optimization_model
+from bige_opensim.osim.model import ModelError, load, require_muscles
 from bige_opensim.osim.static_optimization import StaticOptimizationError
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -68,7 +68,8 @@ def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Repo
     with TemporaryDirectory(prefix="bige-label-") as scratch, _named(request):
         out = Path(scratch) / "label"
         out.mkdir()
-        return _label_into(out, replace(request, out=out, model_folder=out), settings, report, started)[0]
+        label, _ = _label_into(out, replace(request, out=out, model_folder=out), settings, report, started)
+        return with_model(label, out)
 
 
 @contextmanager
@@ -125,7 +126,7 @@ def _label_into(
         if settings.audit > 0:
             report("audit by OpenSim", 0.0)
             label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
-    return label_of(label, model, whole, window, solution, static_optimization_model(model)), model_file
+    return label_of(label, model, whole, window, solution), model_file
 
 
 def _support(

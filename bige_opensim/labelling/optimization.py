@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time as clock
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, 
 from bige_opensim.labelling.optimization_result import Solution
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.single_frames import solve_single_frames
-from bige_opensim.osim.model import OsimModel, static_optimization_model
+from bige_opensim.osim.model import OsimModel, write_static_optimization_model
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
 from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.joint_problem import Effort, net_generalized_forces, solve_with_ground, solve_with_loads
@@ -32,7 +31,7 @@ def model_for_optimization(model: OsimModel, request: TrialRequest, folder: Path
     Another worker may be reading the shared file: it is replaced only where its content changes.
     """
     fresh = folder / MODEL_NAME
-    shutil.copyfile(static_optimization_model(model), fresh)
+    write_static_optimization_model(model, fresh)
     if request.model_folder == request.out:
         return MODEL_NAME
     shared = request.model_folder / MODEL_NAME

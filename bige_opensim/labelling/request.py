@@ -10,6 +10,7 @@ from typing import Any
 
 import bige_opensim
 from bige_opensim.doctor.person_checks import Stated
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
@@ -65,7 +66,7 @@ class LabelSettings:
         if self.units is not None:
             one_of("units", self.units, UNITS)
         in_range("audit", self.audit, "", 0.0, 1.0)
-        in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0)
+        in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,6 @@ def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, 
     path = request.out / "label.json"
     if not path.is_file():
         return None
-    label = json.loads(path.read_text(encoding="utf-8"))
+    label = read_json(path)
     same = label.get("provenance", {}).get("fingerprint") == request.fingerprint(settings)
     return label if same else None

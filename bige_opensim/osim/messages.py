@@ -8,20 +8,15 @@ from contextlib import contextmanager
 
 import opensim
 
-SILENT = ("Error", "Critical", "Off")
-
 
 @contextmanager
 def quiet_opensim() -> Iterator[None]:
     """Have OpenSim write nothing, neither to the screen nor to `opensim.log`; its level is put back afterwards.
 
-    What matters comes as an exception with a sentence. A user who has asked for errors alone keeps them. Sinks are not
-    touched: whether there is one cannot be asked, so none could be put back.
+    What matters comes as an exception with a sentence. Sinks are not touched: whether there is one cannot be asked, so
+    none could be put back.
     """
     before = opensim.Logger.getLevelString()
-    if before in SILENT:
-        yield
-        return
     opensim.Logger.setLevelString("Off")
     try:
         yield

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import bige_opensim
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.label_trials import STATUS_FILE
+from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
 from bige_opensim.pipeline.settings import PipelineError
 from bige_opensim.pipeline.stages import Work
@@ -132,8 +133,8 @@ def _record(work: Work) -> dict[str, Any]:
     path = work.out / RECORD
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            found = read_json(path)
+        except DocumentError:
             found = {}
         if isinstance(found, dict) and found.get("format") == FORMAT:
             return found

@@ -11,6 +11,7 @@ import xarray as xr
 from bige_opensim.guidance.generated import require_free
 from bige_opensim.io.opencap import Session, find_sessions
 from bige_opensim.labelling.label_trials import requests_of
+from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.pipeline.settings import PipelineError, PipelineSettings
 from bige_opensim.synthesis.sessions import CohortSettings
@@ -83,6 +84,7 @@ def label(work: Work) -> str:
     """Ground forces, moments and activations of every trial with coordinates."""
     requests, rejected = requests_of(find_sessions([work.sessions]), work.labels)
     _remove_others(work.labels, {r.out for r in requests})
+    (work.labels / STATUS_FILE).unlink(missing_ok=True)
     settings = work.settings.label.settings()
     outcomes = label_requests(requests, rejected, settings, status=work.labels, jobs=work.jobs, show=work.show)
     labels = [o.label for o in outcomes if o.labelled]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, overload
 
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.labelling.label import Label
-from bige_opensim.labelling.label_trials import SKIPPED, Outcome, StatusTable, label_trials, read_status, requests_of
+from bige_opensim.labelling.label_trials import SKIPPED, Outcome, label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
+from bige_opensim.labelling.status_table import STATUS_FILE, StatusTable, read_status, refuse_namesakes
 from bige_opensim.workflows.progress import Show, Silent
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class Labels(Sequence[Label]):
         """The status table: a row per trial with status, reason, frames, gates and peaks."""
         import pandas as pd
 
-        return pd.DataFrame(read_status(self.folder / "status.csv")).set_index(["session", "trial"])
+        mine = {(o.session, o.trial) for o in self.outcomes}
+        rows = [row for row in read_status(self.folder / STATUS_FILE) if (row["session"], row["trial"]) in mine]
+        return pd.DataFrame(rows).set_index(["session", "trial"])
 
     @overload
     def __getitem__(self, at: int) -> Label: ...
@@ -120,6 +123,8 @@ def label_sessions(
         A setting that is none of its values.
     SessionError
         There are no sessions in the folders.
+    StatusError
+        `out` holds labels of another session of the same name.
     ClusterError
         No scheduler answers at the address.
 
@@ -170,6 +175,26 @@ def label_requests(
 ) -> list[Outcome]:
     """Label trials with progress, and keep `status.csv` in the folder `status`; the rest as of `label_sessions`."""
     table = StatusTable(status, rejected)
+    if status is not None:
+        refuse_namesakes(status, requests)
+    try:
+        _label_all(table, requests, settings, jobs, timeout_s, memory_bytes, scheduler, show)
+    finally:
+        table.write()
+    return table.outcomes
+
+
+def _label_all(
+    table: StatusTable,
+    requests: Sequence[TrialRequest],
+    settings: LabelSettings,
+    jobs: int | None,
+    timeout_s: float | None,
+    memory_bytes: int | None,
+    scheduler: str | None,
+    show: Show,
+) -> None:
+    rejected = list(table.outcomes)
     with show(len(requests) + len(rejected), "labelling") as steps:
         for outcome in rejected:
             steps.finish(outcome_line(outcome))
@@ -189,8 +214,6 @@ def label_requests(
         for outcome in running:
             table.add(outcome)
             steps.finish(outcome_line(outcome))
-    table.write()
-    return table.outcomes
 
 
 def outcome_line(outcome: Outcome) -> str:

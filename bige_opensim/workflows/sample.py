@@ -8,9 +8,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bige_opensim.io.cache import cache_folder
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.motion import Motion
-from bige_opensim.osim.model import cache_folder
 from bige_opensim.workflows.label import read_motion
 
 SESSION, TRIAL = "OpenCapData_sample", "squats1"

@@ -128,8 +128,10 @@ def test_other_files_are_not_replaced_and_other_folders_are_no_labels(label, tmp
 
 
 def test_a_label_without_its_model_is_not_half_saved(label, tmp_path):
-    with pytest.raises(LabelError, match="not there any more"):
-        replace(label, model=tmp_path / "gone.osim").save(tmp_path / "mine")
+    folder = label.save(tmp_path / "whole")
+    (folder / "model_static_optimization.osim").unlink()
+    with pytest.raises(LabelError, match="without the model that static optimization ran on"):
+        Label.load(folder).save(tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
 
 

@@ -32,9 +32,3 @@ def test_the_level_is_put_back_after_an_error(level):
     with pytest.raises(ZeroDivisionError), quiet_opensim():
         _ = 1 / 0
     assert opensim.Logger.getLevelString() == "Warn"
-
-
-def test_a_user_who_asks_for_errors_alone_keeps_them(level):
-    level("Error")
-    with quiet_opensim():
-        assert opensim.Logger.getLevelString() == "Error"
