@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 BELOW = ("settings", "motion", "io", "physics", "osim")
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"motion", "labelling", "guidance", "workflows"},
+    "__init__": {"motion", "labelling", "guidance", "validation", "workflows"},
     "built_in": set(),
     "settings": set(),
     "motion": set(),
@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "learning": {"settings", "motion", "io", "physics", "movements"},
     "guidance": {"settings", "motion", "io", "physics", "movements", "learning"},
     "synthesis": {*BELOW, "workers"},
-    "validation": {*BELOW, "labelling", "movements", "learning", "guidance", "workers"},
+    "validation": {*BELOW, "sessions", "labelling", "movements", "learning", "guidance", "workers"},
     "reporting": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
     "workflows": {
         *BELOW, "built_in", "movements", "workers", "sessions", "doctor", "labelling", "learning", "guidance",

@@ -247,9 +247,10 @@ def check_limits(
 
 
 def _beyond(angle: Float[np.ndarray, " time"], low: float, high: float) -> Float[np.ndarray, " time"]:
-    """How far angles lie outside [low, high], full turns taken off."""
-    middle = 0.5 * (low + high)
-    nearest = middle + np.angle(np.exp(1j * (angle - middle)))
+    """How far angles lie outside [low, high], full turns taken off; nowhere beyond an end that is no number."""
+    low, high = -np.inf if np.isnan(low) else low, np.inf if np.isnan(high) else high
+    middle = 0.5 * (low + high) if np.isfinite([low, high]).all() else np.nan
+    nearest = middle + np.angle(np.exp(1j * (angle - middle))) if np.isfinite(middle) else angle
     return np.maximum(np.maximum(low - nearest, nearest - high), 0.0)
 
 

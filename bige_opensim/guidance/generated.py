@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -135,14 +136,18 @@ class Generated:
 
     def _write(self, folder: Path) -> None:
         (folder / "predicted").mkdir(parents=True)
+        hashes = {}
         for name, motion in self.motions.items():
-            write_coordinates(folder / f"{name}.mot", motion, rotational=self.rotational)
+            path = folder / f"{name}.mot"
+            write_coordinates(path, motion, rotational=self.rotational)
+            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         for name, m in self.predicted.items():
             path = folder / "predicted" / f"{name}_activations.sto"
             write_storage(path, m.time, m.values, m.names, in_degrees=False, title="Predicted activations")
         (folder / MODEL).write_bytes(self.model)
         (folder / OBJECTIVE).write_bytes(self.objective)
-        write_whole(folder / RECORD, json.dumps(self.record, indent=1))
+        entries = [entry | {"motion_sha256": hashes[entry["name"]]} for entry in self.record["motions"]]
+        write_whole(folder / RECORD, json.dumps(self.record | {"motions": entries}, indent=1))
 
 
 def require_free(out: Path) -> None:

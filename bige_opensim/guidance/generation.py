@@ -90,6 +90,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
     vqvae, references, surrogate, _ = networks
     channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
+    _require_free_pelvis(request)
     objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
     features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
 
@@ -125,6 +126,20 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
             physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
         outside = physics.outside
     return _generated(request, objective, networks, result, outside)
+
+
+def _require_free_pelvis(request: GenerationRequest) -> None:
+    """Motions are planted on the feet by the pelvis, and the physics knows of muscles and the ground alone."""
+    if len(request.tables.root["translations"]) != 3:
+        raise GenerationError(
+            f"{request.model}: motions are generated for models whose pelvis floats, with three translations; this one "
+            f"has {', '.join(request.tables.root['translations']) or 'none'}. Use a model with a free pelvis."
+        )
+    if request.muscles is not None and request.tables.passive_forces:
+        raise GenerationError(
+            f"{request.model}: the physics does not know the forces {', '.join(request.tables.passive_forces)} of this "
+            "model. Search with the surrogate alone, or remove them."
+        )
 
 
 def shortened(settings: SearchSettings, iterations: int) -> SearchSettings:

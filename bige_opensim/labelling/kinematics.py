@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from bige_opensim.motion import Motion
+from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.inverse_dynamics import complete
-from bige_opensim.osim.model import OsimModel
+from bige_opensim.osim.model import OsimModel, model_notes
 from bige_opensim.osim.muscles import bodies_with_muscles
 from bige_opensim.physics.dynamics import State, kinematics
 from bige_opensim.physics.rotations import continuous_rotations, fastest_rotation, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
+
+HELD_RAD, HELD_M = np.deg2rad(0.5), 0.002
+"""How far a file may be from a locked or prescribed value and still mean it."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,38 @@ class Prepared:
 
 
 def prepare(model: OsimModel, skeleton: Skeleton, motion: Motion, cutoff_hz: float) -> Prepared:
-    """Make rotations continuous, low-pass, complete with dependent coordinates, differentiate."""
+    """Make rotations continuous, low-pass, complete with dependent and held coordinates, differentiate.
+
+    Raises
+    ------
+    MotionError
+        The motion moves a coordinate that the model holds.
+
+    """
     motion, notes = continuous_rotations(motion, rotation_triples(skeleton.tables))
+    motion = _held_in_place(model, motion)
     fastest = fastest_rotation(skeleton, motion, {*bodies_with_muscles(model), "torso"})
     q = complete(model, motion.lowpass(cutoff_hz))
     missing = [c for c in model.free_coordinates if c not in motion]
     if missing:
         notes = (*notes, f"coordinates not in the file keep the model's default: {', '.join(missing)}")
-    return Prepared.of(q, fastest, notes)
+    return Prepared.of(q, fastest, (*notes, *model_notes(model)))
+
+
+def _held_in_place(model: OsimModel, motion: Motion) -> Motion:
+    """The motion with held coordinates where OpenSim has them; MotionError where it takes them elsewhere."""
+    values, moved = motion.values.copy(), []
+    for name in (n for n in model.held_coordinates if n in motion):
+        held = model.held_values(name, motion.time)
+        away = float(np.abs(motion[name] - held).max())
+        values[:, motion.index(name)] = held
+        if name in model.rotational and away > HELD_RAD:
+            moved.append(f"{name} by up to {np.rad2deg(away):.1f} degrees")
+        elif name not in model.rotational and away > HELD_M:
+            moved.append(f"{name} by up to {1e3 * away:.0f} mm")
+    if moved:
+        raise MotionError(
+            f"the model {model.path.name} locks or prescribes coordinates that the motion takes elsewhere: "
+            f"{', '.join(moved)}. Unlock them in the model, or use a motion that was made with this model."
+        )
+    return motion.with_values(values) if model.held_coordinates else motion

@@ -68,7 +68,7 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
         "status": status,
         "reason": reason,
         **_identity(request, settings, model, found.skeleton),
-        "grf": _source(settings, found.measured),
+        "grf": _source(found),
         "frames": found.window.q.frames,
         "frames_solved": int(solution.solved.sum()),
         "ground_height_m": found.ground,
@@ -119,10 +119,10 @@ def _timings(solution: Solution, started: float) -> dict[str, float]:
     return {"frames": len(solution.time), "solve_s": solution.solve_s, "total_s": total_s}
 
 
-def _source(settings: LabelSettings, measured: Measured | None) -> str:
-    if measured is not None:
+def _source(found: Found) -> str:
+    if found.measured is not None:
         return "measured"
-    return "none" if settings.grf == "none" else "estimated"
+    return "none" if found.solution.ground is None else "estimated"
 
 
 def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
@@ -131,7 +131,7 @@ def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
     rows = np.ones(len(s.time), dtype=bool) if rows is None else rows
     rotations, translations = root_of(model, skeleton)
     driven = muscle_driven(model, skeleton)
-    weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
+    weight = float(skeleton.weight_n)
     external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
     com = skeleton.com(skeleton(window.tensor(skeleton, window.q)[::COM_STRIDE]))[:, 1]
     return gates(

@@ -96,11 +96,12 @@ def _label_into(
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
     ground, measured, noted = ground_and_forces(skeleton, whole, request, settings)
     loads = measured.forces if measured is not None else None
+    used = settings if skeleton.floats or loads is not None else replace(settings, grf="none")
     window = whole.between(settings.start, settings.end) if measured is None else _at(whole, measured.time)
     require_frames(window.q, "frames between --start and --end")
-    support = _support(skeleton, whole if measured is None else window, ground, measured, settings)
+    support = _support(skeleton, whole if measured is None else window, ground, measured, used)
     shift = None
-    if settings.grf != "none" and loads is None and settings.consistency is not None:
+    if used.grf != "none" and loads is None and settings.consistency is not None:
         report("making the motion consistent with the ground", 0.0)
         whole, shift = make_consistent(
             skeleton,
@@ -113,7 +114,7 @@ def _label_into(
         )
         window = _at(whole, window.q.time)
     model_file = model_for_optimization(model, request, folder)
-    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, settings, report)
+    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, report)
     report("writing", 0.0)
     if support is not None:
         support = support.at(window.q.time)

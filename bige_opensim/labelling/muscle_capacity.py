@@ -7,6 +7,7 @@ import torch
 
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.osim.compile_muscles import compile_muscles
+from bige_opensim.osim.inverse_dynamics import passive_forces
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
@@ -14,16 +15,13 @@ from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort, mu
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
-LOCKED_RESERVE = 1e6
-"""Optimal force of a locked coordinate's reserve: its equation is not posed, and a free reserve says the same."""
-
 RANGE_PAD = 0.1
 RANGE_STEP = {True: np.deg2rad(5.0), False: 0.05}
 
 
 def root_of(model: OsimModel, skeleton: Skeleton) -> tuple[list[int], list[int]]:
-    """Indices of the root's rotations and translations among the skeleton's coordinates."""
-    root = [n for n in model.root_coordinates if n in skeleton.coordinates]
+    """Indices of the root's free rotations and translations among the skeleton's coordinates."""
+    root = [n for n in model.root_coordinates if n in model.free_coordinates]
     rotations = [skeleton.coordinates.index(n) for n in root if n in model.rotational]
     return rotations, [skeleton.coordinates.index(n) for n in root if n not in model.rotational]
 
@@ -38,7 +36,7 @@ def exact_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, state: 
     """Moment arms and strengths from OpenSim, frame by frame."""
     frames = muscle_frames(model, window.q, window.qd, skeleton.bodies)
     wrenches = (torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
-    return _effort(model, skeleton, muscle_columns(skeleton, state, *wrenches))
+    return _effort(model, skeleton, window, muscle_columns(skeleton, state, *wrenches))
 
 
 def polynomial_effort(model: OsimModel, skeleton: Skeleton, window: Prepared) -> Effort:
@@ -46,7 +44,7 @@ def polynomial_effort(model: OsimModel, skeleton: Skeleton, window: Prepared) ->
     muscles = Muscles(compile_muscles(model.path, movement_ranges(skeleton, window)))
     q, qd = (window.tensor(skeleton, m) for m in (window.q, window.qd))
     parts = [polynomial_columns(muscles, *part) for part in zip(q.split(CHUNK), qd.split(CHUNK), strict=True)]
-    return _effort(model, skeleton, torch.cat(parts))
+    return _effort(model, skeleton, window, torch.cat(parts))
 
 
 def movement_ranges(skeleton: Skeleton, window: Prepared) -> dict[str, tuple[float, float]]:
@@ -62,8 +60,10 @@ def movement_ranges(skeleton: Skeleton, window: Prepared) -> dict[str, tuple[flo
     return ranges
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, columns: torch.Tensor) -> Effort:
+def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, columns: torch.Tensor) -> Effort:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
-    reserves = torch.tensor([optimal.get(n, LOCKED_RESERVE) for n in skeleton.coordinates], dtype=columns.dtype)
-    return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton))
+    free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
+    reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=columns.dtype)
+    passive = torch.as_tensor(passive_forces(model, window.q, window.qd)) if model.passive_forces else None
+    return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton), free, passive)

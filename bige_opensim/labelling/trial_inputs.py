@@ -67,13 +67,16 @@ def ground_and_forces(
         Measured forces are asked for and missing, or cannot be used.
 
     """
-    carried = settings.grf != "none" or request.external_loads is not None
-    if carried and not skeleton.contact_names:
+    measured_only = not skeleton.floats and settings.grf != "measured"
+    carried = request.external_loads is not None or not (settings.grf == "none" or measured_only)
+    two_feet = {name[-2:] for name in skeleton.contact_names} == {"_r", "_l"}
+    if carried and not two_feet:
         raise ModelError(
-            f"{request.model}: the model has no feet (calcn_r, toes_r, calcn_l, toes_l), so ground forces can neither "
-            "be estimated nor applied. Use a model with feet, or --grf none for a motion that nothing supports."
+            f"{request.model}: the model has {'one foot' if skeleton.contact_names else 'no feet'} (expected calcn_r, "
+            "toes_r, calcn_l, toes_l), so ground forces can neither be estimated nor applied. Use a model with feet, "
+            "or --grf none for a motion that nothing supports."
         )
-    if not skeleton.contact_names:
+    if not two_feet:
         return 0.0, None, ()
     measured, notes = _measured(skeleton, whole, request, settings)
     if measured is not None:

@@ -10,12 +10,13 @@ import numpy as np
 import opensim
 
 from bige_opensim.io.cache import kept
-from bige_opensim.osim.model import ModelError, OsimModel, file_sha256, load
+from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, file_sha256, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
 FORMAT = 6
 SPLINE_NODES = 2049
 RANGE_MARGIN = 0.6
+SMALLEST_RANGE = 0.5 * np.pi
 LARGEST_ANGLE = 2.0 * np.pi
 
 # OpenCap's foot-ground spheres (Falisse et al. 2019, doi:10.1098/rsif.2019.0402; Uhlrich et al. 2023,
@@ -82,12 +83,11 @@ class _Compiler:
     def __post_init__(self) -> None:
         self.independent = self.model.independent_coordinates
         self.drivers = {c.dependent: c for c in self.model.couplers}
-        self.ranges = {c.name: (c.range_min, c.range_max) for c in self.model.coordinates}
+        self.described = {c.name: c for c in self.model.coordinates}
 
     def tables(self) -> SkeletonTables:
         self._walk()
-        by_name = {c.name: c for c in self.model.coordinates}
-        coordinates = [by_name[n] for n in self.independent]
+        coordinates = [self.described[n] for n in self.independent]
         bodies = [b for b in self.frames if b != "ground"]
         bodyset = self.model.model.getBodySet()
         contacts = self._contacts(bodies)
@@ -95,9 +95,9 @@ class _Compiler:
         return SkeletonTables(
             coordinates=self.independent,
             rotational=tuple(c.kind == "rotational" for c in coordinates),
-            locked=tuple(c.locked for c in coordinates),
+            locked=tuple(c.held for c in coordinates),
             range=np.array([(c.range_min, c.range_max) for c in coordinates]),
-            default=np.array([c.default for c in coordinates]),
+            default=np.array([self._default(c) for c in coordinates]),
             kind=np.array(self.kind),
             axis=np.array(self.axis).reshape(-1, 3),
             parent=np.array(self.parent),
@@ -126,8 +126,13 @@ class _Compiler:
             max_isometric_force=self.model.max_isometric_force,
             muscle_driven=tuple(n for n in self.independent if n in self.model.muscle_driven),
             root=self._root(),
+            passive_forces=self.model.passive_forces,
             source={"file": self.model.path.name, "sha256": self.model.sha256},
         )
+
+    def _default(self, coordinate: Coordinate) -> float:
+        """The default, or where a prescribed coordinate starts."""
+        return float(self.model.held_values(coordinate.name, np.zeros(1))[0]) if coordinate.held else coordinate.default
 
     def _walk(self) -> None:
         """Visit joints from ground outwards."""
@@ -235,8 +240,17 @@ class _Compiler:
         return _Frame(len(self.kind) - 1, np.eye(3), np.zeros(3))
 
     def _sampled_range(self, name: str) -> tuple[float, float]:
-        low, high = self.ranges[name]
-        return max(low - RANGE_MARGIN, -LARGEST_ANGLE), min(high + RANGE_MARGIN, LARGEST_ANGLE)
+        """The range with a margin, within a turn either way; the poses around the default where that leaves too little.
+
+        A range may be infinite or NaN, in degrees, or far narrower than the motion: beyond the sampled part functions
+        go on along their last slope.
+        """
+        low, high = self.described[name].range_min, self.described[name].range_max
+        low, high = max(low - RANGE_MARGIN, -LARGEST_ANGLE), min(high + RANGE_MARGIN, LARGEST_ANGLE)
+        if high - low >= SMALLEST_RANGE:
+            return low, high
+        around = self.described[name].default
+        return around - 0.5 * LARGEST_ANGLE, around + 0.5 * LARGEST_ANGLE
 
     def _composed(self, name: str, function: opensim.Function | None) -> Callable[[float], tuple[float, float]]:
         """f(q), or f(g(q)) where a coupler gives the coordinate as g(q): value and slope in q."""
@@ -255,7 +269,8 @@ class _Compiler:
         return composed
 
     def _root(self) -> dict[str, list[str] | list[list[float]]]:
-        free = [k for k, p in enumerate(self.parent) if self.independent[self.coordinate[k]] in self._root_names()]
+        root = self.model.root_coordinates
+        free = [k for k, c in enumerate(self.coordinate) if self.independent[c] in root]
         rotations = [k for k in free if self.kind[k] == ROTATION]
         translations = [k for k in free if self.kind[k] == TRANSLATION]
         return {
@@ -263,9 +278,6 @@ class _Compiler:
             "axes": [[float(v) for v in self.axis[k]] for k in rotations],
             "translations": [self.independent[self.coordinate[k]] for k in translations],
         }
-
-    def _root_names(self) -> tuple[str, ...]:
-        return self.model.root_coordinates
 
     def _contacts(self, bodies: list[str]) -> list[tuple[str, str, np.ndarray, float]]:
         """The model's own contact spheres where both feet carry some, else scaled default spheres."""

@@ -118,7 +118,7 @@ class _Compiler:
             scale=scale,
             lower=lower,
             upper=upper,
-            parameters=muscle_parameters(self.sampler.muscles),
+            parameters=muscle_parameters(self.sampler.muscles) | self._bounds(),
             curve_low=curves.low,
             curve_step=curves.step,
             curve_nodes=curves.nodes,
@@ -133,6 +133,10 @@ class _Compiler:
                 "seed": seed,
             },
         )
+
+    def _bounds(self) -> dict[str, np.ndarray]:
+        """Controls as static optimization has them; both 0 for a muscle that is off."""
+        return dict(zip(("min_control", "max_control"), self.model.activation_bounds.T.copy(), strict=True))
 
     def _ranges(self, ranges: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
         """Ranges of the independent coordinates: given, else the model's, never wider than a turn, never empty."""
@@ -149,6 +153,7 @@ class _Compiler:
                 )
         own = {c.name: (c.range_min, c.range_max) for c in self.model.coordinates}
         limits = np.array([ranges.get(n, own[n]) for n in self.sampler.names], dtype=float)
+        limits = np.where(np.isnan(limits), [-np.inf, np.inf], limits)
         for k, name in enumerate(self.sampler.names):
             if self.kinds[name] == "rotational" and name not in ranges:
                 limits[k] = limits[k].clip(-np.pi, np.pi)

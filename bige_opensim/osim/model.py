@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +19,21 @@ from jaxtyping import Float, Int
 from bige_opensim.io import file_hash
 from bige_opensim.io.cache import kept
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.osim.topology import Root, find_root
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
 
 _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereHalfSpaceForce")
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
 RESIDUAL_OPTIMAL_FORCE = 1000.0
-STRIPPED_FORMAT = 1
+STRIPPED_FORMAT = 2
 DEEPEST_XML = 200
 REPAIRABLE = "`bige doctor MODEL --fix FOLDER` writes a repaired copy."
+
+REACH = {"rotational": np.pi, "translational": 1.0, "coupled": np.pi}
+"""How far from its default a coordinate is looked at where its range says nothing of use, rad or m."""
+SAMPLED_POSES = 8
+SPAN_STEP, SMALLEST_SPAN = 1e-2, 1e-4
 
 
 class ModelError(ValueError):
@@ -36,7 +42,10 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Coordinate:
-    """One generalized coordinate: range in rad or m; `kind` is rotational, translational or coupled."""
+    """One generalized coordinate: range in rad or m; `kind` is rotational, translational or coupled.
+
+    A range is what the file says and may be infinite, absurdly wide, reversed or NaN; see `pose_range`.
+    """
 
     name: str
     joint: str
@@ -46,6 +55,22 @@ class Coordinate:
     default: float
     locked: bool
     dependent: bool
+    prescribed: bool
+    clamped: bool = True
+
+    @property
+    def held(self) -> bool:
+        """Whether the model itself says where the coordinate is: its motion takes no muscle and no reserve."""
+        return self.locked or self.prescribed
+
+    @property
+    def pose_range(self) -> tuple[float, float]:
+        """Poses that exist: the range, as far as it lies within REACH of the default, the default included."""
+        reach = REACH[self.kind]
+        low, high = self.default - reach, self.default + reach
+        if self.range_min <= self.range_max:
+            low, high = max(low, min(self.range_min, self.default)), min(high, max(self.range_max, self.default))
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -87,9 +112,20 @@ class OsimModel:
                     default=c.getDefaultValue(),
                     locked=bool(c.getLocked(self.state)),
                     dependent=c.getName() in dependents,
+                    prescribed=bool(c.isPrescribed(self.state)),
+                    clamped=bool(c.getDefaultClamped()),
                 )
             )
+        self._refuse_impossible(found)
         return tuple(found)
+
+    def _refuse_impossible(self, coordinates: list[Coordinate]) -> None:
+        for c in coordinates:
+            if c.held and c.dependent:
+                raise ModelError(
+                    f"{self.path}: coordinate {c.name} is {'locked' if c.locked else 'prescribed'}, and a coupler "
+                    "determines it as well; one of them can say where it is. Unlock it, or remove the coupler."
+                )
 
     @cached_property
     def couplers(self) -> tuple[Coupler, ...]:
@@ -108,17 +144,42 @@ class OsimModel:
                     "CoordinateCouplerConstraint of one independent coordinate is supported. Remove it or disable it."
                 )
             found.append(Coupler(coupler.getDependentCoordinateName(), names.get(0), c.getName()))
+        dependents = [c.dependent for c in found]
+        for c in found:
+            if c.independent in dependents or dependents.count(c.dependent) > 1:
+                raise ModelError(
+                    f"{self.path}: coupler {c.constraint} makes {c.dependent} follow {c.independent}, and another "
+                    "coupler determines one of the two; a coordinate can follow one that is independent. Couple both "
+                    "to the same one."
+                )
         return tuple(found)
 
     @cached_property
     def independent_coordinates(self) -> tuple[str, ...]:
-        """Coordinates that no coupler determines, locked ones included, in model order."""
+        """Coordinates that no coupler determines, held ones included, in model order."""
         return tuple(c.name for c in self.coordinates if not c.dependent)
 
     @cached_property
     def free_coordinates(self) -> tuple[str, ...]:
-        """Independent, unlocked coordinates in model order: each gets one equation in static optimization."""
-        return tuple(c.name for c in self.coordinates if not (c.dependent or c.locked))
+        """Independent coordinates, neither locked nor prescribed, in model order: one equation of static optimization
+        each (`Coordinate::isConstrained` is false)."""
+        return tuple(c.name for c in self.coordinates if not (c.dependent or c.held))
+
+    @cached_property
+    def held_coordinates(self) -> tuple[str, ...]:
+        """Locked and prescribed coordinates in model order."""
+        return tuple(c.name for c in self.coordinates if c.held)
+
+    def held_values(self, name: str, time: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
+        """Where a held coordinate is (rad or m): its default where it is locked, else its prescribed function of time.
+
+        OpenSim takes these values whatever a motion's file says.
+        """
+        c = next(c for c in self.coordinates if c.name == name)
+        if c.locked:
+            return np.full(len(time), c.default)
+        function = self.model.getCoordinateSet().get(name).getPrescribedFunction()
+        return np.array([function.calcValue(opensim.Vector(1, float(t))) for t in time])
 
     @cached_property
     def rotational(self) -> frozenset[str]:
@@ -127,13 +188,18 @@ class OsimModel:
 
     @cached_property
     def root_coordinates(self) -> tuple[str, ...]:
-        """Coordinates of the joint that connects the model to ground (the six of the pelvis)."""
-        joints = self.model.getJointSet()
-        for i in range(joints.getSize()):
-            joint = joints.get(i)
-            if joint.getParentFrame().findBaseFrame().getName() == "ground":
-                return tuple(joint.get_coordinates(k).getName() for k in range(joint.numCoordinates()))
-        raise ModelError(f"{self.path}: no joint connects a body to ground.")
+        """Coordinates of the joint by which the model floats in ground (the six of a pelvis); none where nothing does.
+
+        Raises
+        ------
+        ModelError
+            Several bodies float, or one floats on a body that moves.
+
+        """
+        root: Root = find_root(self.model, self.held_coordinates, [c.name for c in self.coordinates if c.dependent])
+        if root.fault:
+            raise ModelError(f"{self.path}: {root.fault}.")
+        return root.coordinates
 
     @cached_property
     def muscle_names(self) -> tuple[str, ...]:
@@ -142,11 +208,39 @@ class OsimModel:
         return tuple(muscles.get(i).getName() for i in range(muscles.getSize()))
 
     @cached_property
-    def activation_bounds(self) -> Float[np.ndarray, "muscle 2"]:
-        """Smallest and largest control of every muscle, the box of static optimization."""
+    def muscles_off(self) -> frozenset[str]:
+        """Muscles that do nothing in this model (`appliesForce` is false)."""
+        muscles = self.model.getMuscles()
+        return frozenset(n for i, n in enumerate(self.muscle_names) if not muscles.get(i).get_appliesForce())
+
+    @cached_property
+    def controls(self) -> Float[np.ndarray, "muscle 2"]:
+        """Smallest and largest control of every muscle as the model has them."""
         muscles = self.model.getMuscles()
         n = range(muscles.getSize())
-        return np.array([(muscles.get(i).getMinControl(), muscles.get(i).getMaxControl()) for i in n])
+        return np.array([(muscles.get(i).getMinControl(), muscles.get(i).getMaxControl()) for i in n]).reshape(-1, 2)
+
+    @cached_property
+    def activation_bounds(self) -> Float[np.ndarray, "muscle 2"]:
+        """Box of every muscle in static optimization: its controls, within 0 and 1; 0 for a muscle that is off.
+
+        OpenSim's StaticOptimization takes min_control and max_control as they are, and multiplies the isometric force
+        with what it finds between them; the activation dynamics of its muscles keep activations at most at 1. So do
+        we, in both solvers (see `save_for_static_optimization`).
+        """
+        off = np.array([n in self.muscles_off for n in self.muscle_names])
+        return np.where(off[:, None], 0.0, self.controls.clip(0.0, 1.0))
+
+    @cached_property
+    def other_actuators(self) -> tuple[str, ...]:
+        """Actuators that are neither muscles nor CoordinateActuators: static optimization works without them."""
+        return tuple(f.getName() for f in _forces(self.model) if _is_actuator(f) and not _is_replaced(f))
+
+    @cached_property
+    def passive_forces(self) -> tuple[str, ...]:
+        """Springs, ligaments, bushings, limits: forces that act beside the muscles whatever the muscles do."""
+        others = [f for f in _forces(self.model) if f.get_appliesForce() and not (_is_actuator(f) or _is_replaced(f))]
+        return tuple(f.getName() for f in others if opensim.Muscle.safeDownCast(f) is None)
 
     @cached_property
     def max_isometric_force(self) -> Float[np.ndarray, " muscle"]:
@@ -156,7 +250,7 @@ class OsimModel:
 
     @cached_property
     def muscle_driven(self) -> frozenset[str]:
-        """Coordinates on which at least one muscle has a moment arm above 0.1 mm in a bent pose."""
+        """Free coordinates on which at least one muscle has a moment arm above 0.1 mm in a pose that exists."""
         return frozenset(_muscle_driven(self))
 
     @cached_property
@@ -198,14 +292,30 @@ class OsimModel:
     def set_pose(self, state: opensim.State, values: Mapping[str, float]) -> None:
         """Set coordinates by name (rad, m) without projecting on constraints; give dependent ones too.
 
-        Locked coordinates are unlocked in `state` first: OpenSim leaves them where they are otherwise.
+        Locked and prescribed coordinates are freed in `state` first: OpenSim leaves them where they are otherwise.
         """
         coordinate_set = self.model.getCoordinateSet()
         for name, value in values.items():
             coordinate = coordinate_set.get(name)
             if coordinate.getLocked(state):
                 coordinate.setLocked(state, False)
+            if coordinate.isPrescribed(state):
+                coordinate.setIsPrescribed(state, False)
             coordinate.setValue(state, float(value), False)
+
+
+def _forces(model: opensim.Model) -> Iterator[opensim.Force]:
+    forces = model.getForceSet()
+    return (forces.get(i) for i in range(forces.getSize()))
+
+
+def _is_actuator(force: opensim.Force) -> bool:
+    return opensim.Actuator.safeDownCast(force) is not None and opensim.Muscle.safeDownCast(force) is None
+
+
+def _is_replaced(force: opensim.Force) -> bool:
+    """Contact, for which ground forces stand, and coordinate actuators, for which reserves do."""
+    return force.getConcreteClassName() in (*_CONTACT_FORCES, "CoordinateActuator")
 
 
 def file_sha256(path: Path | str) -> str:
@@ -277,9 +387,48 @@ def opensim_version() -> str:
 
 
 def require_muscles(model: OsimModel) -> None:
-    """Raise ModelError when the model has no muscles to optimise."""
+    """Raise ModelError when the model has no muscles to optimise, impossible ones, or nothing that they could move."""
     if not model.muscle_names:
         raise ModelError(f"{model.path}: the model has no muscles, so there is nothing to label. Use a muscle model.")
+    for name, wrong in _impossible(model):
+        raise ModelError(f"{model.path}: {wrong} of muscle {name}. Correct it in the model.")
+    if not model.free_coordinates:
+        raise ModelError(
+            f"{model.path}: every coordinate is locked or prescribed, so muscles have nothing to do. Unlock the joints "
+            "that move."
+        )
+
+
+def _impossible(model: OsimModel) -> Iterator[tuple[str, str]]:
+    """Muscles with a property that no muscle can have, and what it is."""
+    muscles = model.model.getMuscles()
+    for i, name in enumerate(model.muscle_names):
+        muscle, (low, high) = muscles.get(i), model.controls[i]
+        for what in ("MaxIsometricForce", "OptimalFiberLength", "TendonSlackLength"):
+            value = float(getattr(muscle, f"get{what}")())
+            if not (np.isfinite(value) and (value > 0 or (value == 0 and what == "MaxIsometricForce"))):
+                yield name, f"expected a finite, positive {what}, got {value:g}"
+        if not low <= high or not low <= 1 or not high >= 0:
+            yield name, f"expected min_control <= max_control that reach into 0..1, got {low:g} and {high:g}"
+
+
+def model_notes(model: OsimModel) -> tuple[str, ...]:
+    """What a label should say of how its model was understood; nothing for a model as most are."""
+    notes = []
+    if model.muscles_off:
+        notes.append(
+            f"Muscles that the model switches off (appliesForce) stay at 0: {', '.join(sorted(model.muscles_off))}."
+        )
+    beyond = [n for n, c in zip(model.muscle_names, model.controls, strict=True) if c[0] < 0 or c[1] > 1]
+    if beyond:
+        notes.append(f"Activations lie within 0 and 1, although the controls of {', '.join(beyond)} reach beyond.")
+    if model.other_actuators:
+        notes.append(f"Muscles work without the model's other actuators: {', '.join(model.other_actuators)}.")
+    if model.passive_forces:
+        notes.append(f"These forces of the model act beside the muscles: {', '.join(model.passive_forces)}.")
+    if not model.root_coordinates:
+        notes.append("Nothing floats in this model: there are no residuals, and no ground forces are estimated.")
+    return tuple(notes)
 
 
 def reserve_optimal_forces(model: OsimModel, driven: Collection[str] | None = None) -> dict[str, float]:
@@ -300,26 +449,40 @@ def reserve_optimal_forces(model: OsimModel, driven: Collection[str] | None = No
 
 
 def _muscle_driven(model: OsimModel) -> set[str]:
-    """Coordinates on which at least one muscle has a moment arm above 0.1 mm in a bent pose."""
-    if not model.muscle_names:
-        return set()
-    state = model.model.initSystem()
-    bent = {c.name: 0.5 * c.range_min + 0.5 * c.range_max for c in model.coordinates if c.kind == "rotational"}
-    model.set_pose(state, {n: float(np.clip(v, -0.5, 0.5)) for n, v in bent.items() if n not in model.root_coordinates})
-    model.model.realizePosition(state)
-    muscles = model.model.getMuscles()
-    before = np.array([muscles.get(i).getLength(state) for i in range(muscles.getSize())])
-    step, driven = 1e-2, set()
-    for name in model.free_coordinates:
-        coordinate = model.model.getCoordinateSet().get(name)
-        value = coordinate.getValue(state)
-        coordinate.setValue(state, value + step, False)
+    """Free coordinates that change a muscle's length by more than 0.1 mm per radian in one of some poses that exist."""
+    state, driven = model.model.initSystem(), set[str]()
+    muscles = [model.model.getMuscles().get(i) for i in range(len(model.muscle_names))]
+    root = set(model.root_coordinates)
+
+    def lengths(pose: Mapping[str, float]) -> Float[np.ndarray, " muscle"]:
+        driven = {
+            c.dependent: float(model.coupled_values(c.dependent, np.array([pose[c.independent]]))[0])
+            for c in model.couplers
+        }
+        model.set_pose(state, {**pose, **driven})
         model.model.realizePosition(state)
-        after = np.array([muscles.get(i).getLength(state) for i in range(muscles.getSize())])
-        coordinate.setValue(state, value, False)
-        if np.abs(after - before).max() > 1e-4 * step:
-            driven.add(name)
+        return np.array([m.getLength(state) for m in muscles])
+
+    for pose in _poses(model) if muscles else ():
+        before = lengths(pose)
+        for name in set(model.free_coordinates) - driven - root:
+            if np.abs(lengths({**pose, name: pose[name] + SPAN_STEP}) - before).max() > SMALLEST_SPAN * SPAN_STEP:
+                driven.add(name)
     return driven
+
+
+def _poses(model: OsimModel) -> Iterator[dict[str, float]]:
+    """The default pose, the middle of the ranges (at most 0.5 rad away from 0) and random ones; the root stays."""
+    independent = [c for c in model.coordinates if not c.dependent]
+    moving = {c.name: c for c in independent if not c.held and c.name not in model.root_coordinates}
+    default = {c.name: c.default for c in independent}
+    yield default
+    yield default | {
+        n: float(np.clip(np.mean(c.pose_range), -0.5, 0.5)) for n, c in moving.items() if c.kind == "rotational"
+    }
+    rng = np.random.default_rng(0)
+    for _ in range(SAMPLED_POSES):
+        yield default | {n: float(rng.uniform(*c.pose_range)) for n, c in moving.items()}
 
 
 def write_static_optimization_model(model: OsimModel, path: Path) -> Path:
@@ -335,18 +498,21 @@ def write_static_optimization_model(model: OsimModel, path: Path) -> Path:
 
 
 def save_for_static_optimization(model: OsimModel, path: Path) -> Path:
-    """Write the model without contact and coordinate actuators, with one reserve per free coordinate.
+    """Write the model without contact and without actuators but its muscles, with one reserve per free coordinate.
 
-    Reserves are CoordinateActuators named `reserve_<coordinate>` with unbounded controls.
+    Reserves are CoordinateActuators named `reserve_<coordinate>` with unbounded controls. Controls of muscles that
+    reach below 0 or above 1 are bounded, as `OsimModel.activation_bounds` says.
     """
     copy = opensim.Model(str(model.path))
     copy.initSystem()
     forces = copy.updForceSet()
     for i in reversed(range(forces.getSize())):
-        force = forces.get(i)
-        kind = force.getConcreteClassName()
-        if kind in _CONTACT_FORCES or kind == "CoordinateActuator":
+        if _is_replaced(forces.get(i)) or _is_actuator(forces.get(i)):
             forces.remove(i)
+    for i, (low, high) in enumerate(model.controls):
+        if low < 0 or high > 1:
+            copy.updMuscles().get(i).setMinControl(max(low, 0.0))
+            copy.updMuscles().get(i).setMaxControl(min(high, 1.0))
     contact_geometry = copy.updContactGeometrySet()
     for i in reversed(range(contact_geometry.getSize())):
         contact_geometry.remove(i)

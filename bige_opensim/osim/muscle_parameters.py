@@ -18,8 +18,6 @@ _COMMON = (
     "tendon_slack_length",
     "pennation_angle_at_optimal",
     "max_contraction_velocity",
-    "min_control",
-    "max_control",
 )
 _OWN = {
     MILLARD: ("maximum_pennation_angle",),

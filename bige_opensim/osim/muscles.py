@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
+from bige_opensim.osim.topology import path_bodies
 
 
 class MuscleFrames(NamedTuple):
@@ -36,7 +37,7 @@ def muscle_frames(model: OsimModel, q: Motion, qd: Motion, bodies: tuple[str, ..
     """
     muscles = [model.model.getMuscles().get(i) for i in range(len(model.muscle_names))]
     index = [int(model.model.getBodySet().get(b).getMobilizedBodyIndex()) for b in bodies]
-    touched = [[(k, index[k]) for k, b in enumerate(bodies) if b in on_path] for on_path in map(_bodies_of, muscles)]
+    touched = [[(k, index[k]) for k, b in enumerate(bodies) if b in on_path] for on_path in map(path_bodies, muscles)]
     T, M, B = q.frames, len(muscles), len(bodies)
     force, moment = np.zeros((T, M, B, 3)), np.zeros((T, M, B, 3))
     strength, length, origin = np.empty((T, M)), np.empty((T, M)), np.empty((T, B, 3))
@@ -68,12 +69,4 @@ def muscle_frames(model: OsimModel, q: Motion, qd: Motion, bodies: tuple[str, ..
 def bodies_with_muscles(model: OsimModel) -> set[str]:
     """Bodies that at least one muscle path touches."""
     muscles = model.model.getMuscles()
-    return set().union(*(_bodies_of(muscles.get(i)) for i in range(muscles.getSize()))) - {"ground"}
-
-
-def _bodies_of(muscle: opensim.Muscle) -> set[str]:
-    """Bodies that carry the path's points and the objects it may wrap."""
-    path = opensim.GeometryPath.safeDownCast(muscle.getGeometryPath())
-    points, wraps = path.getPathPointSet(), path.getWrapSet()
-    names = {points.get(i).getParentFrame().findBaseFrame().getName() for i in range(points.getSize())}
-    return names | {wraps.get(i).getWrapObject().getFrame().findBaseFrame().getName() for i in range(wraps.getSize())}
+    return set().union(*(path_bodies(muscles.get(i)) for i in range(muscles.getSize()))) - {"ground"}

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import opensim
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from bige_opensim.io.storage import read_storage
 from bige_opensim.motion import Motion
-from bige_opensim.osim.model import load
+from bige_opensim.osim.model import OsimModel, load
 
 RESULT_NAME = "static_optimization"
 
@@ -78,8 +78,8 @@ def _analysis(start: float, end: float) -> opensim.StaticOptimization:
 
 def solve_frames(
     model_file: Path, states_file: Path, rows: Int[np.ndarray, " frame"], *, external_loads: Path | None = None
-) -> Motion:
-    """Activations, and forces of reserves, in some frames, by the analysis of `run_setup` without the tool around it.
+) -> dict[str, Float[np.ndarray, " frame"]]:
+    """Activations, and forces of reserves, by name, in one frame or some, by the analysis of `run_setup` alone.
 
     AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
     coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way.
@@ -130,9 +130,8 @@ def solve_frames(
         raise StaticOptimizationError(f"{model_file}: {found.getSize()} of {len(rows)} frames were solved by OpenSim.")
     labels = found.getColumnLabels()
     frames = [found.getStateVector(i) for i in range(found.getSize())]
-    time = np.array([f.getTime() for f in frames])
-    names = tuple(labels.get(i) for i in range(1, labels.getSize()))
-    return Motion(time, np.array([_values(f) for f in frames]), names)
+    names = [labels.get(i) for i in range(1, labels.getSize())]
+    return dict(zip(names, np.array([_values(f) for f in frames]).T, strict=True))
 
 
 def _values(row: opensim.StateVector) -> list[float]:
@@ -162,14 +161,22 @@ def run_setup(setup: Path) -> StaticOptimizationResult:
         raise StaticOptimizationError(f"{setup}: OpenSim's StaticOptimization ended without results.")
     model = load(folder / tool.getModelFilename())
     activations, forces = read_storage(activation_file), read_storage(force_file)
-    free = tuple(n for n in model.free_coordinates)
+    free = model.free_coordinates
     result = StaticOptimizationResult(
-        Motion(activations.time, activations.values, activations.names).select(model.muscle_names),
+        by_muscle(model, Motion(activations.time, activations.values, activations.names)),
         _reserves(Motion(forces.time, forces.values, forces.names), free),
     )
     for path in folder.glob(f"{name}_StaticOptimization_*"):
         path.unlink()
     return result
+
+
+def by_muscle(model: OsimModel, found: Motion) -> Motion:
+    """Activations of every muscle from what OpenSim found, which leaves out muscles that are off: theirs are 0."""
+    working = [m for m in model.muscle_names if m not in model.muscles_off]
+    values = np.zeros((found.frames, len(model.muscle_names)))
+    values[:, [model.muscle_names.index(m) for m in working]] = found.select(working).values
+    return Motion(found.time, values, model.muscle_names)
 
 
 def _reserves(forces: Motion, free: tuple[str, ...]) -> Motion:

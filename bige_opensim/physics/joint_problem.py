@@ -8,7 +8,8 @@ doi:10.1016/j.jbiomech.2014.04.030; Skals et al. 2017, Multibody System Dynamics
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -37,8 +38,10 @@ class Effort:
     """What every unknown contributes in N or N·m, and what it may do.
 
     muscle_columns (T, C, M): generalized force of each muscle at full activation; lower, upper (M,): bounds of the
-    activations; reserve_optimal (C,): optimal force of each coordinate's reserve; root: indices of the root's
-    coordinates, rotations then translations.
+    activations; reserve_optimal (C,): optimal force of each coordinate's reserve; root: indices of the root's free
+    coordinates, rotations then translations, empty where nothing floats; free: indices of the coordinates that have an
+    equation. A coordinate that is locked or prescribed has none: its constraint supplies whatever force it takes.
+    passive (T, C): generalized force of the model's springs, ligaments and limits, None where it has none.
     """
 
     muscle_columns: Float[Tensor, "time coordinate muscle"]
@@ -46,6 +49,8 @@ class Effort:
     upper: Float[Tensor, " muscle"]
     reserve_optimal: Float[Tensor, " coordinate"]
     root: tuple[list[int], list[int]]
+    free: list[int]
+    passive: Float[Tensor, "time coordinate"] | None = None
 
 
 def solve_with_ground(
@@ -64,14 +69,15 @@ def solve_with_ground(
     rotations, translations = effort.root
     optimal = effort.reserve_optimal.clone()
     optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
-    tau = inverse_dynamics(skeleton, state)
+    tau = net_generalized_forces(skeleton, state, None, effort.passive)
     solutions, forces = [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
         contact = contact_columns(skeleton, part, qd[rows], ground, settings)
         muscles = effort.muscle_columns[rows]
         n = contact.columns.shape[-1]
-        solution = solve(
+        solution = _solve_free(
+            effort.free,
             torch.cat([muscles, contact.columns], -1),
             tau[rows],
             weight=torch.cat([torch.ones_like(effort.lower), qd.new_full((n,), settings.weight)]),
@@ -85,27 +91,58 @@ def solve_with_ground(
     return join(solutions), GroundForces(*(torch.cat(parts) for parts in zip(*forces, strict=True)))
 
 
-def solve_with_loads(tau: Float[Tensor, "time coordinate"], effort: Effort) -> LeastEffort:
+def solve_with_loads(
+    tau: Float[Tensor, "time coordinate"], effort: Effort, start: Float[Tensor, "time coordinate"] | None = None
+) -> LeastEffort:
     """Activations for net generalized forces, the problem of OpenSim's StaticOptimization."""
     solutions = [
-        solve(
+        _solve_free(
+            effort.free,
             effort.muscle_columns[rows],
             tau[rows],
             weight=torch.ones_like(effort.lower),
             lower=effort.lower,
             upper=effort.upper,
             reserve_optimal=effort.reserve_optimal,
+            start=None if start is None else start[rows],
         )
         for rows in torch.arange(len(tau), device=tau.device).split(CHUNK)
     ]
     return join(solutions)
 
 
+def _solve_free(
+    free: list[int],
+    A: Float[Tensor, "frame coordinate unknown"],
+    b: Float[Tensor, "frame coordinate"],
+    *,
+    weight: Float[Tensor, " unknown"],
+    lower: Float[Tensor, " unknown"],
+    upper: Float[Tensor, " unknown"],
+    reserve_optimal: Float[Tensor, " coordinate"],
+    start: Float[Tensor, "frame coordinate"] | None,
+) -> LeastEffort:
+    """The problem in the equations of the free coordinates; reserves and multipliers of the others are 0."""
+    pose = partial(solve, weight=weight, lower=lower, upper=upper)
+    if len(free) == b.shape[-1]:
+        return pose(A, b, reserve_optimal=reserve_optimal, start=start)
+    rows = torch.tensor(free, device=b.device)
+    begin = None if start is None else start[:, rows]
+    part = pose(A[:, rows], b[:, rows], reserve_optimal=reserve_optimal[rows], start=begin)
+    reserve, multiplier = (torch.zeros_like(b).index_copy(1, rows, v) for v in (part.reserve, part.multiplier))
+    return replace(part, reserve=reserve, multiplier=multiplier)
+
+
 def net_generalized_forces(
-    skeleton: Skeleton, state: State, ground: GroundForces | None
+    skeleton: Skeleton,
+    state: State,
+    ground: GroundForces | None,
+    passive: Float[Tensor, "time coordinate"] | None = None,
 ) -> Float[Tensor, "time coordinate"]:
-    """Inverse dynamics minus what the ground does: the joint moments that muscles and reserves must supply."""
+    """Inverse dynamics minus what ground and springs do: the joint moments that muscles and reserves must supply."""
     tau = inverse_dynamics(skeleton, state)
+    if passive is not None:
+        tau = tau - passive
     if ground is None:
         return tau
     T, B = tau.shape[0], len(skeleton.bodies)

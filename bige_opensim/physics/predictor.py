@@ -16,13 +16,14 @@ from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from bige_opensim.physics.contact import ContactSettings
-from bige_opensim.physics.dynamics import kinematics
+from bige_opensim.physics.dynamics import inverse_dynamics, kinematics
 from bige_opensim.physics.joint_problem import (
     LEG_RESERVE_NM,
     UPPER_BODY_RESERVE_NM,
     Effort,
     polynomial_columns,
     solve_with_ground,
+    solve_with_loads,
 )
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
@@ -31,7 +32,9 @@ from bige_opensim.physics.skeleton import Skeleton
 class PhysicsPredictor(torch.nn.Module):
     """(q (N, T, C), duration (N,)) -> activations (N, T, M) of motions with feet on the ground at height 0.
 
-    Double precision inside. `channels` names the motions' coordinates; others stay at the model's default. Each call
+    A model in which nothing floats takes its loads from ground through its joints, without feet. Double precision
+    inside. `channels` names the motions' coordinates; others stay at the model's default, and so do those that the
+    model locks, whose equations are left out. Each call
     starts from the multipliers of the last one of the same size, which saves most iterations in a search and changes no
     answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were fitted on.
     """
@@ -49,16 +52,19 @@ class PhysicsPredictor(torch.nn.Module):
         super().__init__()
         self.skeleton, self.muscles = skeleton, muscles
         self.settings = settings or ContactSettings()
-        self.columns = [skeleton.coordinates.index(n) for n in channels]
+        held = skeleton.tables.locked
+        self.free = [i for i, locked in enumerate(held) if not locked]
+        self.channels = [k for k, n in enumerate(channels) if not held[skeleton.coordinates.index(n)]]
+        self.columns = [skeleton.coordinates.index(channels[k]) for k in self.channels]
         parameters = muscles.tables.parameters
         bounds = [torch.as_tensor(parameters[k], dtype=torch.float64) for k in ("min_control", "max_control")]
         self.lower, self.upper = bounds
-        driven = {int(c) for c in muscles.tables.span_coordinates}
-        reserve = [LEG_RESERVE_NM if i in driven else UPPER_BODY_RESERVE_NM for i in range(len(skeleton.coordinates))]
+        driven = skeleton.tables.muscle_driven
+        reserve = [LEG_RESERVE_NM if n in driven else UPPER_BODY_RESERVE_NM for n in skeleton.coordinates]
         self.reserve = torch.tensor(reserve, dtype=torch.float64)
         root = skeleton.tables.root
-        indices = [[skeleton.coordinates.index(n) for n in root[k]] for k in ("rotations", "translations")]
-        self.root = (indices[0], indices[1])
+        places = [[skeleton.coordinates.index(n) for n in root[k]] for k in ("rotations", "translations")]
+        self.root = ([i for i in places[0] if i in self.free], [i for i in places[1] if i in self.free])
         self._multiplier: Tensor | None = None
         self.outside: Tensor | None = None
         self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
@@ -69,7 +75,7 @@ class PhysicsPredictor(torch.nn.Module):
         """Activations in the motions' own precision."""
         N, T, _ = q.shape
         full = self.skeleton.get_buffer("default").double().expand(N, T, -1).clone()
-        full[..., self.columns] = q.double()
+        full[..., self.columns] = q[..., self.channels].double()
         self.outside = ~self.muscles.in_range(full.detach())
         rate = self.rate / duration.double()[:, None, None]
         qd = rate @ full
@@ -77,10 +83,18 @@ class PhysicsPredictor(torch.nn.Module):
         flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
         state = kinematics(self.skeleton, *flat)
         effort = Effort(
-            polynomial_columns(self.muscles, flat[0], flat[1]), self.lower, self.upper, self.reserve, self.root
+            polynomial_columns(self.muscles, flat[0], flat[1]),
+            self.lower,
+            self.upper,
+            self.reserve,
+            self.root,
+            self.free,
         )
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
-        solution, _ = solve_with_ground(self.skeleton, state, flat[1], effort, 0.0, self.settings, start)
+        if any(self.root):
+            solution, _ = solve_with_ground(self.skeleton, state, flat[1], effort, 0.0, self.settings, start)
+        else:
+            solution = solve_with_loads(inverse_dynamics(self.skeleton, state), effort, start)
         self._multiplier = solution.multiplier.detach()
         return solution.x[:, : len(self.lower)].reshape(N, T, -1).to(q)
 

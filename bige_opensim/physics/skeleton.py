@@ -28,7 +28,7 @@ class SkeletonTables:
     Attributes
     ----------
     coordinates, rotational, range, default, locked
-        Names, angle or not, (C, 2) limits, (C,) default values in rad or m, locked or not.
+        Names, angle or not, (C, 2) limits, (C,) default values in rad or m, held (locked or prescribed) or not.
     kind, axis, parent, fixed_rotation, fixed_translation
         (K,) rotation 0 or translation 1; (K, 3) unit axis; (K,) parent primitive or -1 for ground; the constant
         transform from the parent's moved frame, (K, 3, 3) and (K, 3) in m.
@@ -47,7 +47,10 @@ class SkeletonTables:
     muscles, max_isometric_force, muscle_driven
         Names; (M,) N; coordinates on which at least one muscle acts.
     root
-        Rotations (intrinsic sequence) with their axes, and translations, of the joint to ground.
+        Rotations (intrinsic sequence) with their axes, and translations, by which the model floats in ground; none
+        where nothing floats.
+    passive_forces
+        Names of springs, ligaments and limits, which are known to OpenSim alone.
     source
         File name and sha256 of the model.
 
@@ -86,6 +89,7 @@ class SkeletonTables:
     max_isometric_force: np.ndarray
     muscle_driven: tuple[str, ...]
     root: dict[str, Any]
+    passive_forces: tuple[str, ...]
     source: dict[str, str]
 
     def to_bytes(self) -> bytes:
@@ -128,7 +132,8 @@ class Displacement(NamedTuple):
 class Skeleton(torch.nn.Module):
     """Differentiable forward kinematics of one model, batched over any leading shape.
 
-    Agrees with OpenSim's `Frame.getTransformInGround` to 1e-6 m inside the sampled coordinate range.
+    Agrees with OpenSim's `Frame.getTransformInGround` to 1e-6 m inside the sampled coordinate range. `mass` (B,) is
+    that of every body, `person_mass` that of the bodies that float: a belt or a floor in the model is nobody's weight.
     """
 
     axis: Tensor
@@ -158,6 +163,7 @@ class Skeleton(torch.nn.Module):
     simbody_spin: Tensor
     subtree: Tensor
     selector: Tensor
+    person_mass: Tensor
 
     def __init__(self, tables: SkeletonTables, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -182,6 +188,10 @@ class Skeleton(torch.nn.Module):
         selector[torch.arange(len(tables.axis)), torch.as_tensor(tables.coordinate.astype(np.int64))] = 1.0
         self.register_buffer("selector", selector, persistent=False)
         self._levels = _levels(tables.parent)
+        root = {*tables.root["rotations"], *tables.root["translations"]}
+        carries = [tables.coordinates[c] in root for c in tables.coordinate]
+        on_root = self.subtree[torch.tensor(carries)].any(0) if root else torch.ones(len(self.bodies), dtype=torch.bool)
+        self.register_buffer("person_mass", torch.where(on_root, self.mass, 0.0), persistent=False)
 
     def index(self, coordinate: str) -> int:
         """Position of a coordinate among the channels."""
@@ -235,9 +245,19 @@ class Skeleton(torch.nn.Module):
         """Poses of all bodies for coordinates q (rad, m)."""
         return self.body_frames(self.chain(self.displacements(q).value))
 
+    @property
+    def floats(self) -> bool:
+        """Whether a body floats in ground, so that residuals and ground forces are to be found."""
+        return bool(self.tables.root["rotations"] or self.tables.root["translations"])
+
     def com(self, poses: Poses) -> Float[Tensor, "*batch 3"]:
-        """Whole-body centre of mass in ground, m."""
-        return (self.mass[:, None] * self.body_coms(poses)).sum(-2) / self.mass.sum()
+        """Centre of mass of what floats (of all bodies, where nothing does) in ground, m."""
+        return (self.person_mass[:, None] * self.body_coms(poses)).sum(-2) / self.person_mass.sum()
+
+    @property
+    def weight_n(self) -> Tensor:
+        """Weight of what floats, or of all bodies, where nothing does, N."""
+        return self.person_mass.sum() * self.gravity.norm()
 
     def body_coms(self, poses: Poses) -> Float[Tensor, "*batch body 3"]:
         """Mass centres of the bodies in ground, m."""

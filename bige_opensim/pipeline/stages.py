@@ -22,7 +22,7 @@ from bige_opensim.workflows.people import make_people
 from bige_opensim.workflows.progress import Show
 from bige_opensim.workflows.report import report
 from bige_opensim.workflows.train import train_generator, train_surrogate
-from bige_opensim.workflows.validate import validate
+from bige_opensim.workflows.validate import validate_folder
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,9 @@ def search(work: Work) -> str:
 
 def judge(work: Work) -> str:
     """The round trip of every motion through OpenSim."""
-    certificates = validate(work.motions, jobs=work.jobs, show=work.show)
-    confirmed = sum(c.confirmed for c in certificates)
-    return f"{confirmed} of {len(certificates)} motions confirmed by OpenSim"
+    verdicts = validate_folder(work.motions, jobs=work.jobs, show=work.show)
+    confirmed = sum(v.confirmed for v in verdicts)
+    return f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim"
 
 
 def tell(work: Work, seconds: dict[str, float]) -> str:
