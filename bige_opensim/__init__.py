@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bige_opensim.guidance.generated import Generated
     from bige_opensim.labelling.label import Label
     from bige_opensim.motion import Motion
+    from bige_opensim.validation.certificate import Certificate
     from bige_opensim.workflows.dataset import repetitions
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.report import report
     from bige_opensim.workflows.sample import sample_motion, sample_session
     from bige_opensim.workflows.train import load_generator, load_surrogate, train_generator, train_surrogate
-    from bige_opensim.workflows.validate import Certificate, validate
+    from bige_opensim.workflows.validate import validate
 
 __version__ = "0.1.0"
 
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Certificate": "workflows.validate",
+    "Certificate": "validation.certificate",
     "Generated": "guidance.generated",
     "Label": "labelling.label",
     "Motion": "motion",

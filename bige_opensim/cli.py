@@ -10,6 +10,7 @@ from cyclopts import App
 
 import bige_opensim
 from bige_opensim.commands.checks import doctor, info
+from bige_opensim.commands.comparison import compare
 from bige_opensim.commands.display import show_warning
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
@@ -25,7 +26,9 @@ train.command(train_generator, name="generator")
 imports = App(name="import", help="Bring public recordings into the layout of OpenCap sessions.")
 imports.command(import_ui_prmd, name="ui-prmd")
 
-for command in (train, imports, info, doctor, label, ik, dataset, generate, validate, report, synth, demo, run, scale):
+FILES, LABELS = (info, doctor), (scale, synth, imports, ik, label, compare)
+MOTIONS, WHOLE = (dataset, train, generate, validate, report), (demo, run)
+for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
     app.command(command)
 
 

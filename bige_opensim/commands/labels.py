@@ -27,6 +27,7 @@ def label(
     start: float | None = None,
     end: float | None = None,
     units: Literal["degrees", "radians"] | None = None,
+    allow_missing: Annotated[bool, Parameter(negative=())] = False,
     jobs: int | None = None,
     timeout: float | None = None,
     memory: float | None = None,
@@ -67,6 +68,8 @@ def label(
         Last time of a single motion, s.
     units
         Unit of the rotations, whatever the file's header says.
+    allow_missing
+        Label motions that lack coordinates, which keep the model's default; the label says so.
     jobs
         Trials labelled at once; by default one per processor core.
     timeout
@@ -120,6 +123,7 @@ def label(
             start=start,
             end=end,
             units=units,
+            allow_missing=allow_missing,
         )
         if model is not None and motion is not None:
             requests = [single_request(model, motion, out, forces, external_loads)]

@@ -49,6 +49,7 @@ def generate(
     """
     from bige_opensim.guidance.generated import GenerationError, require_free
     from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.guidance.search import SearchError
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.osim.model import ModelError
     from bige_opensim.settings import SettingError
@@ -68,14 +69,14 @@ def generate(
             show=Steps,
         )
         found.save(out)
-    except (GenerationError, ObjectiveError, CheckpointError, ModelError, SettingError) as error:
+    except (GenerationError, ObjectiveError, SearchError, CheckpointError, ModelError, SettingError) as error:
         return fail(str(error))
     console.print(
         f"{found.satisfied} of {count} motions meet the objective by the {predictor}; `bige validate {out}` asks "
         "OpenSim.",
         highlight=False,
     )
-    for sentence in found.conflicts:
+    for sentence in (*found.record["notes"], *found.conflicts):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -95,16 +96,18 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
 
     PROCESSES.start(int(motions.is_dir()), "bige_opensim.labelling.label_task")
 
+    from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.osim.model import ModelError
     from bige_opensim.validation.roundtrip import ValidationError
-    from bige_opensim.workflows.validate import validate as run
+    from bige_opensim.workflows.validate import validate_folder
 
     try:
-        certificates = run(motions, jobs=jobs, show=Steps)
-    except ValidationError as error:
+        verdicts = validate_folder(motions, jobs=jobs, show=Steps)
+    except (ValidationError, ObjectiveError, ModelError) as error:
         return fail(str(error))
-    confirmed = sum(c.confirmed for c in certificates)
-    console.print(f"{confirmed} of {len(certificates)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
-    return 0 if any(c.record for c in certificates) else 1
+    confirmed = sum(v.confirmed for v in verdicts)
+    console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
+    return 0 if any(v.certificate for v in verdicts) and not any(v.contradictions for v in verdicts) else 1
 
 
 def report(motions: Path, /, *, reference: Path | None = None, out: Path | None = None) -> int:
@@ -125,11 +128,13 @@ def report(motions: Path, /, *, reference: Path | None = None, out: Path | None 
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.osim.model import ModelError
     from bige_opensim.reporting.report import ReportError
-    from bige_opensim.workflows.report import report as run
+    from bige_opensim.workflows.report import report_on
 
     try:
-        path = run(motions, out, reference=reference)
+        path, contradictions = report_on(motions, out, reference=reference)
     except (ReportError, DatasetError, ModelError, StorageError) as error:
         return fail(str(error))
+    for sentence in contradictions:
+        console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{path}: open it in a browser", markup=False, highlight=False, soft_wrap=True)
-    return 0
+    return 1 if contradictions else 0

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from bige_opensim.doctor.column_checks import check_columns
 from bige_opensim.doctor.findings import FIX, Finding, Severity, listed
 from bige_opensim.doctor.known_model import KnownModel
+from bige_opensim.doctor.movement_checks import (
+    check_filled_in,
+    check_ground,
+    check_posture,
+    check_sliding,
+    check_stillness,
+)
 from bige_opensim.doctor.series_checks import check_spikes
 from bige_opensim.doctor.storage_checks import Table
 from bige_opensim.io.rotation_units import unit_by_range
 from bige_opensim.motion import Motion
+from bige_opensim.physics.contact import ground_height
 from bige_opensim.physics.rotations import continuous_rotations, fastest_rotation
 
 USUAL = frozenset({"pelvis_tilt", "pelvis_tx", "pelvis_ty", "hip_flexion_r", "hip_flexion_l", "ankle_angle_r"})
@@ -22,7 +33,6 @@ LIMIT_NOTE, LIMIT_WARNING = np.deg2rad(2.0), np.deg2rad(10.0)
 SPIKE_FLOOR_DEG, SPIKE_FLOOR_M = 3.0, 0.01
 MOVES_RAD, MOVES_M = np.deg2rad(0.5), 0.002
 LARGEST_HEIGHT_M = 10.0
-GROUND_OFFSET_M = 0.1
 BACKWARDS = np.deg2rad(20.0)
 FASTEST_RAD_S = 40.0
 
@@ -105,12 +115,22 @@ def check_coordinates(
     """Everything about a coordinate file but its header, and its motion made continuous."""
     motion = motion_of(table, chosen, in_degrees)
     smooth = continuous(motion, chosen.turns, model)
-    found = [*_wraps(table, motion, smooth, chosen.turns), *_height(table, motion), *_knees(table, motion, model)]
-    found += _spikes(table, smooth, chosen.turns)
-    if model is not None and model.coordinates:
-        found += [*_columns(table, chosen, model), *_locked(table, smooth, model), *_limits(table, smooth, model)]
-        found += [*_posture(table, smooth, model), *_speed(table, smooth, model)]
+    path, known = table.path, model if model is not None and model.coordinates else None
+    found = [*_wraps(table, motion, smooth, chosen.turns), *_spikes(table, smooth, chosen.turns)]
+    found += check_plausible(path, smooth, known)
+    turning = [name for name, turns in zip(chosen.names, chosen.turns, strict=True) if turns]
+    found += [*check_stillness(path, smooth, turning), *check_filled_in(path, smooth)]
+    if known is not None:
+        states = any("/" in label for label in table.names)
+        others = [] if states else [label for c, label in enumerate(table.names) if c not in chosen.columns]
+        found += [*check_columns(path, chosen.names, others, known), *_coupled(path, chosen, known)]
+        found += [*_locked(table, smooth, known), *check_limits(path, smooth, known), *_speed(table, smooth, known)]
     return found, smooth
+
+
+def check_plausible(path: Path, motion: Motion, model: KnownModel | None) -> list[Finding]:
+    """What no person's motion does: height of the pelvis, knees, posture, and the way of the feet over the ground."""
+    return [*check_height(path, motion), *check_knees(path, motion, model), *_over_ground(path, motion, model)]
 
 
 def _wraps(table: Table, motion: Motion, smooth: Motion, turns: Bool[np.ndarray, " coordinate"]) -> list[Finding]:
@@ -133,7 +153,8 @@ def _spikes(table: Table, smooth: Motion, turns: Bool[np.ndarray, " coordinate"]
     return check_spikes(table.path, table.time, values, smooth.names, floor, units)
 
 
-def _height(table: Table, motion: Motion) -> list[Finding]:
+def check_height(path: Path, motion: Motion) -> list[Finding]:
+    """The pelvis at a person's height along Y, in metres."""
     if "pelvis_ty" not in motion:
         return []
     height = float(np.median(motion["pelvis_ty"]))
@@ -141,15 +162,16 @@ def _height(table: Table, motion: Motion) -> list[Finding]:
     if abs(height) > LARGEST_HEIGHT_M:
         sentence = f"The pelvis is {height:.4g} m high; the translations are hardly in metres."
         remedy = "Divide the translations by 1000 if they are millimetres."
-        return [Finding(table.path, "pelvis_ty", "error", "units", sentence, remedy)]
+        return [Finding(path, "pelvis_ty", "error", "units", sentence, remedy)]
     if height < 0.2 and abs(sideways) > 0.5:
         sentence = f"The pelvis is {height:.3g} m high along Y and {sideways:.3g} m along Z; Y should point up."
         remedy = "Turn the motion so that Y is up and X forward (OpenSim's axes) before inverse kinematics."
-        return [Finding(table.path, "pelvis_ty", "warning", "sign-convention", sentence, remedy)]
+        return [Finding(path, "pelvis_ty", "warning", "sign-convention", sentence, remedy)]
     return []
 
 
-def _knees(table: Table, motion: Motion, model: KnownModel | None) -> list[Finding]:
+def check_knees(path: Path, motion: Motion, model: KnownModel | None) -> list[Finding]:
+    """Knees that bend backwards."""
     wrong = []
     for name in (n for n in USUAL_KNEES if n in motion):
         limits = model.coordinates.get(name) if model is not None else None
@@ -162,28 +184,16 @@ def _knees(table: Table, motion: Motion, model: KnownModel | None) -> list[Findi
     lowest = np.rad2deg(min(motion[name].min() for name in wrong))
     sentence = f"{listed(wrong)} bend backwards, to {lowest:.0f}°; knee flexion is positive here."
     remedy = "Change the sign of the knee columns, or use the model that the motion was made with."
-    return [Finding(table.path, wrong[0], "error", "sign-convention", sentence, remedy)]
+    return [Finding(path, wrong[0], "error", "sign-convention", sentence, remedy)]
 
 
-def _columns(table: Table, chosen: Coordinates, model: KnownModel) -> list[Finding]:
-    assert model.osim is not None
-    found, states = [], any("/" in label for label in table.names)
-    others = [] if states else [label for c, label in enumerate(table.names) if c not in chosen.columns]
-    if others:
-        sentence = f"{len(others)} column(s) are no coordinates of {model.path.name}: {listed(others)}."
-        remedy = "They are left out; check that the motion belongs to this model."
-        found.append(Finding(table.path, others[0], "warning", "columns", sentence, remedy))
-    missing = [n for n in model.osim.free_coordinates if n not in chosen.names]
-    if missing:
-        sentence = f"Free coordinates of {model.path.name} are not in the file: {listed(missing)}."
-        remedy = "They keep the model's default value; add the columns if the joints move."
-        found.append(Finding(table.path, missing[0], "warning", "missing-coordinates", sentence, remedy))
+def _coupled(path: Path, chosen: Coordinates, model: KnownModel) -> list[Finding]:
     dependent = [n for n, c in model.coordinates.items() if c.dependent and n not in chosen.names]
-    if dependent:
-        sentence = f"Coupled coordinates are not in the file: {listed(dependent)}."
-        remedy = "Nothing is to be done: the model's couplers give them."
-        found.append(Finding(table.path, dependent[0], "note", "missing-coordinates", sentence, remedy))
-    return found
+    if not dependent:
+        return []
+    sentence = f"Coupled coordinates are not in the file: {listed(dependent)}."
+    remedy = "Nothing is to be done: the model's couplers give them."
+    return [Finding(path, dependent[0], "note", "missing-coordinates", sentence, remedy)]
 
 
 def _locked(table: Table, motion: Motion, model: KnownModel) -> list[Finding]:
@@ -201,11 +211,25 @@ def _locked(table: Table, motion: Motion, model: KnownModel) -> list[Finding]:
     return [Finding(table.path, next(iter(moved)), "warning", "locked-coordinates", sentence, remedy)]
 
 
-def _limits(table: Table, motion: Motion, model: KnownModel) -> list[Finding]:
+def check_limits(
+    path: Path,
+    motion: Motion,
+    model: KnownModel,
+    *,
+    warning_rad: float = LIMIT_WARNING,
+    names: Collection[str] | None = None,
+) -> list[Finding]:
+    """Angles outside the model's range, full turns taken off; a warning beyond `warning_rad`.
+
+    Coordinates that the model locks, couples or gives no finite range, and those of the root are left out, and those
+    that are not among `names`, where these are given.
+    """
     excess, at = dict[str, float](), dict[str, int]()
-    for name in motion.names:
+    for name in motion.names if names is None else (n for n in motion.names if n in names):
         c = model.coordinates[name]
         if c.kind != "rotational" or c.locked or c.dependent or name in model.root:
+            continue
+        if not np.isfinite([c.range_min, c.range_max]).all():
             continue
         beyond = _beyond(motion[name], c.range_min, c.range_max)
         if beyond.max() > LIMIT_NOTE:
@@ -216,35 +240,33 @@ def _limits(table: Table, motion: Motion, model: KnownModel) -> list[Finding]:
     sizes = [f"{name} by {np.rad2deg(excess[name]):.0f}°" for name in order]
     sentence = f"Joints leave the model's range: {listed(sizes)}."
     remedy = "Check the scaling and the markers there, or widen the range in the model if the person can do this."
-    severity: Severity = "warning" if excess[order[0]] > LIMIT_WARNING else "note"
+    severity: Severity = "warning" if excess[order[0]] > warning_rad else "note"
     place = f"{order[0]}, {motion.time[at[order[0]]]:.4g} s"
-    return [Finding(table.path, place, severity, "joint-limits", sentence, remedy)]
+    worst, limit = float(np.rad2deg(excess[order[0]])), float(np.rad2deg(warning_rad))
+    return [Finding(path, place, severity, "joint-limits", sentence, remedy, False, worst, limit, "deg")]
 
 
 def _beyond(angle: Float[np.ndarray, " time"], low: float, high: float) -> Float[np.ndarray, " time"]:
-    """How far angles lie outside [low, high], full turns taken off."""
-    middle = 0.5 * (low + high)
-    nearest = middle + np.angle(np.exp(1j * (angle - middle)))
+    """How far angles lie outside [low, high], full turns taken off; nowhere beyond an end that is no number."""
+    low, high = -np.inf if np.isnan(low) else low, np.inf if np.isnan(high) else high
+    middle = 0.5 * (low + high) if np.isfinite([low, high]).all() else np.nan
+    nearest = middle + np.angle(np.exp(1j * (angle - middle))) if np.isfinite(middle) else angle
     return np.maximum(np.maximum(low - nearest, nearest - high), 0.0)
 
 
-def _posture(table: Table, motion: Motion, model: KnownModel) -> list[Finding]:
-    """The mass centre above the feet, along Y; and how far the feet are from height 0."""
-    if not model.has_feet() or model.skeleton is None or "pelvis_ty" not in motion:
+def _over_ground(path: Path, motion: Motion, model: KnownModel | None) -> list[Finding]:
+    """The mass centre above the feet, the height of the feet, and their way over the ground."""
+    if model is None or model.skeleton is None or not model.has_feet() or "pelvis_ty" not in motion:
         return []
-    feet = model.foot_centres(motion)
-    up = np.median(model.skeleton.com(model.poses(motion)).numpy() - feet.mean(axis=1), axis=0)
-    axis = int(np.abs(up).argmax())
-    if axis != 1 or up[1] < 0:
-        sentence = f"The mass centre lies from the feet along {'-' if up[axis] < 0 else '+'}{'XYZ'[axis]}, not above."
-        remedy = "Turn the markers so that Y is up and repeat inverse kinematics, unless the person is lying."
-        return [Finding(table.path, "", "warning", "sign-convention", sentence, remedy)]
-    lowest = float(np.percentile(feet[:, :, 1].min(axis=1), 5))
-    if abs(lowest) > GROUND_OFFSET_M:
-        sentence = f"The feet stand at a height of {lowest:.2f} m."
-        remedy = "Nothing is to be done with estimated ground forces; measured ones need the same origin."
-        return [Finding(table.path, "pelvis_ty", "note", "ground-height", sentence, remedy)]
-    return []
+    poses = model.poses(motion)
+    feet = model.feet(poses)
+    found = check_posture(path, model.skeleton.com(poses).numpy() - feet.mean(axis=1))
+    if found:
+        return found
+    if not model.skeleton.contact_names:
+        return check_ground(path, float(np.percentile(feet[..., 1].min(axis=1), 5)))
+    points = model.skeleton.contact_points(poses)
+    return [*check_ground(path, ground_height(points)), *check_sliding(path, motion.time, points.numpy())]
 
 
 def _speed(table: Table, motion: Motion, model: KnownModel) -> list[Finding]:

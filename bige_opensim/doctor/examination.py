@@ -16,6 +16,7 @@ from bige_opensim.doctor.coordinate_checks import (
 )
 from bige_opensim.doctor.findings import Finding, worst_first
 from bige_opensim.doctor.force_checks import (
+    check_height_of_plates,
     check_loads,
     check_named_sides,
     check_plates,
@@ -24,8 +25,9 @@ from bige_opensim.doctor.force_checks import (
 )
 from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.marker_checks import check_markers, check_trc_text
-from bige_opensim.doctor.model_checks import check_mass, check_model
+from bige_opensim.doctor.model_checks import check_model
 from bige_opensim.doctor.muscle_checks import FibreLengths, check_muscles
+from bige_opensim.doctor.person_checks import Stated, check_stated
 from bige_opensim.doctor.raw_storage import read_raw
 from bige_opensim.doctor.raw_trc import read_raw_trc
 from bige_opensim.doctor.session_checks import check_session
@@ -49,7 +51,7 @@ class Examiner:
             return worst_first(self._session(case))
         suffix = case.path.suffix.lower()
         if suffix == MODEL:
-            return worst_first(check_model(self._known(case.path)))
+            return worst_first(check_model(self._known(case.path), _stated(case)))
         examine = {MARKERS: self._markers, LOADS: self._loads}.get(suffix, self._storage)
         try:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -90,9 +92,7 @@ class Examiner:
         assert case.session is not None
         found = check_session(case.session, model_given=case.model is not None)
         model = self.known(case)
-        if model is not None and case.session.mass_kg is not None:
-            found += check_mass(model, case.session.mass_kg, "sessionMetadata.yaml")
-        return found
+        return found if model is None else [*found, *check_stated(model, _stated(case))]
 
     def _markers(self, case: Case) -> list[Finding]:
         raw = read_raw_trc(case.path)
@@ -154,6 +154,7 @@ class Examiner:
         motion = self.motion(case.motion, model)
         if motion is not None and model is not None and model.has_feet():
             found += check_named_sides(table, plates, motion, model)
+            found += check_height_of_plates(table, plates, motion, model)
         return found
 
     def _loads(self, case: Case) -> list[Finding]:
@@ -163,6 +164,12 @@ class Examiner:
             sentence = f"{loads.datafile.name} has too few rows that can be read."
             return [Finding(case.path, "", "error", "unreadable", sentence, "Repair the data file first.")]
         return check_loads(loads, table, self.motion(case.motion, model), model)
+
+
+def _stated(case: Case) -> Stated:
+    if case.session is None:
+        return Stated()
+    return Stated(case.session.mass_kg, case.session.height_m)
 
 
 def _unreadable(path: Path, error: Exception) -> Finding:

@@ -32,6 +32,9 @@ class Finding:
         sentence: What was found.
         remedy: What to do.
         fixable: Whether `repair` corrects it.
+        value: What was measured, where a number decides.
+        limit: The limit that it passed, in the same unit.
+        unit: Of both.
     """
 
     file: Path
@@ -41,6 +44,9 @@ class Finding:
     sentence: str
     remedy: str
     fixable: bool = False
+    value: float | None = None
+    limit: float | None = None
+    unit: str = ""
 
     def line(self) -> str:
         """The finding in one line, without the file."""

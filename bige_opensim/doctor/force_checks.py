@@ -11,10 +11,12 @@ from jaxtyping import Bool, Float
 
 from bige_opensim.doctor.findings import FIX, Finding, listed
 from bige_opensim.doctor.known_model import KnownModel
+from bige_opensim.doctor.movement_checks import check_ground
 from bige_opensim.doctor.series_checks import check_spikes
 from bige_opensim.doctor.storage_checks import Table
 from bige_opensim.io.external_loads import ExternalLoads
 from bige_opensim.motion import Motion
+from bige_opensim.physics.contact import ground_height
 
 LOADED_N, LOADED_SHARE = 30.0, 0.05
 LARGEST_FORCE_N = 20_000.0
@@ -177,6 +179,16 @@ def check_named_sides(table: Table, plates: tuple[Plate, ...], motion: Motion, m
         elif near.distance > BESIDE_BOTH_FEET_M:
             found.append(_far(table.path, plate.name, near))
     return found
+
+
+def check_height_of_plates(table: Table, plates: tuple[Plate, ...], motion: Motion, model: KnownModel) -> list[Finding]:
+    """The ground under the feet against the height at which the plates' forces act."""
+    assert model.skeleton is not None
+    heights = [plate.point[plate.loaded, 1] for plate in plates if plate.point is not None and plate.loaded.any()]
+    if not heights or not model.skeleton.contact_names:
+        return []
+    ground_m = ground_height(model.skeleton.contact_points(model.poses(motion)))
+    return check_ground(table.path, ground_m, float(np.median(np.concatenate(heights))))
 
 
 def wrong_feet(loads: ExternalLoads, table: Table, motion: Motion, model: KnownModel) -> dict[str, Nearness]:

@@ -19,12 +19,15 @@ from bige_opensim.physics.skeleton import Poses, Skeleton
 class KnownModel:
     """One model file; `fault` says why it cannot be read, `skeleton_fault` why it has no skeleton here."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, osim: OsimModel | None = None, skeleton: Skeleton | None = None) -> None:
+        """Read the model, unless `osim` and `skeleton` are what was read from it."""
         self.path = path
         self.fault, self.skeleton_fault = "", ""
-        self.osim: OsimModel | None = None
+        self.osim = osim
+        if skeleton is not None:
+            self.skeleton = skeleton
         try:
-            self.osim = load(path)
+            self.osim = osim or load(path)
         except ModelError as error:
             self.fault = str(error)
 
@@ -76,9 +79,13 @@ class KnownModel:
         return self.skeleton is not None and {"calcn_r", "calcn_l"} <= set(self.skeleton.bodies)
 
     def foot_centres(self, motion: Motion) -> Float[np.ndarray, "time 2 3"]:
+        """Middle of each foot (right, left), m."""
+        return self.feet(self.poses(motion))
+
+    def feet(self, poses: Poses) -> Float[np.ndarray, "time 2 3"]:
         """Middle of each foot (right, left), m: the mean of its contact points, or the calcaneus' origin."""
         assert self.skeleton is not None
-        poses, sides = self.poses(motion), []
+        sides = []
         points = self.skeleton.contact_points(poses).numpy() if len(self.skeleton.tables.contact_names) else None
         for side in "rl":
             mine = [k for k, name in enumerate(self.skeleton.tables.contact_names) if name.endswith(f"_{side}")]

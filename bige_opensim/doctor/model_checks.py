@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from bige_opensim.doctor.findings import Finding, Severity, listed
+from bige_opensim.doctor.findings import Finding, listed
 from bige_opensim.doctor.known_model import KnownModel
+from bige_opensim.doctor.person_checks import Stated, check_person, height_of
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES
 
 PLAUSIBLE_MASS_KG = (15.0, 250.0)
-WIDEST_RANGE_RAD = 8.0 * np.pi
+WIDEST_RANGE_RAD = 8.0 * math.pi
 KNEES = ("knee_angle_r", "knee_angle_l")
-MASS_TOLERANCE = 0.02
 
 
-def check_model(model: KnownModel) -> list[Finding]:
-    """Readability, mass, gravity, coordinates and muscles."""
+def check_model(model: KnownModel, stated: Stated | None = None) -> list[Finding]:
+    """Readability, gravity, build and strength, coordinates and muscles; `stated` is what a session says of it."""
     if model.osim is None:
         remedy = "Open it in the OpenSim GUI to see what is wrong."
         return [Finding(model.path, "", "error", "unreadable", model.fault, remedy)]
@@ -27,29 +27,20 @@ def check_model(model: KnownModel) -> list[Finding]:
         found.append(Finding(model.path, "", "error", "unsupported", model.skeleton_fault, remedy))
     if model.coordinates:
         found += _coordinates(model)
-    return [*found, *_mass(model), *_muscles(model, model.osim)]
-
-
-def check_mass(model: KnownModel, mass_kg: float, source: str) -> list[Finding]:
-    """The model's mass against the mass that a session states."""
-    if model.osim is None or abs(model.osim.mass_kg / mass_kg - 1.0) <= MASS_TOLERANCE:
-        return []
-    sentence = f"The model weighs {model.osim.mass_kg:.1f} kg, {source} says {mass_kg:.1f} kg."
-    return [Finding(model.path, "", "warning", "mass", sentence, "Scale the model to the measured mass.")]
+    return [*found, *_mass(model), *check_person(model, stated or Stated()), *_muscles(model, model.osim)]
 
 
 def _mass(model: KnownModel) -> list[Finding]:
+    """The mass of models whose build nothing tells."""
     assert model.osim is not None
-    mass, found = model.osim.mass_kg, []
-    if not PLAUSIBLE_MASS_KG[0] <= mass <= PLAUSIBLE_MASS_KG[1]:
-        severity: Severity = "error" if mass <= 0 else "warning"
-        sentence = f"The model weighs {mass:.4g} kg, which no person does."
-        found.append(Finding(model.path, "", severity, "mass", sentence, "Scale the model to the person's mass."))
-    gravity = np.asarray(model.osim.model.getGravity().to_numpy())
-    if gravity[1] > -9.0 or np.abs(gravity[[0, 2]]).max() > 1.0:
-        sentence = f"Gravity is {np.round(gravity, 3).tolist()} m/s²; Y should point up."
-        found.append(Finding(model.path, "gravity", "error", "sign-convention", sentence, "Set it to 0, -9.80665, 0."))
-    return found
+    mass = model.osim.mass_kg
+    if mass <= 0:
+        sentence = f"The model weighs {mass:.4g} kg."
+        return [Finding(model.path, "", "error", "mass", sentence, "Give its bodies their masses.")]
+    if height_of(model) is not None or PLAUSIBLE_MASS_KG[0] <= mass <= PLAUSIBLE_MASS_KG[1]:
+        return []
+    sentence = f"The model weighs {mass:.4g} kg, which no person does."
+    return [Finding(model.path, "", "warning", "mass", sentence, "Scale the model to the person's mass.")]
 
 
 def _coordinates(model: KnownModel) -> list[Finding]:

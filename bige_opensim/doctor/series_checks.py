@@ -9,18 +9,31 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.interpolate import CubicSpline
 
-from bige_opensim.doctor.findings import FIX, Finding, listed
+from bige_opensim.doctor.findings import FIX, Finding, Severity, listed
 
 SHORT_GAP_S = 0.1
 LONG_STEP = 1.5  # median steps
 UNEVEN_STEP = 0.05  # median steps
-SLOWEST_HZ = 20.0
+SLOWEST_HZ, SLOWEST_STEP_S = 20.0, 0.9
+FILTER_ROOM, USUAL_CUTOFF_HZ = 2.5, 6.0
 SPIKE_Z = 30.0
 _MAD_TO_SIGMA = 1.4826
 
 
-def check_time(path: Path, time: Float[np.ndarray, " time"]) -> list[Finding]:
-    """Steps of an increasing time column: gaps, unevenness, and a rate too low for derivatives."""
+def needed_rate(cutoff_hz: float) -> float:
+    """Frames per second that a motion needs for its accelerations, at a low-pass cut-off (Hz; 0: no filter).
+
+    Voluntary movement reaches 6 Hz (Winter 2009, Biomechanics and Motor Control of Human Movement), so 12 frames per
+    second is the least by Shannon's theorem, and a filter needs some room between its cut-off and half the rate.
+    """
+    return max(SLOWEST_HZ, FILTER_ROOM * cutoff_hz)
+
+
+def check_time(path: Path, time: Float[np.ndarray, " time"], cutoff_hz: float = USUAL_CUTOFF_HZ) -> list[Finding]:
+    """Steps of an increasing time column: gaps, unevenness, and a rate too low for derivatives.
+
+    A gap is a warning where it is longer than half a period of the cut-off: what happened in it cannot be known.
+    """
     steps, found = np.diff(time), []
     usual = float(np.median(steps))
     long = np.flatnonzero(steps > LONG_STEP * usual)
@@ -31,7 +44,10 @@ def check_time(path: Path, time: Float[np.ndarray, " time"]) -> list[Finding]:
             f"{steps[worst]:.4g} s."
         )
         remedy = "Frames are missing there; cut the recording at the gap, or export it again."
-        found.append(Finding(path, f"{time[worst]:.4g} s", "warning", "time-gap", sentence, remedy))
+        limit = 0.5 / (cutoff_hz or USUAL_CUTOFF_HZ)
+        severity: Severity = "warning" if steps[worst] > limit else "note"
+        measure = (float(steps[worst]), limit, "s")
+        found.append(Finding(path, f"{time[worst]:.4g} s", severity, "time-gap", sentence, remedy, False, *measure))
     uneven = np.abs(steps / usual - 1.0)
     uneven[long] = 0.0
     if uneven.max() > UNEVEN_STEP:
@@ -39,9 +55,14 @@ def check_time(path: Path, time: Float[np.ndarray, " time"]) -> list[Finding]:
         sentence = f"Time steps vary by up to {100 * uneven.max():.0f} % around {usual:.4g} s."
         remedy = "Filters resample such motions to an even step; export at a constant rate if you can."
         found.append(Finding(path, f"{time[worst]:.4g} s", "note", "time-step", sentence, remedy))
-    if usual > 1.0 / SLOWEST_HZ:
-        sentence = f"The recording has {1 / usual:.3g} frames per second; accelerations need {SLOWEST_HZ:g} or more."
-        found.append(Finding(path, "", "warning", "time-step", sentence, "Export at the original rate."))
+    needed_hz = needed_rate(cutoff_hz)
+    if usual > (1.0 + UNEVEN_STEP) / needed_hz:
+        sentence = f"The recording has {1 / usual:.3g} frames per second; accelerations need {needed_hz:.3g} or more"
+        sentence += f" where the filter lets {cutoff_hz:g} Hz pass." if needed_hz > SLOWEST_HZ else "."
+        remedy = "Export at the original rate"
+        remedy += "; is time in milliseconds or frames?" if usual > SLOWEST_STEP_S else ", or lower --cutoff."
+        measure = (1 / usual, needed_hz, "frames per second")
+        found.append(Finding(path, "", "warning", "time-step", sentence, remedy, False, *measure))
     return found
 
 

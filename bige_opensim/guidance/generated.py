@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,10 @@ import xarray as xr
 
 import bige_opensim
 from bige_opensim.guidance.conflicts import band_text
+from bige_opensim.guidance.networks import GenerationError
 from bige_opensim.guidance.objective import BoundObjective
 from bige_opensim.guidance.search import SearchResult
+from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
 from bige_opensim.motion import Motion
 
@@ -29,10 +32,6 @@ FORMAT = "bige-generation/1"
 RATE_HZ = 50.0
 CUTOFF_HZ = 6.0
 RECORD, MODEL, OBJECTIVE = "generation.json", "model.osim", "objective.toml"
-
-
-class GenerationError(ValueError):
-    """Networks, dataset and model that do not belong together, or a folder that is taken."""
 
 
 @dataclass(eq=False, repr=False)
@@ -101,17 +100,15 @@ class Generated:
         """
         out = Path(folder)
         require_free(out)
-        partial = out.with_name(f".{out.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        if self._place is not None and self._place.absolute() == out.absolute():
+            return self.folder
+        partial = partial_folder(out)
+        remove_abandoned(out.parent)
         if self._place is not None and self._place.is_dir():
-            if self._place.absolute() == out.absolute():
-                return out
             shutil.copytree(self._place, partial)
         else:
             self._write(partial)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.replace(out)
+        replace_folder(partial, out)
         self._place = out
         return out
 
@@ -139,14 +136,18 @@ class Generated:
 
     def _write(self, folder: Path) -> None:
         (folder / "predicted").mkdir(parents=True)
+        hashes = {}
         for name, motion in self.motions.items():
-            write_coordinates(folder / f"{name}.mot", motion, rotational=self.rotational)
+            path = folder / f"{name}.mot"
+            write_coordinates(path, motion, rotational=self.rotational)
+            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         for name, m in self.predicted.items():
             path = folder / "predicted" / f"{name}_activations.sto"
             write_storage(path, m.time, m.values, m.names, in_degrees=False, title="Predicted activations")
         (folder / MODEL).write_bytes(self.model)
         (folder / OBJECTIVE).write_bytes(self.objective)
-        write_whole(folder / RECORD, json.dumps(self.record, indent=1))
+        entries = [entry | {"motion_sha256": hashes[entry["name"]]} for entry in self.record["motions"]]
+        write_whole(folder / RECORD, json.dumps(self.record | {"motions": entries}, indent=1))
 
 
 def require_free(out: Path) -> None:
@@ -169,6 +170,7 @@ def generation_record(
     references: xr.Dataset,
     outside: torch.Tensor | None,
     predictor: str,
+    notes: Sequence[str],
     made_by: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What `generation.json` holds; `made_by` goes into its provenance."""
@@ -186,6 +188,7 @@ def generation_record(
         "terms": {t.name: _target(t) for t in objective.terms},
         "motions": entries,
         "conflicts": list(result.conflicts),
+        "notes": list(notes),
         "usual_distance": result.usual_distance,
         "usual_nearest_distance": result.usual_nearest_distance,
         "provenance": {

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import xarray as xr
 
-from bige_opensim.guidance.generated import Generated, GenerationError, generation_record, name_of, smooth
-from bige_opensim.guidance.language import SearchSettings
+from bige_opensim.guidance.generated import Generated, generation_record, name_of, smooth
+from bige_opensim.guidance.language import SearchSettings, refuse_endless
+from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.guidance.search import Generator, SearchResult, search
-from bige_opensim.learning.checkpoint import REFERENCES, load_generator, load_surrogate
-from bige_opensim.learning.dataset import load_dataset
+from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.muscle_tables import MuscleTables
@@ -26,6 +25,7 @@ from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 PREDICTORS = ("surrogate", "physics")
+MOST_MOTIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,24 @@ class GenerationRequest:
     @property
     def iterations_in_all(self) -> int:
         """Iterations of the whole search, those through the physics included."""
-        first = self.iterations or Objective.load(self.objective).settings.iterations
+        first = self.settings(Objective.load(self.objective)).iterations
         return first + (self.physics_iterations(first) if self.muscles is not None else 0)
+
+    def settings(self, objective: Objective) -> SearchSettings:
+        """The objective's settings of the search, shortened or lengthened where this request says so.
+
+        Raises
+        ------
+        ObjectiveError, GenerationError
+            A search that would run for days, or of more motions than memory holds.
+
+        """
+        if not 1 <= self.count <= MOST_MOTIONS:
+            raise GenerationError(f"{self.count} motions: from 1 to {MOST_MOTIONS} are searched at once.")
+        if self.iterations is None:
+            return objective.settings
+        refuse_endless(self.iterations, "--iterations")
+        return shortened(objective.settings, self.iterations)
 
     def physics_iterations(self, first: int) -> int:
         """Iterations through the physics that follow `first` ones by the surrogate."""
@@ -71,21 +87,10 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
 
     """
     skeleton = Skeleton(request.tables, dtype=torch.float32)
-    vqvae, references = load_generator(request.generator), load_references(request.generator)
-    surrogate = load_surrogate(request.surrogate)
-    channels = vqvae.channels.coordinates
-    if surrogate.channels.coordinates != channels:
-        raise GenerationError(
-            f"{request.surrogate}: the surrogate knows coordinates {', '.join(surrogate.channels.coordinates)}, the "
-            f"generator {', '.join(channels)}. Train both on the same dataset."
-        )
-    muscles = surrogate.channels.muscles
-    unknown = [m for m in muscles if m not in request.tables.muscles]
-    if unknown:
-        raise GenerationError(
-            f"{request.model}: the model lacks the muscles {', '.join(unknown[:5])} that the surrogate predicts. "
-            "Name a model of the family that the training data used."
-        )
+    networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
+    vqvae, references, surrogate, _ = networks
+    channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
+    _require_free_pelvis(request)
     objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
     features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
 
@@ -98,9 +103,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
 
     q = plant_feet(skeleton, channels, torch.as_tensor(references["q"].values, dtype=torch.float32))
     durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
-    settings = objective.objective.settings
-    if request.iterations is not None:
-        settings = shortened(settings, request.iterations)
+    settings = request.settings(objective.objective)
     by_physics = request.muscles is not None and objective.needs_activations
     after = shortened(settings, request.physics_iterations(settings.iterations))
     whole = settings.iterations + (after.iterations if by_physics else 0)
@@ -122,7 +125,21 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         with torch.no_grad():
             physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
         outside = physics.outside
-    return _generated(request, objective, muscles, result, references, outside)
+    return _generated(request, objective, networks, result, outside)
+
+
+def _require_free_pelvis(request: GenerationRequest) -> None:
+    """Motions are planted on the feet by the pelvis, and the physics knows of muscles and the ground alone."""
+    if len(request.tables.root["translations"]) != 3:
+        raise GenerationError(
+            f"{request.model}: motions are generated for models whose pelvis floats, with three translations; this one "
+            f"has {', '.join(request.tables.root['translations']) or 'none'}. Use a model with a free pelvis."
+        )
+    if request.muscles is not None and request.tables.passive_forces:
+        raise GenerationError(
+            f"{request.model}: the physics does not know the forces {', '.join(request.tables.passive_forces)} of this "
+            "model. Search with the surrogate alone, or remove them."
+        )
 
 
 def shortened(settings: SearchSettings, iterations: int) -> SearchSettings:
@@ -144,22 +161,14 @@ def reference_ranges(checkpoint: Path, tables: SkeletonTables) -> dict[str, tupl
     return ranges
 
 
-def load_references(checkpoint: Path) -> xr.Dataset:
-    """The training repetitions of a generator, kept beside its weights: starting points, proximity and novelty."""
-    path = checkpoint / REFERENCES
-    if not path.is_file():
-        raise GenerationError(f"{checkpoint}: no {REFERENCES}; train the generator again with `bige train generator`.")
-    return load_dataset(path)
-
-
 def _generated(
     request: GenerationRequest,
     objective: BoundObjective,
-    muscles: tuple[str, ...],
+    networks: Networks,
     result: SearchResult,
-    references: xr.Dataset,
     outside: torch.Tensor | None,
 ) -> Generated:
+    references, muscles = networks.references, networks.surrogate.channels.muscles
     motions, predicted = {}, {}
     for i in range(len(result.motions)):
         duration = float(result.durations[i])
@@ -173,7 +182,7 @@ def _generated(
         "surrogate": request.surrogate.name,
     }
     predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
-    record = generation_record(objective, result, references, outside, predictor, made_by)
+    record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
     model, asked = request.model.read_bytes(), request.objective.read_bytes()
     turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)
     rotational = frozenset(name for name, angle in turns if angle)

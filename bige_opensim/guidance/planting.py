@@ -22,11 +22,15 @@ def plant_feet(
     With both feet planted, the joint angles alone say where the pelvis is. Horizontally the mean of all contact points
     stands still; vertically each foot's soft lowest point, -s log sum exp(-y / s) + s log n, is on the ground in the
     mean of both feet. The generator's own translations come from bodies of other sizes and slide by centimetres on this
-    one. Valid for movements in which no foot leaves the ground.
+    one. Valid for movements in which no foot leaves the ground. Coordinates that the model locks or prescribes are put
+    where it holds them first.
     """
     default = skeleton.get_buffer("default").to(q)
+    places = [skeleton.coordinates.index(n) for n in channels]
+    held = [k for k, place in enumerate(places) if skeleton.tables.locked[place]]
+    q = q.index_copy(-1, torch.tensor(held, dtype=torch.long), default[places][held].expand(*q.shape[:-1], -1))
     full = default.expand(*q.shape[:-1], -1).clone()
-    full[..., [skeleton.coordinates.index(n) for n in channels]] = q
+    full[..., places] = q
     points = skeleton.contact_points(skeleton(full))
     right = [i for i, n in enumerate(skeleton.contact_names) if n.endswith("_r")]
     left = [i for i, n in enumerate(skeleton.contact_names) if n.endswith("_l")]
@@ -35,7 +39,9 @@ def plant_feet(
     drift = centre - centre[:, :1]
     planted = q.clone()
     for name, shift in zip(skeleton.tables.root["translations"], (drift[..., 0], lowest, drift[..., 1]), strict=True):
-        planted[..., list(channels).index(name)] = q[..., list(channels).index(name)] - shift
+        k = list(channels).index(name)
+        if k not in held:
+            planted[..., k] = q[..., k] - shift
     return planted
 
 

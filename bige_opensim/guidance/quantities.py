@@ -13,10 +13,8 @@ from torch import Tensor
 
 from bige_opensim.guidance import terms
 from bige_opensim.guidance.language import ObjectiveError, Term, closest
+from bige_opensim.learning.channels import MIDLINE_ODD
 from bige_opensim.physics.skeleton import Poses, Skeleton
-
-MIDLINE_ODD = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation")
-"""Midline coordinates that a left-right mirror negates (rotations about X and Y, translation along Z)."""
 
 GRF_COLUMNS = tuple(f"ground_force_{side}_v{axis}" for side in "rl" for axis in "xyz")
 COM_COMPONENTS = ("norm", "x", "y", "z")

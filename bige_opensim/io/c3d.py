@@ -125,26 +125,55 @@ class _Content:
     point: Mapping[str, list[Any]]
 
 
+def read_c3d_analogs(
+    path: Path | str,
+) -> tuple[Float[np.ndarray, " sample"], Float[np.ndarray, "sample channel"], tuple[str, ...]]:
+    """Time in s, values in the file's units and labels of the analog channels (electromyograms, plates) of a C3D file.
+
+    Time counts from the same 0 as that of `read_c3d`: analog samples run at ANALOG:RATE from the first frame.
+
+    Raises:
+        C3dError: If ezc3d is not installed, or the file is missing, damaged, or has no analog channels.
+    """
+    path = Path(path)
+    layout = _Layout.read(path)
+    with tempfile.TemporaryDirectory(prefix="bige-c3d-") as folder:
+        target = _by_ezc3d(path, layout.size, Path(folder), "ANALOG")
+        with np.load(target, allow_pickle=False) as found:
+            analog, point = (json.loads(found[key].tobytes()) for key in ("analog", "point"))
+            values, first = found["analogs"], int(found["first_frame"])
+    names, rate = tuple(_listed(analog, "LABELS")[: values.shape[1]]), np.ravel(analog.get("RATE", ()))
+    if not values.size or len(names) != values.shape[1] or len(rate) != 1 or not rate[0] > 0:
+        raise C3dError(f"{path}: holds no analog channels with labels and a rate; export the trial with them.")
+    return first / _rate(path, point) + np.arange(len(values)) / float(rate[0]), values, names
+
+
 def _content(path: Path, size: int) -> _Content:
+    with tempfile.TemporaryDirectory(prefix="bige-c3d-") as folder:
+        target = _by_ezc3d(path, size, Path(folder), "POINT")
+        with np.load(target, allow_pickle=False) as found:
+            point = json.loads(found["point"].tobytes())
+            return _Content(found["points"], found["residuals"], int(found["first_frame"]), point)
+
+
+def _by_ezc3d(path: Path, size: int, folder: Path, group: str) -> Path:
+    """File with what ezc3d found of one group of the C3D file, read by a process of its own."""
     if find_spec("ezc3d") is None:
         raise C3dError(f"{path}: C3D files are read by ezc3d, which is not installed: pip install 'bige_opensim[c3d]'.")
     program = Path(__file__).with_name("c3d_process.py")
     limit_s = _LIMIT_S + _LIMIT_S_PER_MB * size / 1e6
-    with tempfile.TemporaryDirectory(prefix="bige-c3d-") as folder:
-        target = Path(folder) / "content.npz"
-        command = [sys.executable, "-P", str(program), str(path), str(target)]
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s)
-        except subprocess.TimeoutExpired as problem:
-            raise C3dError(
-                f"{path}: ezc3d did not finish in {limit_s:.0f} s; the file is damaged, export the trial again."
-            ) from problem
-        if ended.returncode != 0:
-            said = ended.stderr.strip().rsplit("\n", 1)[-1] or "it ended without a word"
-            raise C3dError(f"{path}: damaged, ezc3d cannot read it ({said}); export the trial again.")
-        with np.load(target, allow_pickle=False) as found:
-            point = json.loads(found["point"].tobytes())
-            return _Content(found["points"], found["residuals"], int(found["first_frame"]), point)
+    target = folder / "content.npz"
+    command = [sys.executable, "-P", str(program), str(path), str(target), group]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s)
+    except subprocess.TimeoutExpired as problem:
+        raise C3dError(
+            f"{path}: ezc3d did not finish in {limit_s:.0f} s; the file is damaged, export the trial again."
+        ) from problem
+    if ended.returncode != 0:
+        said = ended.stderr.strip().rsplit("\n", 1)[-1] or "it ended without a word"
+        raise C3dError(f"{path}: damaged, ezc3d cannot read it ({said}); export the trial again.")
+    return target
 
 
 def _listed(point: Mapping[str, Any], key: str) -> list[str]:

@@ -48,10 +48,11 @@ class StorageTable:
 
 @dataclass(frozen=True, eq=False)
 class CoordinateFile:
-    """Coordinates in radians and metres, and what was noticed while reading them."""
+    """Coordinates in radians and metres, what was noticed while reading them, and columns that are no coordinates."""
 
     motion: Motion
     notes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def read_storage(path: Path | str, *, gaps: bool = False) -> StorageTable:
@@ -215,13 +216,14 @@ def read_coordinates(
         StorageError: As `read_storage`; also if no column is a coordinate, or the unit is contradicted or unknown.
     """
     table = read_storage(path)
-    columns, names, notes = _coordinate_columns(table, known)
+    columns, names, left_out = _coordinate_columns(table, known)
     values = table.values[:, columns]
     turns = np.array([name in rotational for name in names], dtype=bool)
     unit, unit_notes = _rotation_unit(table, values, turns, units)
     if unit == "degrees":
         values = np.where(turns, np.deg2rad(values), values)
-    return CoordinateFile(Motion(table.time, values, names), (*table.notes, *notes, *unit_notes))
+    notes = (*table.notes, *_left_out_note(table, left_out), *unit_notes)
+    return CoordinateFile(Motion(table.time, values, names), notes, left_out)
 
 
 def write_coordinates(
@@ -411,11 +413,14 @@ def _coordinate_columns(
             f"{table.path}: none of its columns ({', '.join(table.names[:5])}, ...) is a coordinate of the model; "
             "choose the motion that belongs to this model."
         )
-    notes: tuple[str, ...] = ()
-    if left_out:
-        shown = ", ".join(left_out[:6]) + (" and others" if len(left_out) > 6 else "")
-        notes = (f"{table.path.name}: {len(left_out)} column(s) left out that are no coordinates: {shown}.",)
-    return list(chosen.values()), tuple(chosen), notes
+    return list(chosen.values()), tuple(chosen), tuple(left_out)
+
+
+def _left_out_note(table: StorageTable, left_out: tuple[str, ...]) -> tuple[str, ...]:
+    if not left_out:
+        return ()
+    shown = ", ".join(left_out[:6]) + (" and others" if len(left_out) > 6 else "")
+    return (f"{table.path.name}: {len(left_out)} column(s) left out that are no coordinates: {shown}.",)
 
 
 def _rotation_unit(

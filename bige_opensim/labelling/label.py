@@ -53,7 +53,7 @@ class Label:
     rotational
         Coordinates that are angles: rad here, degrees in files.
     model
-        The model that OpenSim's static optimization runs on; None where an older folder came without it.
+        The file of the model that OpenSim's static optimization runs on; None where a folder came without it.
 
     """
 
@@ -61,7 +61,7 @@ class Label:
     channels: LabelChannels
     joints: Mapping[str, str]
     rotational: frozenset[str]
-    model: Path | None
+    model: bytes | None
 
     @property
     def trial(self) -> str:
@@ -177,7 +177,7 @@ class Label:
         StorageError
             The folder holds other files than a label.
         LabelError
-            The model that the setup needs is gone.
+            The label was read from a folder without the model that the setup needs.
 
         """
         from bige_opensim.labelling.label_files import save_label

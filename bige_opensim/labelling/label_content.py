@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 import bige_opensim
+from bige_opensim.doctor.findings import Finding
+from bige_opensim.doctor.preflight import as_entry, of_severity, sentences
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import FORMAT
 from bige_opensim.labelling.measured_forces import Measured
@@ -25,12 +27,15 @@ from bige_opensim.osim.model import OsimModel, opensim_version
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.skeleton import Skeleton
 
+PASSED, GATES_FAILED = "passed", "gates_failed"
+
 
 @dataclass(frozen=True)
 class Found:
     """What labelling found: the frames of the label and their solution, the ground's height (m), and what was noted.
 
-    `support` is that of the frames of the label, None where no ground forces were asked for.
+    `support` is that of the frames of the label, None where no ground forces were asked for. `preflight` is what the
+    doctor's checks found.
     """
 
     model: OsimModel
@@ -42,6 +47,7 @@ class Found:
     support: Support | None
     shift: Shift | None
     notes: tuple[str, ...]
+    preflight: tuple[Finding, ...] = ()
 
 
 def label_content(request: TrialRequest, settings: LabelSettings, found: Found, started: float) -> dict[str, Any]:
@@ -55,6 +61,7 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
         elsewhere = _gates(found, kept) if kept.any() else {}
         reason = explained(status, reason, support, elsewhere)
         lacking = support_entry(support, elsewhere)
+    status, reason = _with_preflight(status, reason, found.preflight)
     return {
         "format": FORMAT,
         "status": status,
@@ -64,6 +71,7 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
         "frames": found.window.q.frames,
         "frames_solved": int(solution.solved.sum()),
         "ground_height_m": found.ground,
+        "preflight": [as_entry(finding) for finding in found.preflight],
         "gates": {k: g.as_dict() for k, g in judged.items()},
         **lacking,
         "force_plates": found.measured.as_dict(support, model.mass_kg) if found.measured is not None else None,
@@ -74,6 +82,17 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
         "timings": _timings(solution, started),
         "provenance": _provenance(request, settings, model),
     }
+
+
+def _with_preflight(status: str, reason: str, findings: tuple[Finding, ...]) -> tuple[str, str]:
+    """A trial with a warning does not pass; the reason begins with warnings and ends with what is good to know."""
+    warnings, notes = (of_severity(findings, severity) for severity in ("warning", "note"))
+    if warnings:
+        besides = f"Besides, {reason}" if status == PASSED else reason
+        status, reason = GATES_FAILED, f"{sentences(warnings)} {besides}"
+    return status, " ".join(
+        [reason if reason.endswith(".") or not notes else f"{reason}.", *(f.sentence for f in notes)]
+    )
 
 
 def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, skeleton: Skeleton) -> dict[str, Any]:
@@ -111,7 +130,7 @@ def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
     rows = np.ones(len(s.time), dtype=bool) if rows is None else rows
     rotations, translations = root_of(model, skeleton)
     driven = muscle_driven(model, skeleton)
-    weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
+    weight = float(skeleton.weight_n)
     external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
     com = skeleton.com(window.state(skeleton).poses)[:, 1]
     return gates(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from bige_opensim.io.external_loads import (
     ground_forces,
     write_external_loads,
 )
+from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import (
     ColumnsText,
     StorageTable,
@@ -136,13 +137,13 @@ def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
 
 def save_label(label: Label, out: Path) -> Path:
     """Write a label's folder with the model in it, whole or not at all; errors as `Label.save`."""
-    if label.model is None or not label.model.is_file():
+    if label.model is None:
         raise LabelError(
-            f"{out}: the model that static optimization ran on is not there any more ({label.model or 'unknown'}), so "
-            "the folder would not be whole. Label the motion again."
+            f"{out}: this label was read from a folder without the model that static optimization ran on, so the new "
+            "folder would not be whole. Label the motion again."
         )
     with whole_folder(out) as folder:
-        shutil.copyfile(label.model, folder / MODEL_NAME)
+        (folder / MODEL_NAME).write_bytes(label.model)
         write_files(folder, label, MODEL_NAME)
     return out
 
@@ -168,7 +169,7 @@ def load_label(folder: Path) -> Label:
         moments=moments,
         ground_forces=_motion(read_storage(folder / GROUND)) if (folder / GROUND).is_file() else None,
     )
-    return Label(record, channels, joints, rotational, model_of(folder))
+    return with_model(Label(record, channels, joints, rotational, None), folder)
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -223,17 +224,27 @@ def _rotational(
     return frozenset(found)
 
 
+def with_model(label: Label, folder: Path) -> Label:
+    """The label with the model that the setup of static optimization in a folder names, where it is there."""
+    named = model_of(folder)
+    return label if named is None else replace(label, model=_bytes(named, file_sha256(named)))
+
+
 def model_of(folder: Path) -> Path | None:
-    """The model that the setup of static optimization names, where it is there."""
-    path = folder / SETUP
-    if not path.is_file():
-        return None
-    try:
-        named = ElementTree.parse(path).findtext(".//model_file")
-    except ElementTree.ParseError:
-        return None
-    model = folder / (named or MODEL_NAME).strip()
-    return model.resolve() if model.is_file() else None
+    """The model that the setup of static optimization in a label's folder names, where it is there."""
+    path, named = folder / SETUP, folder / MODEL_NAME
+    if path.is_file():
+        try:
+            named = folder / (ElementTree.parse(path).findtext(".//model_file") or MODEL_NAME).strip()
+        except ElementTree.ParseError:
+            return None
+    return named if named.is_file() else None
+
+
+@lru_cache(maxsize=8)
+def _bytes(path: Path, sha256: str) -> bytes:
+    """The same bytes for all labels of one model."""
+    return path.read_bytes()
 
 
 def joints_of(model: OsimModel) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bige_opensim.io.partial_folders import partial_folder, remove_abandoned
+from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
 from bige_opensim.io.storage import StorageError
 
 
@@ -28,7 +28,8 @@ def whole_folder(out: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        _replace(partial, out)
+        _refuse_other_files(out)
+        replace_folder(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -38,12 +39,3 @@ def _refuse_other_files(out: Path) -> None:
         raise StorageError(f"{out}: this is a file; name an empty or a new folder for the label.")
     if out.exists() and any(out.iterdir()) and not (out / "label.json").is_file():
         raise StorageError(f"{out}: the folder holds other files than a label; name an empty or a new folder.")
-
-
-def _replace(partial: Path, out: Path) -> None:
-    _refuse_other_files(out)
-    old = partial_folder(out.with_name(f"{out.name}.replaced"))
-    if out.exists():
-        out.replace(old)
-    partial.replace(out)
-    shutil.rmtree(old, ignore_errors=True)

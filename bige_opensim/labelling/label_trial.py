@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from bige_opensim.doctor.known_model import KnownModel
+from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import StorageError
@@ -25,16 +27,20 @@ from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
 from bige_opensim.labelling.muscle_capacity import root_of
 from bige_opensim.labelling.optimization import model_for_optimization, solve
-from bige_opensim.labelling.person_model import PersonModel, lasting_model, person_model
+from bige_opensim.labelling.person_model import PersonModel, person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
+from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_of
 from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
 from bige_opensim.physics.skeleton import Skeleton
 
-TrialError = (StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError, StaticOptimizationError)
+TrialError = (
+    *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
+    *(PreflightError, StaticOptimizationError),
+)
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
 
@@ -45,7 +51,7 @@ def label_trial(
 
     Raises
     ------
-    StorageError, MotionError, ModelError, ExternalLoadsError, StaticOptimizationError
+    StorageError, MotionError, ModelError, ExternalLoadsError, PreflightError, StaticOptimizationError
         The trial's files cannot be labelled; nothing is left behind.
 
     """
@@ -75,7 +81,7 @@ def label_into_folder(
             label = _audited(label, stripped, settings, report)
         report("writing", 0.0)
         text = write_files(folder, label, model_file)
-    return replace(label, model=request.out / model_file), text
+    return replace(label, model=person.stripped), text
 
 
 def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> Label:
@@ -88,7 +94,7 @@ def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Repo
         person = person_model(request.model)
         model_file = model_for_optimization(person.stripped, request, out)
         label = _label_into(out, person, request, settings, report, started, (), model_file)
-        return replace(_audited(label, out / model_file, settings, report), model=lasting_model(person.stripped))
+        return replace(_audited(label, out / model_file, settings, report), model=person.stripped)
 
 
 def _audited(label: Label, stripped: Path, settings: LabelSettings, report: Report) -> Label:
@@ -127,6 +133,7 @@ def _label_into(
         person.look_at(beside, settings)
     recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
+    preflight = preflight_of(request, settings, KnownModel(request.model, model, skeleton), recorded)
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
     ground, measured, noted = ground_and_forces(skeleton, whole, request, settings)
     loads = measured.forces if measured is not None else None
@@ -154,7 +161,8 @@ def _label_into(
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted)
-    found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes)
+    preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
+    found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
     if settings.solver == "fast":
         record["geometry"] = settings.geometry

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.opencap import Session
 from bige_opensim.io.partial_folders import remove_abandoned, remove_partial
@@ -96,6 +97,7 @@ def requests_of(
                     sessions=(folder, session.path) if into_sessions else (folder,),
                     forces=trial.forces_path,
                     synthetic=session.synthetic,
+                    stated=Stated(session.mass_kg, session.height_m),
                 )
             )
     return requests, rejected
@@ -250,7 +252,13 @@ def _outcome(request: TrialRequest, label: dict[str, Any]) -> Outcome:
 
 
 def _failed(request: TrialRequest, reason: str) -> Outcome:
-    return Outcome(request.session, request.trial, FAILED, f"{request.motion}: {reason}.", motion=str(request.motion))
+    return Outcome(
+        request.session,
+        request.trial,
+        FAILED,
+        f"{request.motion} with {request.model}: {reason}.",
+        motion=str(request.motion),
+    )
 
 
 @dataclass(frozen=True)

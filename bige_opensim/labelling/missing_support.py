@@ -121,8 +121,8 @@ def find_missing_support(
     """
     step = float(np.median(np.diff(time)))
     width = max(min(2 * round(0.5 * WINDOW_S / step) + 1, 2 * (len(time) // 2) - 1), 1)
-    force, moment = (part.sum(dim=-2).numpy() for part in body_wrenches(skeleton, state))
-    demand = _Demand(force, moment, float(skeleton.mass.sum() * skeleton.gravity.norm()), width)
+    force, moment = (part[:, skeleton.person_mass > 0].sum(dim=-2).numpy() for part in body_wrenches(skeleton, state))
+    demand = _Demand(force, moment, float(skeleton.weight_n), width)
     body = _Body(skeleton, state, ground)
     if measured is None:
         points = skeleton.contact_points(state.poses)

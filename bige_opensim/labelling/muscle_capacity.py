@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.osim.inverse_dynamics import passive_forces
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
@@ -42,7 +43,7 @@ def exact_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, state: 
     """Moment arms and strengths from OpenSim, frame by frame."""
     frames = muscle_frames(model, window.q, window.qd, skeleton.bodies)
     wrenches = (torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
-    return _effort(model, skeleton, muscle_columns(skeleton, state, *wrenches))
+    return _effort(model, skeleton, window, muscle_columns(skeleton, state, *wrenches))
 
 
 def polynomial_effort(
@@ -54,7 +55,7 @@ def polynomial_effort(
     for rows in torch.arange(len(q)).split(CHUNK):
         own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
         parts.append(polynomial_columns(muscles, q[rows], qd[rows], own))
-    return _effort(model, skeleton, torch.cat(parts))
+    return _effort(model, skeleton, window, torch.cat(parts))
 
 
 def moment_errors(muscles: Muscles) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, " muscle"]]:
@@ -86,9 +87,10 @@ def ranges_of(skeleton: Skeleton, poses: Float[np.ndarray, "pose coordinate"]) -
     return {n: (float(a), float(b)) for n, a, b in zip(skeleton.coordinates, low, high, strict=True)}
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, columns: torch.Tensor) -> Effort:
+def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, columns: torch.Tensor) -> Effort:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
     free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
     reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=columns.dtype)
-    return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton), free)
+    passive = torch.as_tensor(passive_forces(model, window.q, window.qd)) if model.passive_forces else None
+    return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton), free, passive)

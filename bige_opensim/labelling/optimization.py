@@ -88,7 +88,7 @@ def solve(
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
         joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
-    net = net_generalized_forces(skeleton, state, forces)
+    net = net_generalized_forces(skeleton, state, forces, effort.passive)
     if settings.solver == "opensim":
         time = window.q.time
         coordinates = coordinates_text(whole.q, model.rotational)

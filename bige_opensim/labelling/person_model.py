@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -164,19 +164,6 @@ def _kept(path: Path, sha256: str) -> PersonModel:
 def _unfollowed(muscles: Muscles) -> list[int]:
     _, largest = moment_errors(muscles)
     return [int(m) for m in np.flatnonzero(largest > FOLLOWED_NM)]
-
-
-def lasting_model(stripped: bytes) -> Path:
-    """A file of a stripped model that stays as long as this process."""
-    path = Path(_lasting_folder().name) / f"{hashlib.sha256(stripped).hexdigest()[:32]}.osim"
-    if not path.is_file():
-        path.write_bytes(stripped)
-    return path
-
-
-@cache
-def _lasting_folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="bige-models-")
 
 
 def _thinned(poses: Float[np.ndarray, "frame coordinate"], most: int) -> Float[np.ndarray, "pose coordinate"]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import bige_opensim
+from bige_opensim.doctor.person_checks import Stated
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
@@ -36,7 +38,8 @@ class LabelSettings:
     share of frames that OpenSim solves again to check the fast solver, drawn over the trials of a session and model,
     at least 20 of them, 0 for none; grf: estimated,
     measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
-    loads of a trial are applied whatever `grf` says.
+    loads of a trial are applied whatever `grf` says. allow_missing: coordinates that the file lacks keep the model's
+    default, even if much of the body hangs on them.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class LabelSettings:
     start: float | None = None
     end: float | None = None
     units: str | None = None
+    allow_missing: bool = False
     contact: ContactSettings = field(default_factory=ContactSettings)
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
 
@@ -63,7 +67,7 @@ class LabelSettings:
         if self.units is not None:
             one_of("units", self.units, UNITS)
         in_range("audit", self.audit, "", 0.0, 1.0)
-        in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0)
+        in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ class TrialRequest:
     """One trial to label into the folder `out`; the model for static optimization goes to `model_folder`.
 
     `sessions` are folders laid out like OpenCap sessions that receive the activations, too. `synthetic` says that the
-    motion is no recording of a person, which the label passes on. `recorded` is the motion itself (rad, m) where it is
-    in memory; `motion` is then only its name.
+    motion is no recording of a person, which the label passes on. `stated` is what the session says of the person.
+    `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name.
     """
 
     model: Path
@@ -86,6 +90,7 @@ class TrialRequest:
     sessions: tuple[Path, ...] = ()
     forces: Path | None = None
     synthetic: bool = False
+    stated: Stated = field(default_factory=Stated)
     recorded: Motion | None = None
 
     def absolute(self) -> TrialRequest:
@@ -107,6 +112,7 @@ class TrialRequest:
             hashes["motion"] = self.recorded.sha256
         return {
             "files": hashes,
+            "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": json.loads(json.dumps(asdict(settings))),
             "bige_opensim": bige_opensim.__version__,
         }
@@ -123,6 +129,6 @@ def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, 
     path = request.out / "label.json"
     if not path.is_file():
         return None
-    label = json.loads(path.read_text(encoding="utf-8"))
+    label = read_json(path)
     same = label.get("provenance", {}).get("fingerprint") == request.fingerprint(settings)
     return label if same else None

@@ -22,34 +22,28 @@ def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel
     Raises
     ------
     StorageError
-        The file cannot be read, or was made with another model.
+        The file cannot be read, or holds none of the model's coordinates.
 
     """
     known = [c.name for c in model.coordinates]
     if request.recorded is not None:
-        recorded = _coordinates_of(request.recorded, known)
-    else:
-        recorded = read_coordinates(
-            request.motion,
-            rotational=model.rotational,
-            known=known,
-            units=settings.units,  # type: ignore[arg-type]
-        )
-    missing = [n for n in model.free_coordinates if n not in recorded.motion]
-    missing_root = [n for n in missing if n in model.root_coordinates]
-    count = len(model.free_coordinates)
-    if missing_root or len(missing) > 0.5 * count:
-        raise StorageError(
-            f"{request.motion}: {count - len(missing)} of the {count} coordinates of {request.model.name} are in the "
-            f"file (missing: {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}). "
-            "This motion was made with another model: name the one it belongs to."
-        )
-    return recorded
+        return _coordinates_of(request.recorded, known)
+    return read_coordinates(
+        request.motion,
+        rotational=model.rotational,
+        known=known,
+        units=settings.units,  # type: ignore[arg-type]
+    )
 
 
 def _coordinates_of(motion: Motion, known: list[str]) -> CoordinateFile:
     """A motion in memory without the channels that are no coordinates of the model."""
     others = [name for name in motion.names if name not in known]
+    if len(others) == len(motion.names):
+        raise MotionError(
+            f"none of the motion's channels ({', '.join(others[:4])}, ...) is a coordinate of the model; name the "
+            "model that it belongs to."
+        )
     notes = (f"left out, because the model has no such coordinates: {', '.join(others)}",) if others else ()
     return CoordinateFile(motion.select([name for name in motion.names if name in known]), notes)
 
@@ -75,12 +69,14 @@ def ground_and_forces(
     """
     measured_only = not skeleton.floats and settings.grf != "measured"
     carried = request.external_loads is not None or not (settings.grf == "none" or measured_only)
-    if carried and not skeleton.contact_names:
+    two_feet = {name[-2:] for name in skeleton.contact_names} == {"_r", "_l"}
+    if carried and not two_feet:
         raise ModelError(
-            f"{request.model}: the model has no feet (calcn_r, toes_r, calcn_l, toes_l), so ground forces can neither "
-            "be estimated nor applied. Use a model with feet, or --grf none for a motion that nothing supports."
+            f"{request.model}: the model has {'one foot' if skeleton.contact_names else 'no feet'} (expected calcn_r, "
+            "toes_r, calcn_l, toes_l), so ground forces can neither be estimated nor applied. Use a model with feet, "
+            "or --grf none for a motion that nothing supports."
         )
-    if not skeleton.contact_names:
+    if not two_feet:
         return 0.0, None, ()
     measured, notes = _measured(skeleton, whole, request, settings)
     if measured is not None:

@@ -8,7 +8,8 @@ kinematics a little; here the root translation p(t) moves by d(t), the least cha
     minimise over d   sum_t |r(t) + m d''(t)|^2 / sigma_f^2 + |d(t)|^2 / sigma_d^2
 
 r(t) is the part of the root's force that feet with unilateral friction contact cannot supply, found by the least-effort
-problem restricted to the six root coordinates (muscles do not act there). The two steps alternate until r is small.
+problem restricted to the root's coordinates (muscles do not act there). The two steps alternate until r is small. A
+root that moves in a plane, or that has translations locked, is shifted along the translations that it has.
 """
 
 from __future__ import annotations
@@ -83,14 +84,17 @@ def make_consistent(
     answer with a shiver at the sampling rate.
     """
     demand = RootDemand(skeleton, prepared, root, ground, contact)
-    mass = float(skeleton.mass.sum())
-    carried = np.abs(demand.residual[:, 1]) < settings.other_support * mass * float(skeleton.gravity.norm())
+    mass = float(skeleton.person_mass.sum())
+    carried = np.abs(demand.in_ground(demand.residual)[:, 1]) < settings.other_support * mass * float(
+        skeleton.gravity.norm()
+    )
     if unsupported is not None:
         carried &= ~unsupported
     acceleration = mass * second_difference(prepared.q.time)
     weight = eye_array(prepared.q.frames) / settings.sigma_d_m**2
     factor = splu(csc_array(acceleration.T @ acceleration / settings.sigma_f_n**2 + weight))
-    total = Motion(prepared.q.time, np.zeros((prepared.q.frames, 3)), ("x", "y", "z"))
+    names = tuple(skeleton.coordinates[i] for i in root[1])
+    total = Motion(prepared.q.time, np.zeros((prepared.q.frames, len(names))), names)
     band_hz = min(settings.band_hz, 0.45 * prepared.q.rate_hz)
     before = _rms(demand.residual[carried])
     for _ in range(settings.iterations):
@@ -101,17 +105,19 @@ def make_consistent(
         total = total.with_values(total.values - factor.solve(pull)).lowpass(band_hz)
         demand.shift(acceleration @ total.values)
     values = prepared.q.values.copy()
-    values[:, [prepared.q.index(skeleton.coordinates[i]) for i in root[1]]] += total.values
+    values[:, [prepared.q.index(n) for n in names]] += total.values
     moved = prepared.moved(prepared.q.with_values(values)) if total.values.any() else prepared
-    return moved, Shift(total.values, before, _rms(demand.residual[carried]))
+    return moved, Shift(demand.in_ground(total.values), before, _rms(demand.residual[carried]))
 
 
-def _rms(force: Float[np.ndarray, "time 3"]) -> float:
+def _rms(force: Float[np.ndarray, "time translation"]) -> float:
     return float(np.sqrt((force**2).sum(1).mean())) if len(force) else 0.0
 
 
 class RootDemand:
-    """Root force that contact cannot supply, `residual` (T, 3) in N, and the factor `gain` by which it understates it.
+    """What contact cannot supply along the root's n translations, and by how much that understates the force.
+
+    `residual` (T, n) in N is understated by the factor `gain`.
 
     A centre of pressure at the edge of the foot leaves a force f and a moment M unsupplied together; with costs
     (f / f0)^2 + (M / M0)^2 their shares are M / h = f (M0 / f0)^2 / h^2 for a body at height h above ground, so the
@@ -140,21 +146,30 @@ class RootDemand:
             ]
         )
         com = skeleton.com(state.poses)
-        carrier = int(skeleton.subtree.sum(0).argmin())
-        self.com_jacobian = point_jacobian(skeleton, state, com.unsqueeze(-2), [carrier])[:, 0][..., rows]
-        self.optimal = com.new_tensor([contact.residual_moment_nm] * 3 + [contact.residual_force_n] * 3)
+        self.com_jacobian = point_jacobian(skeleton, state, com.unsqueeze(-2), [_carrier(skeleton, rows)])[:, 0][
+            ..., rows
+        ]
+        self.rotations = len(root[0])
+        self.optimal = com.new_tensor(
+            [contact.residual_moment_nm] * len(root[0]) + [contact.residual_force_n] * len(root[1])
+        )
         self.weight = contact.weight
         height = max(float(com[:, 1].mean()) - ground, 0.2)
         self.gain = 1.0 + (contact.residual_moment_nm / contact.residual_force_n) ** 2 / height**2
         self.multiplier: torch.Tensor | None = None
         self.residual = self._residual(self.tau)
 
-    def shift(self, inertia: Float[np.ndarray, "time 3"]) -> None:
-        """Residual for a body shifted by d, given m d'' (T, 3) in N."""
-        added = (self.com_jacobian.transpose(-1, -2) @ torch.as_tensor(inertia).unsqueeze(-1)).squeeze(-1)
+    def in_ground(self, along: Float[np.ndarray, "time translation"]) -> Float[np.ndarray, "time 3"]:
+        """Vectors in ground axes from their parts along the root's translations."""
+        return np.einsum("tkn,tn->tk", self.com_jacobian[..., self.rotations :].numpy(), along)
+
+    def shift(self, inertia: Float[np.ndarray, "time translation"]) -> None:
+        """Residual for a body shifted by d along the translations, given m d'' (T, n) in N."""
+        force = torch.as_tensor(self.in_ground(inertia)).unsqueeze(-1)
+        added = (self.com_jacobian.transpose(-1, -2) @ force).squeeze(-1)
         self.residual = self._residual(self.tau + added)
 
-    def _residual(self, tau: torch.Tensor) -> Float[np.ndarray, "time 3"]:
+    def _residual(self, tau: torch.Tensor) -> Float[np.ndarray, "time translation"]:
         n = self.columns.shape[-1]
         solution = solve(
             self.columns,
@@ -167,7 +182,14 @@ class RootDemand:
             tolerance=1e-6,
         )
         self.multiplier = solution.multiplier
-        return solution.reserve[:, 3:].numpy()
+        return solution.reserve[:, self.rotations :].numpy()
+
+
+def _carrier(skeleton: Skeleton, rows: list[int]) -> int:
+    """The body that floats: moved by the root's coordinates and by as few others as possible."""
+    moved = skeleton.subtree[torch.isin(skeleton.coordinate_index, torch.tensor(rows))].all(0)
+    steps = skeleton.subtree.sum(0)
+    return int(torch.where(moved, steps, torch.inf).argmin())
 
 
 def second_difference(time: Float[np.ndarray, " time"]) -> csc_array:

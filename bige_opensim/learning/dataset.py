@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 import bige_opensim
+from bige_opensim.learning.dataset_checks import NAMES, DatasetError, check_dataset
 from bige_opensim.learning.labelled_trials import (
     FEATURES,
     LabelledTrial,
@@ -47,10 +49,6 @@ VARIABLES = {  # name: (dimensions, units, long name)
     "status": (("repetition",), "", "passed or gates_failed: the quality gates of the trial"),
 }
 ABSENT_IN_OLDER_FILES = {"side": "both", "events": "[]"}
-
-
-class DatasetError(ValueError):
-    """Labels that make no dataset, or a file that is none."""
 
 
 def build_dataset(
@@ -106,6 +104,7 @@ def build_dataset(
         "synthetic": json.dumps(any(trial.label.get("synthetic", False) for trial in found)),
         "root": json.dumps(first.label["root"]),
         "excluded": json.dumps([{"trial": item.trial, "reason": item.reason} for item in left_out]),
+        "names": json.dumps({kind: ds[kind].values.tolist() for kind in NAMES}),
         "coordinates_left_out": json.dumps(sorted({name for trial in found for name in trial.q.names} - shared)),
         **_provenance(found),
     }
@@ -134,12 +133,14 @@ def load_dataset(path: Path) -> xr.Dataset:
     """Read a dataset that `save_dataset` wrote, into memory.
 
     Raises:
-        DatasetError: If the file is missing, no netCDF, cut off, or holds something else.
+        DatasetError: If the file is missing, no netCDF, cut off, or holds something else than repetitions that can be
+            trained with: see `check_dataset`.
     """
     path = Path(path)
     if not path.is_file():
         raise DatasetError(f"{path}: there is no such file; make it with `bige dataset LABELS --out {path.name}`.")
     try:
+        h5py.File(path).close()  # xarray's reader prints a traceback where this fails
         ds = xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise DatasetError(f"{path}: not a netCDF file, or cut off ({problem}); build the dataset again.") from problem
@@ -150,7 +151,12 @@ def load_dataset(path: Path) -> xr.Dataset:
             f"missing: {', '.join(missing) or 'nothing'}); build it with `bige dataset LABELS --out {path.name}`."
         )
     added = {n: _variable(n, [v] * ds.sizes["repetition"]) for n, v in ABSENT_IN_OLDER_FILES.items() if n not in ds}
-    return ds.assign(added)
+    ds = ds.assign(added)
+    try:
+        check_dataset(ds, VARIABLES)
+    except (DatasetError, RecursionError) as problem:
+        raise DatasetError(f"{path}: {problem}") from problem
+    return ds
 
 
 def _read(

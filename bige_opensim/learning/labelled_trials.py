@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.storage import StorageError, read_storage
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.movements.heading import Root, RootError
@@ -146,9 +146,9 @@ def _refused(name: str, label: Mapping[str, Any], include_failed: bool, trials: 
 
 def _read_label(path: Path) -> dict[str, Any]:
     try:
-        label = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise LabelError(f"{path}: not readable as JSON ({problem}); label the trial again.") from problem
+        label = read_json(path)
+    except DocumentError as problem:
+        raise LabelError(f"{problem} Label the trial again.") from problem
     if not isinstance(label, dict) or label.get("format") != LABEL_FORMAT:
         raise LabelError(f"{path}: not a label in format {LABEL_FORMAT}; label the trial again.")
     needed = ALWAYS_THERE if label.get("status") == "failed" else ALWAYS_THERE + THERE_WHEN_LABELLED

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from bige_opensim.learning.channels import Channels, Normaliser
 from bige_opensim.learning.derivatives import time_derivatives
+from bige_opensim.learning.setting_limits import require_within
 
 FEATURE_LIMIT = 3.0
 """Scaled subject features bend towards this bound: few subjects are seen, and a new one must not lead far outside."""
@@ -31,6 +32,7 @@ class SurrogateConfig:
     subject_dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        require_within(self, {"width": (1, 8192), "heads": (1, 256), "layers": (1, 100)})
         if min(self.width, self.heads, self.layers) < 1 or self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of 2 * heads, got width {self.width}, heads {self.heads}")
         if not (0 <= self.dropout < 1 and 0 <= self.subject_dropout < 1):

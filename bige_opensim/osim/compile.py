@@ -126,6 +126,7 @@ class _Compiler:
             max_isometric_force=self.model.max_isometric_force,
             muscle_driven=tuple(n for n in self.independent if n in self.model.muscle_driven),
             root=self._root(),
+            passive_forces=self.model.passive_forces,
             source={"file": self.model.path.name, "sha256": self.model.sha256},
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import opensim
 from jaxtyping import Float
@@ -28,18 +30,23 @@ def complete(model: OsimModel, motion: Motion) -> Motion:
     return Motion(motion.time, np.column_stack([columns[n] for n in names]), names)
 
 
-def inverse_dynamics(model: OsimModel, q: Motion, qd: Motion, qdd: Motion) -> Float[np.ndarray, "time coordinate"]:
+def inverse_dynamics(
+    model: OsimModel, q: Motion, qd: Motion, qdd: Motion, *, acting: Collection[str] = ()
+) -> Float[np.ndarray, "time coordinate"]:
     """Generalized forces (N, N·m) per coordinate in model order, without muscles, actuators and external loads.
 
+    Of the model's forces only those named in `acting` act.
+
     `opensim.InverseDynamicsSolver` works in Simbody's order of mobilities; the map of `OsimModel.mobility_order` brings
-    its result to the model's order. Every force of the model is switched off first, as the solver would include it.
+    its result to the model's order. Other forces of the model are switched off, as the solver would include them.
     Motions must be complete (see `complete`). Not for ball and free joints: their speeds in Simbody are
     an angular velocity and not the rates of their coordinates, for which they are taken, as OpenSim's tools do;
     `physics.dynamics` has the generalized forces that belong to the coordinates.
     """
     copy = opensim.Model(model.model)
     for i in range(copy.getForceSet().getSize()):
-        copy.updForceSet().get(i).set_appliesForce(False)
+        force = copy.updForceSet().get(i)
+        force.set_appliesForce(force.getName() in acting)
     state = copy.initSystem()
     for coordinate in copy.getCoordinateSet():
         coordinate.setLocked(state, False)
@@ -49,6 +56,7 @@ def inverse_dynamics(model: OsimModel, q: Motion, qd: Motion, qdd: Motion) -> Fl
     u, acceleration = opensim.Vector(n, 0.0), opensim.Vector(n, 0.0)
     result = np.empty((q.frames, n))
     for t in range(q.frames):
+        state.setTime(float(q.time[t]))
         for c, k in enumerate(order):
             u.set(int(k), float(qd.values[t, c]))
             acceleration.set(int(k), float(qdd.values[t, c]))
@@ -58,6 +66,17 @@ def inverse_dynamics(model: OsimModel, q: Motion, qd: Motion, qdd: Motion) -> Fl
         copy.realizeVelocity(state)
         result[t] = solver.solve(state, acceleration).to_numpy()[order]
     return result
+
+
+def passive_forces(model: OsimModel, q: Motion, qd: Motion) -> Float[np.ndarray, "time independent"]:
+    """Generalized forces (N, N·m) by which springs, ligaments, bushings and limits act on the independent coordinates.
+
+    OpenSim's StaticOptimization has them in its equations. They are what inverse dynamics asks less with them than
+    without; motions must be complete.
+    """
+    rest = q.with_values(np.zeros_like(q.values))
+    without, with_them = (inverse_dynamics(model, q, qd, rest, acting=acting) for acting in ((), model.passive_forces))
+    return reduce_couplers(model, q, without - with_them)
 
 
 def reduce_couplers(

@@ -137,7 +137,9 @@ class MarkerSolver:
 
     def _place_root(self, t: int) -> None:
         """Move the root so that the model in its default pose lies on the markers of frame `t` in the least squares
-        sense (Kabsch 1976, doi:10.1107/S0567739476001873)."""
+        sense (Kabsch 1976, doi:10.1107/S0567739476001873); nothing where the model does not float."""
+        if not self.root:
+            return
         self.copy.realizePosition(self.state)
         here = self._locations()
         there = self.observed.positions[t]

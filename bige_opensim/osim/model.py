@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from xml.parsers import expat
 
 import numpy as np
 import opensim
@@ -15,6 +18,7 @@ from jaxtyping import Float, Int
 
 from bige_opensim.io import file_hash
 from bige_opensim.io.cache import kept
+from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.topology import Root, find_root
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
 
@@ -23,6 +27,8 @@ _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
 RESIDUAL_OPTIMAL_FORCE = 1000.0
 STRIPPED_FORMAT = 2
+DEEPEST_XML = 200
+REPAIRABLE = "`bige doctor MODEL --fix FOLDER` writes a repaired copy."
 
 REACH = {"rotational": np.pi, "translational": 1.0, "coupled": np.pi}
 """How far from its default a coordinate is looked at where its range says nothing of use, rad or m."""
@@ -50,6 +56,7 @@ class Coordinate:
     locked: bool
     dependent: bool
     prescribed: bool
+    clamped: bool = True
 
     @property
     def held(self) -> bool:
@@ -106,6 +113,7 @@ class OsimModel:
                     locked=bool(c.getLocked(self.state)),
                     dependent=c.getName() in dependents,
                     prescribed=bool(c.isPrescribed(self.state)),
+                    clamped=bool(c.getDefaultClamped()),
                 )
             )
         self._refuse_impossible(found)
@@ -113,12 +121,10 @@ class OsimModel:
 
     def _refuse_impossible(self, coordinates: list[Coordinate]) -> None:
         for c in coordinates:
-            if (c.held and c.dependent) or (c.locked and c.prescribed):
-                hold = " and ".join(w for w, on in (("locked", c.locked), ("prescribed", c.prescribed)) if on)
-                coupled = " and determined by a coupler" if c.dependent else ""
+            if c.held and c.dependent:
                 raise ModelError(
-                    f"{self.path}: coordinate {c.name} is {hold}{coupled}; one of them can say where it is. Remove the "
-                    "others from the model."
+                    f"{self.path}: coordinate {c.name} is {'locked' if c.locked else 'prescribed'}, and a coupler "
+                    "determines it as well; one of them can say where it is. Unlock it, or remove the coupler."
                 )
 
     @cached_property
@@ -226,6 +232,17 @@ class OsimModel:
         return np.where(off[:, None], 0.0, self.controls.clip(0.0, 1.0))
 
     @cached_property
+    def other_actuators(self) -> tuple[str, ...]:
+        """Actuators that are neither muscles nor CoordinateActuators: static optimization works without them."""
+        return tuple(f.getName() for f in _forces(self.model) if _is_actuator(f) and not _is_replaced(f))
+
+    @cached_property
+    def passive_forces(self) -> tuple[str, ...]:
+        """Springs, ligaments, bushings, limits: forces that act beside the muscles whatever the muscles do."""
+        others = [f for f in _forces(self.model) if f.get_appliesForce() and not (_is_actuator(f) or _is_replaced(f))]
+        return tuple(f.getName() for f in others if opensim.Muscle.safeDownCast(f) is None)
+
+    @cached_property
     def max_isometric_force(self) -> Float[np.ndarray, " muscle"]:
         """Maximum isometric force of every muscle, N."""
         muscles = self.model.getMuscles()
@@ -287,6 +304,20 @@ class OsimModel:
             coordinate.setValue(state, float(value), False)
 
 
+def _forces(model: opensim.Model) -> Iterator[opensim.Force]:
+    forces = model.getForceSet()
+    return (forces.get(i) for i in range(forces.getSize()))
+
+
+def _is_actuator(force: opensim.Force) -> bool:
+    return opensim.Actuator.safeDownCast(force) is not None and opensim.Muscle.safeDownCast(force) is None
+
+
+def _is_replaced(force: opensim.Force) -> bool:
+    """Contact, for which ground forces stand, and coordinate actuators, for which reserves do."""
+    return force.getConcreteClassName() in (*_CONTACT_FORCES, "CoordinateActuator")
+
+
 def file_sha256(path: Path | str) -> str:
     """Hash of a model file, read once while the file does not change; ModelError where there is none."""
     path = Path(path)
@@ -307,14 +338,47 @@ def load(path: Path | str) -> OsimModel:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file. Name an .osim file.")
+    _refuse_bottomless(path)
     try:
-        model = opensim.Model(str(path))
-        return OsimModel(model, path)
+        with quiet_opensim():
+            return OsimModel(opensim.Model(str(path)), path)
     except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = opensim_reason(error)
+        remedy = REPAIRABLE if "Minimum activation" in reason else "Open it in the OpenSim GUI to see what is wrong."
+        raise ModelError(f"{path}: OpenSim cannot read this model: {reason} {remedy}") from error
+
+
+def opensim_reason(error: RuntimeError) -> str:
+    """What an exception of OpenSim says, in one line: all of its sentences, without places in OpenSim's source."""
+    text = re.sub(
+        r"^std::exception in '.*?': |\s*Thrown at \S+ in .*?\(\)\.", "", str(error).strip(), flags=re.MULTILINE
+    )
+    line = " ".join(text.split())
+    return line if line.endswith(".") else f"{line}."
+
+
+def _refuse_bottomless(path: Path) -> None:
+    """Refuse XML nested so deep that OpenSim's recursive reader would end the process."""
+    depth = deepest = 0
+
+    def opened(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, deepest
+        depth += 1
+        deepest = max(deepest, depth)
+
+    def closed(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = opened, closed
+    with path.open("rb") as file, suppress(expat.ExpatError):  # what is no XML, OpenSim says itself
+        parser.ParseFile(file)
+    if deepest > DEEPEST_XML:
         raise ModelError(
-            f"{path}: OpenSim cannot read this model ({reason}). Open it in the OpenSim GUI to see what is wrong."
-        ) from error
+            f"{path}: its XML is nested {deepest} levels deep, and models have about 15: this is no model, or it is "
+            "damaged. Restore it from where it came from."
+        )
 
 
 def opensim_version() -> str:
@@ -358,6 +422,10 @@ def model_notes(model: OsimModel) -> tuple[str, ...]:
     beyond = [n for n, c in zip(model.muscle_names, model.controls, strict=True) if c[0] < 0 or c[1] > 1]
     if beyond:
         notes.append(f"Activations lie within 0 and 1, although the controls of {', '.join(beyond)} reach beyond.")
+    if model.other_actuators:
+        notes.append(f"Muscles work without the model's other actuators: {', '.join(model.other_actuators)}.")
+    if model.passive_forces:
+        notes.append(f"These forces of the model act beside the muscles: {', '.join(model.passive_forces)}.")
     if not model.root_coordinates:
         notes.append("Nothing floats in this model: there are no residuals, and no ground forces are estimated.")
     return tuple(notes)
@@ -430,7 +498,7 @@ def write_static_optimization_model(model: OsimModel, path: Path) -> Path:
 
 
 def save_for_static_optimization(model: OsimModel, path: Path) -> Path:
-    """Write the model without contact and coordinate actuators, with one reserve per free coordinate.
+    """Write the model without contact and without actuators but its muscles, with one reserve per free coordinate.
 
     Reserves are CoordinateActuators named `reserve_<coordinate>` with unbounded controls. Controls of muscles that
     reach below 0 or above 1 are bounded, as `OsimModel.activation_bounds` says.
@@ -439,9 +507,7 @@ def save_for_static_optimization(model: OsimModel, path: Path) -> Path:
     copy.initSystem()
     forces = copy.updForceSet()
     for i in reversed(range(forces.getSize())):
-        force = forces.get(i)
-        kind = force.getConcreteClassName()
-        if kind in _CONTACT_FORCES or kind == "CoordinateActuator":
+        if _is_replaced(forces.get(i)) or _is_actuator(forces.get(i)):
             forces.remove(i)
     for i, (low, high) in enumerate(model.controls):
         if low < 0 or high > 1:

@@ -97,12 +97,11 @@ def _chain(model: opensim.Model, joint: _Joint, on: dict[str, list[_Joint]]) -> 
     bodies = model.getBodySet()
     total = sum(bodies.get(i).getMass() for i in range(bodies.getSize()))
     chain = [joint]
-    while not _floats(chain):
-        body = chain[-1].child
-        onward = on.get(body, [])
-        if len(onward) != 1 or bodies.get(body).getMass() > NEGLIGIBLE_MASS_SHARE * total:
+    while bodies.get(chain[-1].child).getMass() <= NEGLIGIBLE_MASS_SHARE * total:
+        onward = on.get(chain[-1].child, [])
+        if len(onward) != 1:
             break
-        chain.append(onward[0])
+        chain += onward
     return chain
 
 

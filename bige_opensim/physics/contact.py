@@ -106,8 +106,7 @@ def contact_columns(
     jacobian = point_jacobian(skeleton, state, on_plane, bodies)
     angle = torch.arange(settings.rays, dtype=qd.dtype, device=qd.device) * (2.0 * torch.pi / settings.rays)
     ray = torch.stack([settings.friction * angle.cos(), torch.ones_like(angle), settings.friction * angle.sin()], -1)
-    weight_n = skeleton.mass.sum() * skeleton.gravity.norm()
-    force = weight_n * ready[..., None, None] * ray
+    force = skeleton.weight_n * ready[..., None, None] * ray
     columns = torch.einsum("tpkx,tpxc->tcpk", force, jacobian).flatten(-2)
     return ContactColumns(columns, force, on_plane)
 

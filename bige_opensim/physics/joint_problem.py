@@ -42,6 +42,7 @@ class Effort:
     activations; reserve_optimal (C,): optimal force of each coordinate's reserve; root: indices of the root's free
     coordinates, rotations then translations, empty where nothing floats; free: indices of the coordinates that have an
     equation. A coordinate that is locked or prescribed has none: its constraint supplies whatever force it takes.
+    passive (T, C): generalized force of the model's springs, ligaments and limits, None where it has none.
     """
 
     muscle_columns: Float[Tensor, "time coordinate muscle"]
@@ -50,6 +51,7 @@ class Effort:
     reserve_optimal: Float[Tensor, " coordinate"]
     root: tuple[list[int], list[int]]
     free: list[int]
+    passive: Float[Tensor, "time coordinate"] | None = None
 
 
 def solve_with_ground(
@@ -68,7 +70,7 @@ def solve_with_ground(
     rotations, translations = effort.root
     optimal = effort.reserve_optimal.clone()
     optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
-    tau = inverse_dynamics(skeleton, state)
+    tau = net_generalized_forces(skeleton, state, None, effort.passive)
     solutions, forces = [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
@@ -133,10 +135,15 @@ def _solve_free(
 
 
 def net_generalized_forces(
-    skeleton: Skeleton, state: State, ground: GroundForces | None
+    skeleton: Skeleton,
+    state: State,
+    ground: GroundForces | None,
+    passive: Float[Tensor, "time coordinate"] | None = None,
 ) -> Float[Tensor, "time coordinate"]:
-    """Inverse dynamics minus what the ground does: the joint moments that muscles and reserves must supply."""
+    """Inverse dynamics minus what ground and springs do: the joint moments that muscles and reserves must supply."""
     tau = inverse_dynamics(skeleton, state)
+    if passive is not None:
+        tau = tau - passive
     if ground is None:
         return tau
     T, B = tau.shape[0], len(skeleton.bodies)

@@ -50,6 +50,8 @@ class SkeletonTables:
     root
         Rotations (intrinsic sequence) with their axes, and translations, by which the model floats in ground; none
         where nothing floats.
+    passive_forces
+        Names of springs, ligaments and limits, which are known to OpenSim alone.
     source
         File name and sha256 of the model.
 
@@ -88,6 +90,7 @@ class SkeletonTables:
     max_isometric_force: np.ndarray
     muscle_driven: tuple[str, ...]
     root: dict[str, Any]
+    passive_forces: tuple[str, ...]
     source: dict[str, str]
 
     def to_bytes(self) -> bytes:
@@ -130,7 +133,8 @@ class Displacement(NamedTuple):
 class Skeleton(torch.nn.Module):
     """Differentiable forward kinematics of one model, batched over any leading shape.
 
-    Agrees with OpenSim's `Frame.getTransformInGround` to 1e-6 m inside the sampled coordinate range.
+    Agrees with OpenSim's `Frame.getTransformInGround` to 1e-6 m inside the sampled coordinate range. `mass` (B,) is
+    that of every body, `person_mass` that of the bodies that float: a belt or a floor in the model is nobody's weight.
     """
 
     axis: Tensor
@@ -160,6 +164,7 @@ class Skeleton(torch.nn.Module):
     simbody_spin: Tensor
     subtree: Tensor
     selector: Tensor
+    person_mass: Tensor
     by_level: Tensor
     from_level: Tensor
     parent_in_level: Tensor
@@ -198,6 +203,10 @@ class Skeleton(torch.nn.Module):
             self.register_buffer(name, torch.as_tensor(numbers.astype(np.int64)), persistent=False)
         self.register_buffer("parent_index", torch.as_tensor(tables.parent.astype(np.int64)), persistent=False)
         self.register_buffer("ancestors", torch.as_tensor(_ancestors(tables.parent), dtype=dtype), persistent=False)
+        root = {*tables.root["rotations"], *tables.root["translations"]}
+        carries = [tables.coordinates[c] in root for c in tables.coordinate]
+        on_root = self.subtree[torch.tensor(carries)].any(0) if root else torch.ones(len(self.bodies), dtype=torch.bool)
+        self.register_buffer("person_mass", torch.where(on_root, self.mass, 0.0), persistent=False)
 
     def index(self, coordinate: str) -> int:
         """Position of a coordinate among the channels."""
@@ -263,8 +272,13 @@ class Skeleton(torch.nn.Module):
         return bool(self.tables.root["rotations"] or self.tables.root["translations"])
 
     def com(self, poses: Poses) -> Float[Tensor, "*batch 3"]:
-        """Whole-body centre of mass in ground, m."""
-        return (self.mass[:, None] * self.body_coms(poses)).sum(-2) / self.mass.sum()
+        """Centre of mass of what floats (of all bodies, where nothing does) in ground, m."""
+        return (self.person_mass[:, None] * self.body_coms(poses)).sum(-2) / self.person_mass.sum()
+
+    @property
+    def weight_n(self) -> Tensor:
+        """Weight of what floats, or of all bodies, where nothing does, N."""
+        return self.person_mass.sum() * self.gravity.norm()
 
     def body_coms(self, poses: Poses) -> Float[Tensor, "*batch body 3"]:
         """Mass centres of the bodies in ground, m."""

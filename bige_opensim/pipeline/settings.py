@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.io.documents import DocumentError, read_toml
 from bige_opensim.labelling.request import LabelSettings
+from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
 from bige_opensim.movements.repetitions import AUTO, EVENT_RULES
 from bige_opensim.settings import one_of
@@ -19,6 +20,9 @@ class PipelineError(ValueError):
     """A pipeline that cannot be run as it is described, or a stage that came to nothing."""
 
 
+SEEDS = (0, 2**63 - 1)
+
+
 @dataclass(frozen=True)
 class Cohort:
     """Synthetic people, where no recordings are named: how many, squats of each, seed."""
@@ -26,6 +30,9 @@ class Cohort:
     subjects: int = 24
     reps: int = 4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_within(self, {"subjects": (1, 100_000), "reps": (1, 1000), "seed": SEEDS})
 
 
 @dataclass(frozen=True)
@@ -111,9 +118,9 @@ def read_pipeline(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = 
 
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"{path}: cannot be read as TOML ({error}).") from error
+        content = read_toml(path)
+    except DocumentError as error:
+        raise PipelineError(str(error)) from error
     unknown = sorted(set(content) - {"name", *TABLES})
     if unknown:
         raise PipelineError(f"{path}: {', '.join(unknown)} is not known. Known: name, {', '.join(TABLES)}.")

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import xarray as xr
 
-from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.guidance.generated import require_free
 from bige_opensim.io.opencap import Session, find_sessions
 from bige_opensim.labelling.label_trials import requests_of
 from bige_opensim.labelling.status_table import STATUS_FILE, audits_in_short
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.pipeline.settings import PipelineError, PipelineSettings
-from bige_opensim.synthesis.sessions import CohortSettings, make_cohort
+from bige_opensim.synthesis.sessions import CohortSettings
 from bige_opensim.workflows.dataset import repetitions
 from bige_opensim.workflows.generate import search_motions
 from bige_opensim.workflows.label_sessions import label_requests
+from bige_opensim.workflows.people import make_people
 from bige_opensim.workflows.progress import Show
 from bige_opensim.workflows.report import report
 from bige_opensim.workflows.train import train_generator, train_surrogate
-from bige_opensim.workflows.validate import validate
+from bige_opensim.workflows.validate import validate_folder
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,7 @@ def people(work: Work) -> str:
     if work.data is not None:
         return f"{len(find_sessions([work.data]))} sessions in {work.data}"
     s = work.settings.cohort
-    with work.show(s.subjects, "people") as steps:
-        for person in make_cohort(
-            work.sessions, built_in(MODEL), CohortSettings(s.subjects, s.reps, s.seed), jobs=work.jobs
-        ):
-            steps.finish(f"{person.name}: {person.status}")
+    make_people(work.sessions, CohortSettings(s.subjects, s.reps, s.seed), jobs=work.jobs, show=work.show)
     return f"{s.subjects} synthetic people, {s.reps} squats each"
 
 
@@ -139,9 +135,9 @@ def search(work: Work) -> str:
 
 def judge(work: Work) -> str:
     """The round trip of every motion through OpenSim."""
-    certificates = validate(work.motions, jobs=work.jobs, show=work.show)
-    confirmed = sum(c.confirmed for c in certificates)
-    return f"{confirmed} of {len(certificates)} motions confirmed by OpenSim"
+    verdicts = validate_folder(work.motions, jobs=work.jobs, show=work.show)
+    confirmed = sum(v.confirmed for v in verdicts)
+    return f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim"
 
 
 def tell(work: Work, seconds: dict[str, float]) -> str:

@@ -23,9 +23,9 @@ from bige_opensim.reporting.panels import (
     together,
 )
 from bige_opensim.reporting.stick_figure import figures, strip
-from bige_opensim.reporting.verdict import CONFIRMED, NOT_CONFIRMED, NOT_SIMULATED
 from bige_opensim.reporting.wording import SPACE, gate_text, number, split_side, target_text, value_text, with_side
-from bige_opensim.validation.roundtrip import CERTIFICATE
+from bige_opensim.validation.certificate import Certificate
+from bige_opensim.validation.roundtrip import CERTIFICATE, CONFIRMED, NOT_CONFIRMED
 
 NAMED = 3
 """So many of the best motions are named, and shown unfolded."""
@@ -54,8 +54,9 @@ def cards(evidence: Evidence, numbers: Mapping[str, str], beside: Path) -> tuple
             }
         )
     shown = evidence.with_status(CONFIRMED) or evidence.with_status(NOT_CONFIRMED) or evidence.motions
-    words = {CONFIRMED: "{} confirmed {}", NOT_CONFIRMED: "{} {} not confirmed", NOT_SIMULATED: "{} {} not simulated"}
-    who = words[shown[0].status].format(len(shown), "motion" if len(shown) == 1 else "motions")
+    words = {CONFIRMED: "{} confirmed {}", NOT_CONFIRMED: "{} {} not confirmed"}
+    who = words.get(shown[0].status, "{} {} without a valid certificate")
+    who = who.format(len(shown), "motion" if len(shown) == 1 else "motions")
     overview = {
         "who": who,
         "muscles": drawn(together(muscles, [active[m.name] for m in shown], bands), who),
@@ -83,7 +84,7 @@ def _card(evidence: Evidence, m: MotionEvidence, place: str, beside: Path) -> di
             }
             for t in evidence.objective.terms
         ],
-        "gates": [gate_text(name, g) for name, g in (m.certificate or {"gates": {}})["gates"].items()],
+        "gates": [gate_text(name, g) for name, g in gates_of(m.certificate).items()],
         "views": _views(evidence, m, place),
         "files": [(path.name, link(path, beside)) for path in files if path is not None],
     }
@@ -107,7 +108,7 @@ def _facts(m: MotionEvidence) -> list[tuple[str, str]]:
         facts.append(("Novelty", f"{number(100 * m.novelty, 2)} % of the usual difference between training motions"))
     if m.certificate is None:
         return facts
-    contact, gap = m.certificate["contact"], m.certificate["surrogate_gap"]
+    contact, gap = m.certificate.contact, m.certificate.surrogate_gap
     facts.append(("Feet slide", f"up to {number(contact['foot_slide_mm'], 2)} mm"))
     facts.append(("Feet sink into the ground", f"up to {number(contact['penetration_mm'], 2)} mm"))
     facts.append(("Joint limits", limits_text(m)))
@@ -121,9 +122,16 @@ def _facts(m: MotionEvidence) -> list[tuple[str, str]]:
     return facts
 
 
+def gates_of(certificate: Certificate | None) -> dict[str, dict[str, Any]]:
+    """All gates of a motion: those of its simulation and its own."""
+    if certificate is None:
+        return {}
+    return certificate.gates | {name: g.as_dict() for name, g in certificate.motion_gates.items()}
+
+
 def limits_text(m: MotionEvidence) -> str:
     """Joint limits that a simulated motion exceeds by more than 0.1 degrees or 1 mm, and by how much."""
-    exceeded = (m.certificate or {}).get("limit_violations", {})
+    exceeded = m.certificate.limit_violations if m.certificate is not None else {}
     words = []
     for name, amount in exceeded.items():
         length = split_side(name)[0] in ("pelvis_tx", "pelvis_ty", "pelvis_tz")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from bige_opensim.guidance.conflicts import band_text
 from bige_opensim.guidance.language import ObjectiveError
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.quantities import Dynamics
@@ -22,18 +22,18 @@ from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.anthropometric_scaling import HEEL_BODY, SHOULDER_BODY, SHOULDER_OF_HEIGHT
-from bige_opensim.osim.compile import compile_skeleton
-from bige_opensim.osim.model import file_sha256
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.reporting.verdict import CONFIRMED, NOT_SIMULATED, verdict
+from bige_opensim.reporting.verdict import OLD, contradicted, verdict
+from bige_opensim.validation.certificate import Certificate
+from bige_opensim.validation.generated_folder import MODEL, GeneratedFolder, ValidationError
+from bige_opensim.validation.motion_gates import GROUND_M
 from bige_opensim.validation.roundtrip import (
-    CERTIFICATE,
-    MODEL,
-    OBJECTIVE,
-    RECORD,
+    CONFIRMED,
+    CONTRADICTED,
+    NOT_CHECKABLE,
     SUMMARY,
-    ValidationError,
-    generated_motions,
+    Verdict,
+    summary_row,
 )
 
 
@@ -45,14 +45,15 @@ class ReportError(ValueError):
 class MotionEvidence:
     """One motion: verdict and reason, certificate and search record where there are any, and its curves.
 
-    q in rad and m: what OpenSim analysed, or the file where it was not; None where the file cannot be read.
+    `certificate` is what OpenSim's files give, whatever certificate.json says. q in rad and m: what OpenSim analysed,
+    or the file where it was not; None where the file cannot be read.
     """
 
     name: str
     path: Path
     status: str
     reason: str
-    certificate: dict[str, Any] | None
+    certificate: Certificate | None
     entry: dict[str, Any]
     q: Motion | None
     simulated: Motion | None
@@ -62,12 +63,13 @@ class MotionEvidence:
     def value(self, term: str, which: str) -> float | None:
         """`predicted` or `simulated` value of a term in the unit of the objective file."""
         if self.certificate is not None:
-            return self.certificate["terms"][term][which]
+            found = self.certificate.terms[term]
+            return found.predicted if which == "predicted" else found.simulated
         return self.entry.get("predicted", {}).get(term) if which == "predicted" else None
 
     def met(self, term: str) -> bool | None:
         """Whether OpenSim found a term's bound met; None where that is not known or not asked."""
-        return self.certificate["terms"][term]["satisfied"] if self.certificate is not None else None
+        return self.certificate.terms[term].satisfied if self.certificate is not None else None
 
     @property
     def novelty(self) -> float | None:
@@ -77,7 +79,10 @@ class MotionEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A folder of motions, their objective bound to the subject's skeleton, and the training repetitions."""
+    """A folder of motions, their objective bound to the subject's skeleton, and the training repetitions.
+
+    `contradictions` are those of certificates and files, a sentence each that begins with the motion's name.
+    """
 
     folder: Path
     objective: BoundObjective
@@ -88,6 +93,8 @@ class Evidence:
     motions: tuple[MotionEvidence, ...]
     cohort: xr.Dataset | None
     synthetic: bool
+    verdicts: tuple[Verdict, ...] = ()
+    contradictions: tuple[str, ...] = ()
 
     def with_status(self, status: str) -> tuple[MotionEvidence, ...]:
         """The motions of one verdict."""
@@ -123,23 +130,24 @@ def read_evidence(folder: Path, *, cohort: Path | None = None, synthetic: bool |
 
     """
     try:
-        paths = generated_motions(folder)
-    except ValidationError as error:
-        raise ReportError(str(error)) from None
-    tables = compile_skeleton(folder / MODEL)
-    skeleton = Skeleton(tables)
-    record = _json(folder / RECORD) if (folder / RECORD).is_file() else {}
+        generated = GeneratedFolder(folder)
+    except (ValidationError, ObjectiveError) as error:
+        raise ReportError(str(error)) from error
+    skeleton, record = generated.skeleton, generated.record
     repetitions = _cohort(folder, cohort, record)
-    bound = _bind(folder / OBJECTIVE, skeleton)
-    failures = _failures(folder / SUMMARY)
-    motions = tuple(_motion(path, bound, skeleton, record, failures) for path in paths)
+    bound = _bind(generated.objective, skeleton)
+    summary = _summary(folder / SUMMARY)
+    verdicts = tuple(_verdict(generated, path.stem, summary) for path in generated.motions)
+    motions = tuple(_motion(generated, v, bound) for v in verdicts)
     if synthetic is None:
         synthetic = _marked(record) or _marked(record.get("provenance")) or _any_label_marked(folder, motions)
         synthetic = synthetic or (repetitions is not None and _marked(repetitions.attrs))
     height_m = _height(skeleton)
+    contradictions = tuple(f"{v.name}: {text}" for v in verdicts for text in v.contradictions)
     return Evidence(
-        folder, bound, skeleton, _model_name(folder / MODEL), height_m, record, motions, repetitions, synthetic
-    )
+        folder, bound, skeleton, _model_name(folder / MODEL), height_m, record, motions, repetitions, synthetic,
+        verdicts, contradictions,
+    )  # fmt: skip
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -149,12 +157,11 @@ def _json(path: Path) -> dict[str, Any]:
         raise ReportError(f"{path}: not a JSON file ({error}); run `bige validate {path.parent}` again.") from error
 
 
-def _bind(path: Path, skeleton: Skeleton) -> BoundObjective:
+def _bind(objective: Objective, skeleton: Skeleton) -> BoundObjective:
     def no_dynamics(*_: Any) -> Dynamics:
         return Dynamics(torch.zeros(1), torch.zeros(1))
 
     try:
-        objective = Objective.load(path)
         return objective.bind(skeleton.coordinates, skeleton.tables.muscles, skeleton, dynamics=no_dynamics)
     except ObjectiveError as error:
         raise ReportError(str(error)) from error
@@ -173,31 +180,42 @@ def _cohort(folder: Path, given: Path | None, record: dict[str, Any]) -> xr.Data
     return ds.isel(repetition=training) if training.any() else ds
 
 
-def _failures(path: Path) -> dict[str, str]:
-    """Reasons of the motions that `bige validate` could not simulate."""
+def _summary(path: Path) -> dict[str, dict[str, str]]:
+    """Rows of the table that `bige validate` wrote, by motion."""
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["name"]: row.get("reason") or "" for row in csv.DictReader(file) if row.get("name")}
+        return {row["name"]: row for row in csv.DictReader(file) if row.get("name")}
 
 
-def _motion(
-    path: Path, bound: BoundObjective, skeleton: Skeleton, record: dict[str, Any], failures: dict[str, str]
-) -> MotionEvidence:
-    name, folder = path.stem, path.parent
-    entry: dict[str, Any] = next((m for m in record.get("motions", []) if m.get("name") == name), {})
-    certificate_file = folder / name / CERTIFICATE
-    certificate = _json(certificate_file) if certificate_file.is_file() else None
-    status, reason = NOT_SIMULATED, failures.get(name) or "It has no certificate yet: it was not simulated in OpenSim."
-    if certificate is not None and certificate["provenance"].get("motion_sha256") not in (None, file_sha256(path)):
-        certificate = None
-        reason = "The file was changed after it was simulated; its certificate is about another motion."
-    ground_m, source = 0.0, path
+def _verdict(generated: GeneratedFolder, name: str, summary: Mapping[str, dict[str, str]]) -> Verdict:
+    """The verdict that the files bear out, whatever certificate.json and summary.csv say."""
+    held, row = generated.hold(name), summary.get(name, {})
+    found = Verdict(name, held.certificate, row.get("reason") or "", held.contradictions)
+    if found.status in (CONTRADICTED, NOT_CHECKABLE):
+        return found
+    true = {k: str(v) for k, v in summary_row(found).items() if k not in ("reason", "notes", "contradictions")}
+    wrong = [f"{SUMMARY} says {k} {row[k]}; it is {v}." for k, v in true.items() if row.get(k, v) != v]
+    return replace(found, contradictions=tuple(wrong))
+
+
+def _motion(generated: GeneratedFolder, found: Verdict, bound: BoundObjective) -> MotionEvidence:
+    name, folder, skeleton = found.name, generated.folder, generated.skeleton
+    path, certificate = folder / f"{name}.mot", found.certificate
+    if certificate is not None and set(certificate.terms) != {t.name for t in bound.terms}:
+        certificate = None  # an earlier version's, judged by another objective
+    reason = found.reason or "It has no certificate yet: it was not simulated in OpenSim."
+    ground_m, source = GROUND_M, path
     if certificate is not None:
-        _require_same_targets(certificate, bound, certificate_file)
-        status, reason = verdict(certificate, bound)
+        reason = verdict(certificate, bound)[1]
+    if found.status == NOT_CHECKABLE:
+        reason = OLD
+    if found.status == CONTRADICTED:
+        reason = contradicted(found.contradictions)
+    if certificate is not None and (folder / name / "label.json").is_file():
         ground_m = float(_json(folder / name / "label.json")["ground_height_m"])
         source = folder / name / "coordinates.mot"
+    reason = " ".join([reason, *(certificate.notes if certificate is not None else ())])
     try:
         rotational = [n for n, r in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if r]
         q = read_coordinates(source, rotational=rotational, units="degrees").motion
@@ -205,7 +223,8 @@ def _motion(
         q, reason = None, f"{reason} Its curves cannot be drawn: {error}"
     simulated = _activations(folder / name / "activations.sto") if certificate is not None else None
     predicted = _activations(folder / "predicted" / f"{name}_activations.sto")
-    return MotionEvidence(name, path, status, reason, certificate, entry, q, simulated, predicted, ground_m)
+    entry = generated.entry(name)
+    return MotionEvidence(name, path, found.status, reason, certificate, entry, q, simulated, predicted, ground_m)
 
 
 def _activations(path: Path) -> Motion | None:
@@ -213,16 +232,6 @@ def _activations(path: Path) -> Motion | None:
         return None
     table = read_storage(path)
     return Motion(table.time, table.values, table.names)
-
-
-def _require_same_targets(certificate: dict[str, Any], bound: BoundObjective, path: Path) -> None:
-    asked = {t.name: band_text(t) if t.bounded else t.term.goal for t in bound.terms}
-    judged = {name: term["target"] for name, term in certificate["terms"].items()}
-    if asked != judged:
-        raise ReportError(
-            f"{path}: the certificate was judged by other goals than {OBJECTIVE} asks for now; "
-            f"run `bige validate {path.parent.parent}` again."
-        )
 
 
 def _marked(content: Any) -> bool:

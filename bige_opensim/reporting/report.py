@@ -6,23 +6,38 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import bige_opensim
 from bige_opensim.io.storage import write_whole
-from bige_opensim.reporting.cards import NAMED, cards, limits_text, link
+from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
-from bige_opensim.reporting.verdict import CONFIRMED, NOT_CONFIRMED, NOT_SIMULATED
 from bige_opensim.reporting.wording import describe, gate_text, number, target_text, value_text
-from bige_opensim.validation.roundtrip import SUMMARY
+from bige_opensim.validation.roundtrip import (
+    CONFIRMED,
+    CONTRADICTED,
+    NOT_CHECKABLE,
+    NOT_CONFIRMED,
+    NOT_SIMULATED,
+    SUMMARY,
+    write_summary,
+)
 
 REPORT = "report.html"
+STATUSES = (CONFIRMED, NOT_CONFIRMED, NOT_SIMULATED, CONTRADICTED, NOT_CHECKABLE)
 NEW_ENOUGH = 0.5
 """A motion counts as new when it is at least half the usual distance between training motions away from all of them."""
+
+
+class Written(NamedTuple):
+    """Where a report is, and what contradicts its certificates, a sentence each that begins with the motion's name."""
+
+    path: Path
+    contradictions: tuple[str, ...]
 
 
 def write_report(
@@ -33,7 +48,22 @@ def write_report(
     stages: Mapping[str, float] | None = None,
     synthetic: bool | None = None,
 ) -> Path:
+    """Write the report of a folder that `bige generate` and `bige validate` wrote; see `report`."""
+    return report(motions, out=out, cohort=cohort, stages=stages, synthetic=synthetic).path
+
+
+def report(
+    motions: Path,
+    *,
+    out: Path | None = None,
+    cohort: Path | None = None,
+    stages: Mapping[str, float] | None = None,
+    synthetic: bool | None = None,
+) -> Written:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
+
+    Every certificate is held against the files that it was made from. Where something contradicts one, the report says
+    so, and `summary.csv` is written anew to say it too.
 
     Parameters
     ----------
@@ -65,9 +95,11 @@ def write_report(
         loader=PackageLoader("bige_opensim.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = number
+    if evidence.contradictions:
+        write_summary(motions, evidence.verdicts)
     content = _content(evidence, out.parent, stages or {})
     write_whole(out, environment.get_template("report.html.j2").render(**content))
-    return out
+    return Written(out, evidence.contradictions)
 
 
 def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float]) -> dict[str, Any]:
@@ -81,7 +113,8 @@ def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float]) -> d
         "title": objective.name,
         "description": objective.description,
         "synthetic": evidence.synthetic,
-        "counts": {s: len(evidence.with_status(s)) for s in (CONFIRMED, NOT_CONFIRMED, NOT_SIMULATED)},
+        "counts": {s: len(evidence.with_status(s)) for s in STATUSES},
+        "contradictions": evidence.contradictions,
         "total": len(evidence.motions),
         "novel": _novel(evidence),
         "best": [numbers[m.name] for m in evidence.ranked[:NAMED]],
@@ -140,12 +173,12 @@ def _cohort_text(evidence: Evidence) -> str:
 
 def _table(evidence: Evidence, numbers: Mapping[str, str]) -> dict[str, Any]:
     """All motions by terms, gates, contact and limits."""
-    gates = {n: g for m in evidence.motions if m.certificate is not None for n, g in m.certificate["gates"].items()}
+    gates = {n: g for m in evidence.motions for n, g in gates_of(m.certificate).items()}
     heads = {n: gate_text(n, g) for n, g in gates.items()}
     rows = []
     for m in evidence.motions:
         c = m.certificate
-        found = {n: gate_text(n, g) for n, g in c["gates"].items()} if c is not None else {}
+        found = {n: gate_text(n, g) for n, g in gates_of(c).items()}
         rows.append(
             {
                 "place": numbers[m.name],
@@ -156,7 +189,7 @@ def _table(evidence: Evidence, numbers: Mapping[str, str]) -> dict[str, Any]:
                     for t in evidence.objective.terms
                 ],
                 "gates": [(found[n]["value"], found[n]["passed"]) if n in found else ("–", None) for n in heads],
-                "contact": [number(c["contact"][k], 2) if c else "–" for k in ("foot_slide_mm", "penetration_mm")],
+                "contact": [number(c.contact[k], 2) if c else "–" for k in ("foot_slide_mm", "penetration_mm")],
                 "limits": limits_text(m) if c else "–",
                 "novelty": number(m.novelty, 2),
             }
@@ -166,7 +199,7 @@ def _table(evidence: Evidence, numbers: Mapping[str, str]) -> dict[str, Any]:
 
 def _provenance(evidence: Evidence) -> list[tuple[str, str]]:
     made = evidence.record.get("provenance", {})
-    judged = [m.certificate["provenance"] for m in evidence.motions if m.certificate is not None]
+    judged = [m.certificate.provenance for m in evidence.motions if m.certificate is not None]
     rows = [("Folder", evidence.folder.absolute().name)]
     rows += [("Searched on", made["date"])] if "date" in made else []
     rows += [("Simulated on", _several(judged, "date"))] if judged else []

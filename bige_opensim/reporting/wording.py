@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bige_opensim.guidance.language import Term
@@ -52,9 +52,24 @@ GATES = {
     "failed_frames": ("Unsolved instants", "share of the repetition without a solution"),
     "rotation_speed": ("Fastest segment rotation", "a segment that jumps means a broken motion"),
     "whole_body_shift": ("Correction of the body's path", "largest shift needed so that the feet can carry the motion"),
+    "sampling": ("Gap between samples", "what happens in between is not simulated"),
+    "joint_limits": ("Joints beyond their limits", "the model's ranges, and people's where it sets none"),
+    "self_intersection": (
+        "Limbs through each other",
+        "share of two segments' thickness that overlaps; soft parts give way, bones do not",
+    ),
+    "ground_height": ("Ground height", "between the ground of the simulation and the one the motion was made for"),
+    "floating": ("Floating", "largest height of a foot above the ground while it carries"),
+    "penetration": ("Sinking in", "largest depth of a foot below the ground"),
+    "foot_slide": ("Sliding", "way of a foot over the ground while it carries"),
+    "balance": ("Out of balance", "distance beyond the feet at which the ground would have to push"),
 }
 SPACE = "\N{NO-BREAK SPACE}"
-GATE_UNITS = {"rad/s": "rad/s", "mm": "mm"}
+GATE_UNITS = {
+    "degrees beyond a joint's range": "°",
+    "ms between samples": "ms",
+    **{unit: "mm" for unit in ("mm above the ground", "mm below the ground", "mm while loaded", "mm beyond the feet")},
+}
 
 
 class Display(NamedTuple):
@@ -202,8 +217,8 @@ def _directions(labels: Sequence[str]) -> str:
     return listed([x for x in found if x]) if any(found) else ""
 
 
-def gate_text(name: str, gate: dict[str, Any]) -> dict[str, Any]:
-    """A quality gate for a table: plain name, explanation, value and limit with unit, and whether it passed."""
+def gate_text(name: str, gate: Mapping[str, Any]) -> dict[str, Any]:
+    """A gate for a table: plain name, explanation, value and limit with unit, and whether it passed."""
     title, meaning = GATES.get(name, (name.replace("_", " "), gate["unit"]))
     unit = SPACE + GATE_UNITS.get(gate["unit"], "%" if gate["unit"].startswith("%") else gate["unit"])
     return {
@@ -211,5 +226,5 @@ def gate_text(name: str, gate: dict[str, Any]) -> dict[str, Any]:
         "meaning": meaning,
         "value": number(gate["value"], 2) + unit,
         "limit": plain(gate["limit"]) + unit,
-        "passed": bool(gate["passed"]),
+        "passed": bool(gate["passed"] if "passed" in gate else gate["satisfied"]),
     }

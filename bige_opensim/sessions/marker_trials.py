@@ -22,6 +22,7 @@ import numpy as np
 
 import bige_opensim
 from bige_opensim.io.c3d import C3dError, Up, read_c3d
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.opencap import Session, SessionError
 from bige_opensim.io.storage import StorageError, write_whole
 from bige_opensim.io.trc import Markers, TrcError, read_trc
@@ -264,7 +265,7 @@ def _work(connection: Connection, task: Callable[[Any], dict[str, Any]], argumen
 
 def _finished(request: MarkerRequest) -> dict[str, Any] | None:
     try:
-        record = json.loads(request.record_path.read_text(encoding="utf-8"))
+        record = read_json(request.record_path)
         same = record["format"] == FORMAT and record["provenance"]["fingerprint"] == request.fingerprint()
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bige_opensim.guidance.generated import Generated
-from bige_opensim.guidance.generation import PREDICTORS, GenerationRequest, reference_ranges
+from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, GenerationRequest, reference_ranges
 from bige_opensim.guidance.generation import generate as search
+from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
@@ -17,6 +18,8 @@ from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.settings import in_range, one_of
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.train import folder_of
+
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,13 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         one_of("predictor", self.predictor, PREDICTORS)
-        in_range("count", self.count, "motions", 1)
+        in_range("count", self.count, "motions", 1, MOST_MOTIONS)
+        in_range("seed", self.seed, "", 0, LARGEST_SEED)
         if self.iterations is not None:
-            in_range("iterations", self.iterations, "", 1)
-        in_range("physics_share", self.physics_share, "of the first search", 0.0)
+            in_range("iterations", self.iterations, "", 1, MOST_ITERATIONS)
+        in_range("physics_share", self.physics_share, "of the first search", 0.0, 10.0)
 
 
-@quiet_opensim()
 def generate(
     objective: str | os.PathLike[str],
     *,
@@ -103,6 +106,7 @@ def generate(
     return search_motions(Path(objective), Path(model), folder_of(generator), folder_of(surrogate), settings, show)
 
 
+@quiet_opensim()
 def search_motions(
     objective: Path, model: Path, generator: Path, surrogate: Path, settings: SearchSettings, show: Show = Silent
 ) -> Generated:

@@ -73,6 +73,7 @@ def label(
     start: float | None = None,
     end: float | None = None,
     units: str | None = None,
+    allow_missing: bool = False,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -100,6 +101,8 @@ def label(
         Part of the motion to label, s.
     units
         "degrees" or "radians", for a file whose header contradicts its numbers.
+    allow_missing
+        Coordinates that the motion lacks keep the model's default, even if much of the body hangs on them.
 
     Returns
     -------
@@ -128,6 +131,7 @@ def label(
         start=start,
         end=end,
         units=units,
+        allow_missing=allow_missing,
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

@@ -11,7 +11,7 @@ from bige_opensim.io.opencap import find_sessions
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_trials import SKIPPED, Outcome, label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
-from bige_opensim.labelling.status_table import StatusTable, read_status, refuse_namesakes
+from bige_opensim.labelling.status_table import STATUS_FILE, StatusTable, read_status, refuse_namesakes
 from bige_opensim.workflows.progress import Show, Silent
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class Labels(Sequence[Label]):
         """The status table: a row per trial with status, reason, frames, gates and peaks."""
         import pandas as pd
 
-        return pd.DataFrame(read_status(self.folder / "status.csv")).set_index(["session", "trial"])
+        mine = {(o.session, o.trial) for o in self.outcomes}
+        rows = [row for row in read_status(self.folder / STATUS_FILE) if (row["session"], row["trial"]) in mine]
+        return pd.DataFrame(rows).set_index(["session", "trial"])
 
     @overload
     def __getitem__(self, at: int) -> Label: ...
@@ -79,6 +81,7 @@ def label_sessions(
     grf: str = "estimated",
     cutoff_hz: float = 6.0,
     units: str | None = None,
+    allow_missing: bool = False,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -98,7 +101,7 @@ def label_sessions(
         Folder for the labels; `status.csv` in it has a row per trial.
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
-    solver, geometry, audit, grf, cutoff_hz, units
+    solver, geometry, audit, grf, cutoff_hz, units, allow_missing
         As of `label`; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -120,13 +123,23 @@ def label_sessions(
         A setting that is none of its values.
     SessionError
         There are no sessions in the folders.
+    StatusError
+        `out` holds labels of another session of the same name.
     ClusterError
         No scheduler answers at the address.
     StatusError
         The folder holds another file as `status.csv`, or labels of another session of the same name.
 
     """
-    settings = LabelSettings(solver=solver, geometry=geometry, audit=audit, grf=grf, cutoff_hz=cutoff_hz, units=units)
+    settings = LabelSettings(
+        solver=solver,
+        geometry=geometry,
+        audit=audit,
+        grf=grf,
+        cutoff_hz=cutoff_hz,
+        units=units,
+        allow_missing=allow_missing,
+    )
     folder = Path(out)
     requests, rejected = requests_of(find_sessions(paths_of(sessions)), folder, into_sessions=into_sessions)
     outcomes = label_requests(
@@ -166,6 +179,24 @@ def label_requests(
     table = StatusTable(status, rejected)
     if status is not None:
         refuse_namesakes(status, requests)
+    try:
+        _label_all(table, requests, settings, jobs, timeout_s, memory_bytes, scheduler, show)
+    finally:
+        table.write()
+    return table.outcomes
+
+
+def _label_all(
+    table: StatusTable,
+    requests: Sequence[TrialRequest],
+    settings: LabelSettings,
+    jobs: int | None,
+    timeout_s: float | None,
+    memory_bytes: int | None,
+    scheduler: str | None,
+    show: Show,
+) -> None:
+    rejected = list(table.outcomes)
     with show(len(requests) + len(rejected), "labelling") as steps:
         for outcome in rejected:
             steps.finish(outcome_line(outcome))
@@ -182,13 +213,9 @@ def label_requests(
             scheduler=scheduler,
             progress=tell,
         )
-        try:
-            for outcome in running:
-                table.add(outcome)
-                steps.finish(outcome_line(outcome))
-        finally:
-            table.write()
-    return table.outcomes
+        for outcome in running:
+            table.add(outcome)
+            steps.finish(outcome_line(outcome))
 
 
 def outcome_line(outcome: Outcome) -> str:

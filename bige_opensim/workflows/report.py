@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +13,11 @@ import xarray as xr
 from bige_opensim.guidance.generated import Generated
 from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.osim.messages import quiet_opensim
-from bige_opensim.reporting.report import write_report
+from bige_opensim.reporting.report import Written
+from bige_opensim.reporting.report import report as write_report
 from bige_opensim.workflows.validate import motions_folder
 
 
-@quiet_opensim()
 def report(
     found: Generated | str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
@@ -40,7 +41,7 @@ def report(
     Returns
     -------
     Path
-        The file.
+        The file. What contradicts a certificate is a warning, and stands in the report.
 
     Raises
     ------
@@ -50,6 +51,21 @@ def report(
         The reference, the model or activations cannot be read.
 
     """
+    path, contradictions = report_on(found, out, reference=reference, stages=stages)
+    for sentence in contradictions:
+        warnings.warn(f"contradiction: {sentence}", stacklevel=2)
+    return path
+
+
+@quiet_opensim()
+def report_on(
+    found: Generated | str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    reference: xr.Dataset | str | os.PathLike[str] | None = None,
+    stages: Mapping[str, float] | None = None,
+) -> Written:
+    """`report`, with what contradicts certificates."""
     folder = motions_folder(found)
     target = None if out is None else Path(out)
     if isinstance(reference, xr.Dataset):

@@ -3,71 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from bige_opensim.guidance.generated import Generated
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.validation.certificate import Certificate
 from bige_opensim.validation.roundtrip import Verdict
 from bige_opensim.validation.roundtrip import validate as round_trip
 from bige_opensim.workflows.progress import Show, Silent
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-@dataclass(frozen=True, repr=False)
-class Certificate:
-    """What OpenSim found of one motion.
-
-    Attributes
-    ----------
-    name
-        Of the motion.
-    record
-        What `certificate.json` holds; empty where the motion could not be simulated.
-    reason
-        Why the labels passed their gates or did not, or why there is no simulation.
-
-    """
-
-    name: str
-    record: Mapping[str, Any]
-    reason: str
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether OpenSim bears the motion out: its labels pass and every deciding term is met."""
-        return bool(self.record.get("confirmed", False))
-
-    @property
-    def satisfied(self) -> bool:
-        """Whether the deciding terms are met, whatever the quality gates say."""
-        return bool(self.record.get("satisfied", False))
-
-    @property
-    def terms(self) -> dict[str, dict[str, Any]]:
-        """By name of the term: target, predicted, simulated, unit, satisfied, decides."""
-        return dict(self.record.get("terms", {}))
-
-    def to_frame(self) -> pd.DataFrame:
-        """A row per term of the objective."""
-        import pandas as pd
-
-        columns = ["target", "predicted", "simulated", "unit", "satisfied", "decides"]
-        return pd.DataFrame.from_dict(self.terms, orient="index", columns=columns).rename_axis("term")
-
-    def __repr__(self) -> str:
-        return f"<Certificate {self.name}: {'confirmed' if self.confirmed else 'not confirmed'}. {self.reason}>"
-
-    def _repr_html_(self) -> str:
-        head = f"<b>{self.name}</b>: {'confirmed' if self.confirmed else 'not confirmed'}. {self.reason}"
-        return f"<div>{head}{self.to_frame().to_html()}</div>"
-
-
-@quiet_opensim()
 def validate(
     found: Generated | str | os.PathLike[str], *, jobs: int | None = None, show: Show = Silent
 ) -> list[Certificate]:
@@ -85,21 +31,40 @@ def validate(
     Returns
     -------
     list of Certificate
-        One per motion, by name. A motion that could not be simulated is not confirmed, and `reason` says why.
+        One per motion, by name. That of a motion that could not be simulated has no terms, and its `labels` say why.
 
     Raises
     ------
-    ValidationError
-        The folder is no folder of generated motions.
+    ValidationError, ObjectiveError, ModelError
+        The folder is no folder of generated motions, or its objective or model cannot be read.
 
     """
-    folder = motions_folder(found)
+    return [certificate_of(v) for v in validate_folder(motions_folder(found), jobs=jobs, show=show)]
+
+
+@quiet_opensim()
+def validate_folder(folder: Path, *, jobs: int | None = None, show: Show = Silent) -> list[Verdict]:
+    """The verdicts on the motions of a folder, by name; certificates and `summary.csv` are written there."""
     verdicts = []
     with show(len(sorted(folder.glob("*.mot"))), "validating") as steps:
         for verdict in round_trip(folder, jobs=jobs, progress=lambda m, step, _: steps.now(f"{m}: {step}")):
             verdicts.append(verdict)
             steps.finish(verdict_line(verdict))
-    return [Certificate(v.name, v.certificate or {}, v.reason) for v in sorted(verdicts, key=lambda v: v.name)]
+    return sorted(verdicts, key=lambda v: v.name)
+
+
+def certificate_of(verdict: Verdict) -> Certificate:
+    """The certificate of a motion; one without terms where it was not simulated.
+
+    It confirms nothing that the verdict does not: what contradicts it stands in its `labels`.
+    """
+    certificate = verdict.certificate
+    if certificate is None:
+        return Certificate.not_simulated(verdict.name, verdict.reason)
+    if verdict.contradictions:
+        said = {"status": verdict.status, "reason": " ".join(verdict.contradictions)}
+        return replace(certificate, labels=said)
+    return certificate
 
 
 def motions_folder(found: Generated | str | os.PathLike[str]) -> Path:
@@ -113,13 +78,17 @@ def verdict_line(verdict: Verdict) -> str:
     if c is None:
         return f"{verdict.name}: no certificate. {verdict.reason}"
     parts = [
-        f"{name} {_number(t['predicted'])} predicted, {_number(t['simulated'])} simulated ({t['target']})"
-        for name, t in c["terms"].items()
-        if t["decides"]
+        f"{name} {_number(t.predicted)} predicted, {_number(t.simulated)} simulated ({t.target})"
+        for name, t in c.terms.items()
+        if t.decides
     ]
-    return f"{verdict.name}: {'confirmed' if c['confirmed'] else 'not confirmed'}; labels {c['labels']['status']}; " + (
-        "; ".join(parts)
-    )
+    failed = [
+        f"{name} {g.value:.3g} > {g.limit:g} {g.unit} ({g.where})"
+        for name, g in c.motion_gates.items()
+        if not g.satisfied
+    ]
+    sentences = [f"{verdict.name}: {verdict.status}; labels {c.labels['status']}; {'; '.join([*failed, *parts])}"]
+    return " ".join([*sentences, *verdict.contradictions])
 
 
 def _number(value: float | None) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import opensim
 import pytest
+from numpy.testing import assert_allclose
 from small_person import Person, change_table, edit, kinds, only
 
+from bige_opensim.doctor.coordinate_checks import _beyond
 from bige_opensim.io.storage import read_coordinates, write_storage
 from bige_opensim.motion import Motion
 
@@ -47,7 +49,7 @@ def test_free_coordinates_that_the_file_lacks_are_named(examine, person: Person,
     names = [n for n in person.motion.names if n != "ankle_angle_l"]
     path = person.write_motion(tmp_path / "less.mot", person.motion.select(names))
     found = only(examine(path), "missing-coordinates")
-    assert (found.severity, found.place) == ("warning", "ankle_angle_l")
+    assert (found.severity, found.place) == ("error", "ankle_angle_l")
 
 
 def test_a_locked_coordinate_that_moves_is_a_warning(examine, person: Person, tmp_path: Path):
@@ -93,6 +95,15 @@ def test_a_joint_beyond_its_range_is_measured(examine, person: Person, tmp_path:
     excess = np.rad2deg(3.0 * person.motion["ankle_angle_l"].max() - 1.2)
     assert (found.severity, found.place.split(",")[0]) == ("warning", "ankle_angle_l")
     assert f"by {excess:.0f}°" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beyond"),
+    [(-np.inf, 1.0, [0.0, 0.5]), (-1.0, np.inf, [1.0, 0.0]), (np.nan, 1.0, [0.0, 0.5]), (-np.inf, np.inf, [0.0, 0.0])],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_range_with_one_end_has_one_limit(low, high, beyond):
+    assert_allclose(_beyond(np.array([-2.0, 1.5]), low, high), beyond)
 
 
 def test_a_full_turn_is_no_joint_limit(examine, person: Person, tmp_path: Path):

@@ -36,7 +36,8 @@ def test_errors_are_printed_written_as_json_and_end_with_status_1(
     written = json.loads((tmp_path / "found.json").read_text())
     assert written["counts"]["error"] == 1
     (finding,) = [f for f in written["findings"] if f["severity"] == "error"]
-    assert finding.keys() == {"file", "place", "severity", "kind", "sentence", "remedy", "fixable"}
+    expected = {"file", "place", "severity", "kind", "sentence", "remedy", "fixable", "value", "limit", "unit"}
+    assert finding.keys() == expected
     assert finding["file"] == str(path)
     assert run(tmp_path / "fixed" / "squat.mot", "--model", person.model) == 0
 

@@ -111,3 +111,12 @@ def test_broken_documents_are_one_finding(examine, tmp_path: Path, content: str)
 def test_documents_of_other_kinds_are_passed_over_in_folders(examine, trial: Path):
     (trial / "setup.xml").write_text("<OpenSimDocument><AnalyzeTool/></OpenSimDocument>")
     assert not [f for f in examine(trial) if f.file.name == "setup.xml"]
+
+
+def test_feet_above_the_plates_are_found(examine, person: Person, tmp_path: Path):
+    values = person.motion.values.copy()
+    values[:, person.motion.index("pelvis_ty")] += 0.3
+    person.write_motion(tmp_path / "squat.mot", person.motion.with_values(values))
+    found = only(examine(person.write_forces(tmp_path / "squat_forces.mot")), "ground-height")
+    assert (found.severity, found.value) == ("warning", pytest.approx(0.3, abs=0.03))
+    assert "above the force plates" in found.sentence

@@ -46,7 +46,7 @@ def test_faults_of_a_model_are_found(examine, person: Person, tmp_path: Path, ki
 
 def test_gravity_along_z_is_an_error(examine, person: Person, tmp_path: Path):
     path = altered(person, tmp_path / "model.osim", lambda m: m.setGravity(opensim.Vec3(0, 0, -9.81)))
-    assert only(examine(path), "sign-convention").severity == "error"
+    assert only(examine(path), "gravity").severity == "error"
 
 
 def test_a_model_without_muscles_is_a_warning(examine, tmp_path: Path):

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import opensim
 import pytest
 import torch
+from odd_models import changed
+from small_models import biped
+from small_models import squat as squat_of
 
 from bige_opensim.guidance.planting import SOFT_M, plant_feet
+from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
 from tests.recordings import recorded
 
@@ -45,3 +50,22 @@ def test_planting_does_not_depend_on_where_the_motion_came_from(squat) -> None:
         i = skeleton.index(name)
         shape = [x[..., i] - x[..., :1, i] for x in (first, other)]
         assert torch.allclose(*shape, atol=1e-9)
+
+
+def test_coordinates_that_the_model_locks_are_put_where_it_holds_them(tmp_path: Path) -> None:
+    def lock(model: opensim.Model) -> None:
+        for name, value in (("ankle_angle_r", 0.3), ("pelvis_list", 0.0), ("pelvis_tz", 0.05)):
+            model.updCoordinateSet().get(name).setDefaultValue(value)
+            model.updCoordinateSet().get(name).setDefaultLocked(True)
+
+    free = biped(tmp_path / "biped.osim")
+    skeleton = Skeleton(compile_skeleton(changed(free, tmp_path / "locked.osim", lock), cache=False))
+    motion = squat_of(free, frames=20)
+    channels = motion.names[::-1]
+    q = torch.as_tensor(motion.select(channels).values)[None]
+    planted = plant_feet(skeleton, channels, q.requires_grad_())
+    for name, value in (("ankle_angle_r", 0.3), ("pelvis_list", 0.0), ("pelvis_tz", 0.05)):
+        assert (planted[..., channels.index(name)] == value).all()
+    assert torch.equal(planted[..., channels.index("knee_angle_r")], q[..., channels.index("knee_angle_r")])
+    (gradient,) = torch.autograd.grad(planted.sum(), q)
+    assert (gradient[..., channels.index("ankle_angle_r")] == 0.0).all()

@@ -333,7 +333,7 @@ def test_external_loads_that_cannot_be_used_are_named(request_of, fast, tmp_path
 def test_measured_forces_need_a_model_with_feet(fast, tmp_path):
     model = opensim.Model(str(every_joint(tmp_path / "model.osim", "Custom")))
     muscle = opensim.Millard2012EquilibriumMuscle("m", 100.0, 0.1, 0.2, 0.0)
-    muscle.addNewPathPoint("a", model.getGround(), opensim.Vec3(0))
+    muscle.addNewPathPoint("a", model.getBodySet().get("first"), opensim.Vec3(0))
     muscle.addNewPathPoint("b", model.getBodySet().get("third"), opensim.Vec3(0.1, 0, 0))
     model.addForce(muscle)
     model.finalizeConnections()

@@ -1,11 +1,15 @@
+from functools import partial
+
 import numpy as np
 import opensim
 import pytest
 from numpy.testing import assert_allclose
+from odd_models import changed, with_ranges
 from recordings import MODELS
 from small_models import biped, body, every_joint, knee_with_patella, write
 
 from bige_opensim.osim.model import (
+    Coordinate,
     ModelError,
     load,
     require_muscles,
@@ -49,6 +53,69 @@ def test_locked_coordinates_are_independent_but_not_free_and_can_be_posed(tmp_pa
     model.set_pose(state, {"ankle_angle_l": 0.3})
     assert model.model.getCoordinateSet().get("ankle_angle_l").getValue(state) == 0.3
     assert sorted(model.mobility_order) == list(range(len(model.coordinates)))
+
+
+def test_a_dependent_coordinate_that_is_locked_as_well_is_refused(tmp_path):
+    lock = partial(_lock, name="knee_angle_beta")
+    model = load(changed(knee_with_patella(tmp_path / "knee.osim"), tmp_path / "twice.osim", lock))
+    with pytest.raises(
+        ModelError, match=r"twice\.osim: coordinate knee_angle_beta is locked, and a coupler determines"
+    ):
+        _ = model.coordinates
+
+
+def _lock(model: opensim.Model, name: str) -> None:
+    model.updCoordinateSet().get(name).setDefaultLocked(True)
+
+
+def test_a_coupler_that_follows_a_coupled_coordinate_is_refused(tmp_path):
+    def follow(model: opensim.Model) -> None:
+        coupler = opensim.CoordinateCouplerConstraint()
+        coupler.setName("second")
+        coupler.setIndependentCoordinateNames(opensim.ArrayStr("knee_angle_beta", 1))
+        coupler.setDependentCoordinateName("tilt")
+        coupler.setFunction(opensim.LinearFunction(1.0, 0.0))
+        model.addConstraint(coupler)
+
+    model = load(changed(knee_with_patella(tmp_path / "knee.osim"), tmp_path / "chain.osim", follow))
+    with pytest.raises(ModelError, match=r"chain\.osim: coupler second makes tilt follow knee_angle_beta, and another"):
+        _ = model.coordinates
+
+
+@pytest.mark.parametrize(
+    ("limits", "default", "expected"),
+    [
+        ((-0.3, 2.0), 0.0, (-0.3, 2.0)),
+        ((-np.inf, np.inf), 0.2, (0.2 - np.pi, 0.2 + np.pi)),
+        ((np.nan, np.nan), 0.0, (-np.pi, np.pi)),
+        ((2.0, -2.0), 0.0, (-np.pi, np.pi)),
+        ((-np.inf, 1.0), 0.0, (-np.pi, 1.0)),
+        ((9.0, 140.0), 0.0, (0.0, np.pi)),
+        ((0.5, 1.0), 0.0, (0.0, 1.0)),
+    ],
+)
+def test_poses_that_exist_are_finite_and_hold_the_default(limits, default, expected):
+    coordinate = Coordinate("knee", "knee", "rotational", *limits, default, False, False, False)
+    assert_allclose(coordinate.pose_range, expected)
+
+
+@pytest.mark.parametrize("limits", [(-np.inf, np.inf), (-1e9, 1e9), (np.nan, np.nan), (-np.inf, 2.0), (9.0, 140.0)])
+def test_muscles_drive_the_same_coordinates_whatever_their_ranges(tmp_path, limits):
+    path = biped(tmp_path / "biped.osim")
+    legs = {f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"}
+    assert load(path).muscle_driven == legs
+    assert load(with_ranges(path, tmp_path / "wide.osim", *limits)).muscle_driven == legs
+
+
+def test_a_muscle_that_moves_a_joint_only_through_a_coupler_drives_its_independent_coordinate(tmp_path):
+    def patellar(model: opensim.Model) -> None:
+        muscle = opensim.Millard2012EquilibriumMuscle("rectus", 100.0, 0.1, 0.2, 0.0)
+        muscle.addNewPathPoint("a", model.getBodySet().get("femur"), opensim.Vec3(0.05, 0, 0))
+        muscle.addNewPathPoint("b", model.getBodySet().get("patella"), opensim.Vec3(0.05, 0.05, 0))
+        model.addForce(muscle)
+
+    path = changed(knee_with_patella(tmp_path / "knee.osim"), tmp_path / "rectus.osim", patellar)
+    assert load(path).muscle_driven == {"knee_angle"}
 
 
 @pytest.mark.parametrize("name", MODELS)

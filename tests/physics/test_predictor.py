@@ -3,20 +3,30 @@
 from pathlib import Path
 
 import numpy as np
+import opensim
 import pytest
 import torch
+from odd_models import changed
 from scipy.interpolate import make_interp_spline
+from small_arm import MUSCLES, arm, reach
+from small_models import biped, squat
 
 from bige_opensim.guidance.planting import plant_feet
+from bige_opensim.io.storage import read_storage, write_coordinates
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.muscle_capacity import exact_effort, movement_ranges
+from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.motion import Motion
+from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.inverse_dynamics import complete
+from bige_opensim.osim.model import load
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.joint_problem import solve_with_ground
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor, derivative_matrix
+from bige_opensim.physics.skeleton import Skeleton
 from tests.recordings import recorded
 
 SAMPLES = 41
@@ -87,3 +97,54 @@ def test_a_batch_gives_what_its_motions_give_alone(planted) -> None:
         ]
     assert torch.allclose(together, torch.stack(alone), atol=1e-6)
     assert not torch.allclose(together[0], together[1], atol=1e-3)
+
+
+def predicted(path: Path, motion: Motion, channels: tuple[str, ...]) -> np.ndarray:
+    """Activations (T, M) of a motion by the physics, channels in the given order."""
+    skeleton = Skeleton(compile_skeleton(path, cache=False))
+    ranges = {n: (float(motion[n].min()) - 0.1, float(motion[n].max()) + 0.1) for n in motion.names}
+    muscles = Muscles(compile_muscles(path, {n: ranges[n] for n in skeleton.coordinates}, poses=200, cache=False))
+    q = torch.as_tensor(motion.select(channels).values)[None]
+    predictor = PhysicsPredictor(skeleton, muscles, channels, samples=motion.frames)
+    with torch.no_grad():
+        return predictor(q, torch.tensor([motion.duration], dtype=torch.float64))[0].numpy()
+
+
+def by_label(path: Path, motion: Motion, folder: Path) -> np.ndarray:
+    """Activations (T, M) that the label of the same motion holds, frames as they are."""
+    write_coordinates(folder / "motion.mot", motion, rotational=load(path).rotational)
+    request = TrialRequest(path, folder / "motion.mot", folder / "label", folder / "label", "s", "s", "trial")
+    label_trial(request, LabelSettings("fast", "exact", audit=0.0, cutoff_hz=0.0, consistency=None))
+    return read_storage(folder / "label" / "activations.sto").values
+
+
+def test_a_locked_coordinate_is_out_of_the_problem_whatever_the_motion_says(tmp_path) -> None:
+    def lock(model: opensim.Model) -> None:
+        for name in ("ankle_angle_r", "ankle_angle_l"):
+            model.updCoordinateSet().get(name).setDefaultValue(0.3)
+            model.updCoordinateSet().get(name).setDefaultLocked(True)
+
+    free = biped(tmp_path / "biped.osim")
+    locked = changed(free, tmp_path / "locked.osim", lock)
+    motion = squat(free, frames=41)
+    still = motion.values.copy()
+    still[:, [motion.index("ankle_angle_r"), motion.index("ankle_angle_l")]] = 0.3
+    held = motion.with_values(still)
+    inner = slice(4, -4)  # the search differentiates periodic cycles by another spline than a recording
+    expected = by_label(locked, held, tmp_path)[inner]
+    assert expected.max() > 0.1
+    for asked in (held, motion):
+        assert np.abs(predicted(locked, asked, motion.names)[inner] - expected).max() < 0.03
+    assert np.abs(predicted(free, held, motion.names)[inner] - expected).max() > 0.1
+
+
+def test_a_muscle_that_is_off_is_off_and_an_arm_needs_no_ground(tmp_path) -> None:
+    motion = reach(frames=41)
+    plain = arm(tmp_path / "arm.osim")
+    off = arm(tmp_path / "off.osim", change=lambda m: m.updMuscles().get("TRIlat").set_appliesForce(False))
+    inner = slice(4, -4)
+    for path in (plain, off):
+        expected = by_label(path, motion, tmp_path)[inner]
+        assert np.abs(predicted(path, motion, motion.names)[inner] - expected).max() < 0.03
+    assert (predicted(off, motion, motion.names)[:, MUSCLES.index("TRIlat")] == 0.0).all()
+    assert expected.max() > 0.3

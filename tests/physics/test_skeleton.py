@@ -5,6 +5,7 @@ import opensim
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from odd_models import with_ranges
 from recordings import MODELS, tables_of
 from small_models import COORDINATES, biped, body, every_joint, knee_with_patella, write
 
@@ -228,3 +229,15 @@ def test_a_constraint_that_is_no_coupler_is_named(tmp_path):
     model.addConstraint(weld)
     with pytest.raises(ModelError, match=r"hold is a PointConstraint; only CoordinateCouplerConstraint"):
         compile_skeleton(write(model, tmp_path / "held.osim"), cache=False)
+
+
+@pytest.mark.parametrize("limits", [(0.0, 0.1), (20.0, 120.0), (-np.inf, np.inf), (np.nan, np.nan)])
+def test_a_knee_moves_as_in_opensim_whatever_its_range_says(tmp_path, limits):
+    path = with_ranges(knee_with_patella(tmp_path / "knee.osim"), tmp_path / "odd.osim", *limits, ("knee_angle",))
+    model, tables = load(path), compile_skeleton(path, cache=False)
+    q = np.zeros((9, len(tables.coordinates)))
+    q[:, tables.coordinates.index("knee_angle")] = np.linspace(-0.4, 2.4, 9)
+    rotation, position, _ = by_opensim(model, tables, q)
+    poses = Skeleton(tables)(torch.as_tensor(q))
+    assert_allclose(poses.position, position, atol=1e-6)
+    assert_allclose(poses.rotation, rotation, atol=1e-6)
