@@ -129,7 +129,8 @@ def _in_a_process(arguments: argparse.Namespace, child: str) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.strip().split("\n")[-1])
+    lines = [line for line in done.stdout.split("\n") if line.startswith("{")]  # OpenSim may print after ours
+    found: dict[str, Any] = json.loads(lines[-1])
     return found
 
 

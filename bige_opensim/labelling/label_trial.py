@@ -27,7 +27,7 @@ from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
 from bige_opensim.labelling.muscle_capacity import root_of
 from bige_opensim.labelling.optimization import model_for_optimization, solve
-from bige_opensim.labelling.person_model import PersonModel, person_model
+from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
 from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_of
@@ -73,15 +73,12 @@ def label_into_folder(
     """
     started = clock.perf_counter()
     with whole_folder(request.out) as folder, _named(request):
-        person = person_model(request.model)
-        model_file = model_for_optimization(person.stripped, request, folder)
-        stripped = folder / model_file
-        label = _label_into(folder, person, request, settings, report, started, beside, model_file)
+        label, model_file = _label_into(folder, request, settings, report, started, beside)
         if audited:
-            label = _audited(label, stripped, settings, report)
+            label = _audited(label, folder / model_file, settings, report)
         report("writing", 0.0)
         text = write_files(folder, label, model_file)
-    return replace(label, model=person.stripped), text
+    return label, text
 
 
 def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> Label:
@@ -91,10 +88,8 @@ def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Repo
         out = Path(scratch) / "label"
         out.mkdir()
         request = replace(request, out=out, model_folder=out)
-        person = person_model(request.model)
-        model_file = model_for_optimization(person.stripped, request, out)
-        label = _label_into(out, person, request, settings, report, started, (), model_file)
-        return replace(_audited(label, out / model_file, settings, report), model=person.stripped)
+        label, model_file = _label_into(out, request, settings, report, started, ())
+        return _audited(label, out / model_file, settings, report)
 
 
 def _audited(label: Label, stripped: Path, settings: LabelSettings, report: Report) -> Label:
@@ -118,15 +113,15 @@ def _named(request: TrialRequest) -> Iterator[None]:
 
 def _label_into(
     folder: Path,
-    person: PersonModel,
     request: TrialRequest,
     settings: LabelSettings,
     report: Report,
     started: float,
     beside: Sequence[TrialRequest],
-    model_file: str,
-) -> Label:
+) -> tuple[Label, str]:
+    """The label, and the path from the trial's folder to the model that static optimization runs on."""
     report("reading", 0.0)
+    person = person_model(request.model)
     model, skeleton = person.model, person.skeleton
     fitted = settings.solver == "fast" and settings.geometry == "polynomial"
     if fitted and len(beside) > 1:
@@ -154,6 +149,7 @@ def _label_into(
             support.missing if support is not None else None,
         )
         window = _at(whole, window.q.time)
+    model_file = model_for_optimization(person.stripped, request, folder)
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
     paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q))
@@ -168,7 +164,7 @@ def _label_into(
         record["geometry"] = settings.geometry
     if muscles is not None:
         record["muscle_paths"] = person.about_paths(muscles)
-    return label_of(record, model, whole, window, solution)
+    return replace(label_of(record, model, whole, window, solution), model=person.stripped), model_file
 
 
 def _support(

@@ -20,7 +20,7 @@ from bige_opensim.osim.path_fit import PathFit, fit_paths
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES, MuscleTables
 
-FORMAT = 5
+FORMAT = 9
 PROBE_POSES = 24
 FIRST_POSES = 4
 PROBE_STEP = 1e-4
