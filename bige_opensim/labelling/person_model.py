@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.spatial import KDTree
 
 from bige_opensim.io.storage import CoordinateFile, StorageError
 from bige_opensim.labelling.muscle_capacity import moment_errors, ranges_of
@@ -30,6 +31,7 @@ from bige_opensim.physics.rotations import continuous_rotations, rotation_triple
 from bige_opensim.physics.skeleton import Skeleton
 
 KEPT_PEOPLE, KEPT_MOVEMENTS = 2, 4
+NEIGHBOURS = 3
 FOLLOWED_NM = 10.0
 """Largest error of a muscle's moment at full force, N·m, up to which its polynomials are taken for its path."""
 SAMPLED_POSES = 600
@@ -81,14 +83,15 @@ class PersonModel:
         """OpenSim's own paths where polynomials do not follow a muscle; None where they do everywhere.
 
         Where a path leaves a wrapping surface at once, by a centimetre in the gluteus maximus of deep squats, no
-        polynomial follows it. A few muscles in some frames cost a tenth of what all of them would.
+        polynomial follows it. Looked at are the frames beside which one was sampled that is not followed: a few muscles
+        in some frames cost a tenth of what all of them would.
         """
         which, poses = _unfollowed(muscles), q.select(self.skeleton.coordinates).values
         wanted = np.zeros((len(poses), len(muscles.names)), dtype=bool)
         for m in which:
-            rows, span = slice(*muscles.tables.span_offsets[m : m + 2]), list(muscles.tables.spans(m))
-            low, high = muscles.tables.rough_lower[rows], muscles.tables.rough_upper[rows]
-            wanted[:, m] = ((poses[:, span] >= low) & (poses[:, span] <= high)).all(axis=1)
+            span = list(muscles.tables.spans(m))
+            _, near = KDTree(muscles.tables.sampled[:, span]).query(poses[:, span], NEIGHBOURS)
+            wanted[:, m] = muscles.tables.rough[near, m].any(axis=1)
         if not wanted.any():
             return None
         lengths, arms = self._sampler.where(wanted, poses)

@@ -20,7 +20,7 @@ from bige_opensim.osim.path_fit import PathFit, fit_paths
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES, MuscleTables
 
-FORMAT = 9
+FORMAT = 10
 PROBE_POSES = 24
 FIRST_POSES = 4
 PROBE_STEP = 1e-4
@@ -149,7 +149,7 @@ class _Compiler:
             classes=self.classes,
             coordinates=self.sampler.names,
             **_packed(fits, spans),
-            **self._rough(fits, spans, centre + scale * x),
+            **self._rough(fits, centre + scale * x),
             moment_arm_difference=np.array([differences[m, c] for m, span in enumerate(spans) for c in span]),
             apart=apart,
             centre=centre,
@@ -173,16 +173,10 @@ class _Compiler:
             },
         )
 
-    def _rough(
-        self, fits: list[PathFit], spans: list[tuple[int, ...]], poses: Float[np.ndarray, "pose coordinate"]
-    ) -> dict[str, np.ndarray]:
-        """The box of the poses in which a muscle's moment at full force is off by more than ROUGH_NM."""
-        lower, upper = [], []
-        for fit, span, force in zip(fits, spans, self.model.max_isometric_force, strict=True):
-            at = poses[force * fit.moment_arm_errors > ROUGH_NM][:, list(span)]
-            lower.append(at.min(axis=0, initial=np.inf))
-            upper.append(at.max(axis=0, initial=-np.inf))
-        return {"rough_lower": np.concatenate(lower), "rough_upper": np.concatenate(upper)}
+    def _rough(self, fits: list[PathFit], poses: Float[np.ndarray, "pose coordinate"]) -> dict[str, np.ndarray]:
+        """The sampled poses, and those in which a muscle's moment at full force is off by more than ROUGH_NM."""
+        error = np.stack([fit.moment_arm_errors for fit in fits], axis=1) * self.model.max_isometric_force
+        return {"sampled": poses, "rough": error > ROUGH_NM}
 
     def _bounds(self) -> dict[str, np.ndarray]:
         """Controls as static optimization has them; both 0 for a muscle that is off."""

@@ -147,8 +147,7 @@ def test_muscles_that_polynomials_do_not_follow_keep_opensims_paths(squats):
     spoilt = replace(
         tables,
         moment_arm_max=np.where(np.arange(len(tables.moment_arm_max)) < tables.span_offsets[1], 1.0, 0.0),
-        rough_lower=np.full_like(tables.rough_lower, -np.inf),
-        rough_upper=np.full_like(tables.rough_upper, np.inf),
+        rough=np.ones_like(tables.rough),
     )
     known = person.known_paths(Muscles(spoilt), q)
     assert known is not None
