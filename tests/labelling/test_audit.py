@@ -12,6 +12,7 @@ from bige_opensim.labelling import audit as module
 from bige_opensim.labelling.audit import AuditedTrial, Source, audit, draw
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label import Label
+from bige_opensim.labelling.label_files import model_of
 from bige_opensim.labelling.label_trials import label_trials
 from bige_opensim.labelling.request import LabelSettings
 from bige_opensim.labelling.single_frames import solve_single_frames
@@ -47,7 +48,9 @@ def test_pieces_of_a_trial_are_solved_as_the_whole_trial_is_at_its_ends_too(labe
     whole = label.channels.coordinates
     rows = np.array([0, 1, 17, 30, whole.frames - 2, whole.frames - 1])
     pieces = module._pieces(AuditedTrial.of(label), rows)
-    found = np.array([p.activations for p in pieces]) - module._differences(pieces, label.model)
+    found = np.array([p.activations for p in pieces]) - module._differences(
+        pieces, model_of(tmp_path / "labels" / "squat")
+    )
     prepared = Prepared.of(whole, (0.0, ""), ())
     model = load(tmp_path / "biped.osim")
     folder = tmp_path / "labels" / "squat"
@@ -55,17 +58,17 @@ def test_pieces_of_a_trial_are_solved_as_the_whole_trial_is_at_its_ends_too(labe
     assert_allclose(found, expected, atol=2e-5)
     monkeypatch.setattr(module, "CONTEXT", 2)
     near = module._pieces(AuditedTrial.of(label), rows)
-    other = np.array([p.activations for p in near]) - module._differences(near, label.model)
+    other = np.array([p.activations for p in near]) - module._differences(near, stripped)
     assert np.abs(other - expected).max() > 1e-3, "two neighbours would do: the pieces are longer than they need be"
 
 
-def test_a_wrong_label_is_named_with_its_trial_muscle_and_time(label):
+def test_a_wrong_label_is_named_with_its_trial_muscle_and_time(label, tmp_path):
     right = AuditedTrial.of(label)
     values = right.activations.values.copy()
     values[:, 3] += 0.25
     wrong = replace(right, name="spoilt", activations=right.activations.with_values(values))
     sources = [Source(60, lambda: right), Source(60, lambda: wrong)]
-    found = audit(sources, label.model, 0.01)
+    found = audit(sources, model_of(tmp_path / "labels" / "squat"), 0.01)
     assert (found["frames"], found["trials"], found["of_frames"], found["of_trials"]) == (20, 2, 120, 2)
     assert (found["trial"], found["muscle"]) == ("spoilt", right.activations.names[3])
     assert found["max"] == pytest.approx(0.25, abs=0.02)
