@@ -21,12 +21,14 @@ from bige_opensim.workers.worker_process import PROCESSES, Limits, ProcessLostEr
 
 PASSED, GATES_FAILED, FAILED, SKIPPED = "passed", "gates_failed", "failed", "skipped"
 TRIES, TRY = 2, "try"
+LEFT_ON_DISK = ("coordinates", "muscles", "rotational", "muscle_paths", "subject_features", "provenance")
+"""What `label.json` says at length; outcomes of thousands of trials stay in memory."""
 NEED_BYTES = {"opensim": 1.5e9, "fast": 1.0e9}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one trial: status, one sentence, and the label where there is one.
+    """What became of one trial: status, one sentence, and the record of its label but for LEFT_ON_DISK.
 
     `tries` counts how often this run began it, on which `worker` last; 0 where the label was there before. `motion` is
     the file of its coordinates.
@@ -246,6 +248,7 @@ def _clear(folders: Iterable[Path]) -> None:
 
 
 def _outcome(request: TrialRequest, label: dict[str, Any]) -> Outcome:
+    label = {name: entry for name, entry in label.items() if name not in LEFT_ON_DISK}
     return Outcome(
         request.session, request.trial, label["status"], label["reason"], label=label, motion=str(request.motion)
     )
