@@ -68,10 +68,11 @@ class Session:
     synthetic: bool = False
 
 
-def find_sessions(paths: Iterable[Path | str]) -> list[Session]:
+def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -> list[Session]:
     """Every session at or below `paths`, in the order of `paths` and then of folder names, each once.
 
-    A session is a folder with `sessionMetadata.yaml` or `OpenSimData`; sessions are not looked for inside sessions.
+    A session is a folder with `sessionMetadata.yaml` or `OpenSimData`; sessions are not looked for inside sessions, nor
+    in the folder `outside`: what is made of sessions is laid out like them, and may lie among them.
 
     Raises:
         SessionError: If a path is no folder, or there is no session at or below it.
@@ -80,7 +81,8 @@ def find_sessions(paths: Iterable[Path | str]) -> list[Session]:
     for path in map(Path, paths):
         if not path.is_dir():
             raise SessionError(f"{path}: not a folder; give an OpenCap session or a folder of sessions.")
-        below = _session_folders(path, frozenset())
+        apart = frozenset(() if outside is None else [outside.resolve()]) - {path.resolve()}
+        below = _session_folders(path, apart)
         if not below:
             raise SessionError(
                 f"{path}: no OpenCap session at or below it; a session is a folder with {_METADATA} or OpenSimData."
@@ -92,11 +94,11 @@ def find_sessions(paths: Iterable[Path | str]) -> list[Session]:
 
 
 def _session_folders(folder: Path, above: frozenset[Path]) -> list[Path]:
-    if (folder / _METADATA).is_file() or (folder / "OpenSimData").is_dir():
-        return [folder]
     here = folder.resolve()
     if here in above:
         return []
+    if (folder / _METADATA).is_file() or (folder / "OpenSimData").is_dir():
+        return [folder]
     inside = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     return [found for child in inside for found in _session_folders(child, above | {here})]
 
