@@ -8,6 +8,7 @@ Layout as downloaded from app.opencap.ai (Uhlrich et al. 2023, doi:10.1371/journ
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -81,7 +82,7 @@ def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -
     for path in map(Path, paths):
         if not path.is_dir():
             raise SessionError(f"{path}: not a folder; give an OpenCap session or a folder of sessions.")
-        apart = frozenset(() if outside is None else [outside.resolve()]) - {path.resolve()}
+        apart = frozenset(() if outside is None else [_real(outside)]) - {_real(path)}
         below = _session_folders(path, apart)
         if not below:
             raise SessionError(
@@ -91,6 +92,11 @@ def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -
             folders.setdefault(folder.resolve(), folder)
     names = _unique_names(list(folders)) if folders else []
     return [_read_session(folder, name) for folder, name in zip(folders.values(), names, strict=True)]
+
+
+def _real(path: Path) -> Path:
+    """Without links; unlike `Path.resolve`, no error where links lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def _session_folders(folder: Path, above: frozenset[Path]) -> list[Path]:

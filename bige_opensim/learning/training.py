@@ -7,6 +7,7 @@ that checkpoint. A stopped training goes on exactly where it was: the same weigh
 import dataclasses
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -336,7 +337,7 @@ def _train(
     resume: bool,
     references: xr.Dataset | None = None,
 ) -> Path:
-    out = Path(out).resolve()
+    out = Path(os.path.realpath(out))
     require_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out, wait=False):
