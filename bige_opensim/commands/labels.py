@@ -128,7 +128,9 @@ def label(
         if model is not None and motion is not None:
             requests = [single_request(model, motion, out, forces, external_loads)]
         else:
-            requests, rejected = requests_of(find_sessions(sessions or []), out, into_sessions=into_sessions)
+            requests, rejected = requests_of(
+                find_sessions(sessions or [], outside=out), out, into_sessions=into_sessions
+            )
         outcomes = label_requests(
             requests,
             rejected,

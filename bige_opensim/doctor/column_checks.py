@@ -82,11 +82,11 @@ def _unknown(path: Path, unknown: list[str], model: KnownModel) -> list[Finding]
 
 
 def mass_beyond(skeleton: Skeleton | None) -> dict[str, float]:
-    """Share of the body's mass that each coordinate moves."""
+    """Share of the person's mass that each coordinate moves."""
     if skeleton is None:
         return {}
     moved = skeleton.selector.T @ skeleton.subtree > 0
-    share = (moved * skeleton.mass).sum(-1) / skeleton.mass.sum()
+    share = (moved * skeleton.person_mass).sum(-1) / skeleton.person_mass.sum()
     return dict(zip(skeleton.coordinates, share.tolist(), strict=True))
 
 

@@ -221,15 +221,13 @@ def check_limits(
 ) -> list[Finding]:
     """Angles outside the model's range, full turns taken off; a warning beyond `warning_rad`.
 
-    Coordinates that the model locks, couples or gives no finite range, and those of the root are left out, and those
-    that are not among `names`, where these are given.
+    Coordinates that the model locks or couples and those of the root are left out, and those that are not among
+    `names`, where these are given.
     """
     excess, at = dict[str, float](), dict[str, int]()
     for name in motion.names if names is None else (n for n in motion.names if n in names):
         c = model.coordinates[name]
         if c.kind != "rotational" or c.locked or c.dependent or name in model.root:
-            continue
-        if not np.isfinite([c.range_min, c.range_max]).all():
             continue
         beyond = _beyond(motion[name], c.range_min, c.range_max)
         if beyond.max() > LIMIT_NOTE:

@@ -17,8 +17,10 @@ STILL_RAD, STILL_M = np.deg2rad(3.0), 0.02
 """Ranges of a single pose and of quiet stance, which sways by one to two centimetres (Winter 1995,
 doi:10.1016/0966-6362(96)82849-9); cameras alone shake by more than the first."""
 
-EVEN = 1e-6
-PAUSE_S, FEWEST_HOLDS = 0.5, 5
+EVEN = (1e-6, 1e-6, 1e-10, 1e-10)
+"""Differences of order 1 to 4 that vanish, over the range of the channel: more than files round by, and less than a
+moving body's. The higher ones are small in slow movements too; rounding in files of few digits is larger."""
+PAUSE_S, FEWEST_HOLDS, FILLED_IN, STIRS = 0.5, 5, 0.2, 1e-4
 
 GROUND_NOTE_M, GROUND_FAR_M = 0.1, 0.5
 OFF_PLATES_M = 0.1
@@ -34,39 +36,40 @@ CARRIED_TOLERANCE = 0.1
 
 
 def check_filled_in(path: Path, motion: Motion, cutoff_hz: float = USUAL_CUTOFF_HZ) -> list[Finding]:
-    """Frames that repeat the one before, or lie on the line through their neighbours, again and again.
+    """Samples that were filled in between those recorded: held, on lines, or on cubic splines.
 
-    A recording of f frames per second that is held or filled in linearly to a higher rate has new values, or corners,
-    in only f frames per second; no recording of a moving body is even to a millionth of its range. Pauses of half a
-    second and more are left out. A warning where fewer frames are new than the filter's cut-off needs.
+    Of what was filled in by polynomials of degree n, the differences of order n + 1 vanish between recorded samples, in
+    one stretch from each to the next, and no recording does that. Pauses of half a second and more are left out. A
+    warning where fewer frames a second were recorded than the filter's cut-off needs.
     """
     needed_hz = needed_rate(cutoff_hz)
     span = np.ptp(motion.values, axis=0)
-    if motion.frames < 9 or not (span > 0).any():
+    moves = span > STIRS
+    if motion.frames < 9 or not moves.any():
         return []
-    values = motion.values[:, span > 0] / span[span > 0]
-    first = np.abs(np.diff(values, axis=0)).max(axis=1)
-    second = np.abs(np.diff(values, n=2, axis=0)).max(axis=1)
-    longest = max(int(PAUSE_S * motion.rate_hz), 2)
-    new, fewest = 1.0, FEWEST_HOLDS
-    for change in (first, second):
-        even = change <= EVEN
-        stretches = runs(even)
-        pauses = sum(end - start for start, end in stretches if end - start >= longest)
-        holds = [end - start for start, end in stretches if end - start < longest]
-        if len(holds) >= fewest and len(even) > pauses:
-            new = min(new, 1.0 - sum(holds) / (len(even) - pauses))
-    rate_hz = new * motion.rate_hz
-    if new > 0.75:
+    values = motion.values[:, moves] / span[moves]
+    rates = [_recorded_rate(values, order, even, motion.rate_hz) for order, even in enumerate(EVEN, 1)]
+    rate_hz = min(rates)
+    if rate_hz >= motion.rate_hz:
         return []
     severity: Severity = "warning" if rate_hz < needed_hz else "note"
     sentence = (
-        f"Only some {rate_hz:.3g} of {motion.rate_hz:.3g} frames per second are new, the others are held or filled in; "
-        f"{needed_hz:.3g} are needed."
+        f"Only some {rate_hz:.3g} of {motion.rate_hz:.3g} frames per second were recorded, the others are filled in; "
+        f"accelerations need {needed_hz:.3g} or more."
     )
     remedy = "Export at the rate that was recorded."
-    measure = (rate_hz, needed_hz, "frames per second")
-    return [Finding(path, "", severity, "time-step", sentence, remedy, False, *measure)]
+    return [Finding(path, "", severity, "time-step", sentence, remedy, False, rate_hz, needed_hz, "frames per second")]
+
+
+def _recorded_rate(values: Float[np.ndarray, "time channel"], order: int, even: float, rate_hz: float) -> float:
+    """Stretches per second in which differences of an order vanish; `rate_hz` where they are few."""
+    vanish = np.abs(np.diff(values, n=order, axis=0)).max(axis=1) <= even
+    lengths = np.array([end - start for start, end in runs(vanish)], dtype=int)
+    pause = lengths >= max(int(PAUSE_S * rate_hz), 2)
+    left, holds = len(vanish) - int(lengths[pause].sum()), lengths[~pause]
+    if len(holds) < FEWEST_HOLDS or holds.sum() < FILLED_IN * left:
+        return rate_hz
+    return float(len(holds) / left * rate_hz)
 
 
 def check_stillness(path: Path, motion: Motion, rotational: Collection[str]) -> list[Finding]:

@@ -29,9 +29,9 @@ MASS_NOTE, MASS_TOLERANCE, HEIGHT_TOLERANCE = 0.02, 0.05, 0.15
 
 WEAKEST, STRONGEST = 12.0, 200.0
 NO_MUSCLE = (3.0, 1000.0)
-"""N/cm2. Published specific tensions of human muscle reach from 11 to 15 (Maganaris et al. 2001,
-doi:10.1152/jappl.2001.90.3.865) over 60 (Rajagopal et al. 2016, doi:10.1109/TBME.2016.2586891) to 137 (Buchanan 1995,
-doi:10.1016/1350-4533(95)97319-C)."""
+"""N/cm2: half of the least and half as much again as the most of the specific tensions published for human muscle,
+25 (Narici et al. 1992, Eur J Appl Physiol 65:438-444), 60 (Rajagopal et al. 2016, doi:10.1109/TBME.2016.2586891), up to
+137 (of those that Buchanan 1995 compares, doi:10.1016/1350-4533(95)00005-8)."""
 
 LEG_BODIES = ("femur", "tibia", "patella", "talus", "calcn", "toes")
 _MASS_UNITS = {2.2046: "pounds", 1000.0: "grams"}
@@ -49,11 +49,17 @@ class Stated:
 
 
 def check_person(model: KnownModel, stated: Stated) -> list[Finding]:
-    """Gravity; of models with a leg also build and strength."""
+    """Gravity; of models with a leg also build and strength.
+
+    Other gravity is an error for a model with a leg, whose feet carry it, and a note for one without: an arm may be
+    measured in a horizontal plane.
+    """
+    if model.osim is None:
+        return []
     height_m = height_of(model)
-    if model.osim is None or height_m is None:
-        return [] if model.osim is None else check_gravity(model)
-    return [*check_gravity(model), *_build(model, height_m, stated), *_strength(model, height_m)]
+    if height_m is None:
+        return check_gravity(model, "note")
+    return [*check_gravity(model, "error"), *_build(model, height_m, stated), *_strength(model, height_m)]
 
 
 def check_stated(model: KnownModel, stated: Stated) -> list[Finding]:
@@ -65,7 +71,7 @@ def check_stated(model: KnownModel, stated: Stated) -> list[Finding]:
     return [*found, *_stated_height(model, height_m, stated.height_m, stated.source)]
 
 
-def check_gravity(model: KnownModel) -> list[Finding]:
+def check_gravity(model: KnownModel, severity: Severity) -> list[Finding]:
     """Gravity of the Earth along -Y; the slope of a treadmill may tilt it."""
     assert model.osim is not None
     gravity = np.asarray(model.osim.model.getGravity().to_numpy())
@@ -75,7 +81,9 @@ def check_gravity(model: KnownModel) -> list[Finding]:
         return []
     sentence = f"Gravity is {(np.round(gravity, 3) + 0.0).tolist()} m/s²; people live with [0, -9.807, 0], Y up."
     remedy = "Set it to 0, -9.80665, 0."
-    return [Finding(model.path, "gravity", "error", "gravity", sentence, remedy, False, size, STANDARD_GRAVITY, "m/s2")]
+    return [
+        Finding(model.path, "gravity", severity, "gravity", sentence, remedy, False, size, STANDARD_GRAVITY, "m/s2")
+    ]
 
 
 def height_of(model: KnownModel) -> float | None:
@@ -98,8 +106,7 @@ def height_of(model: KnownModel) -> float | None:
 
 
 def _stated_mass(model: KnownModel, stated_kg: float, source: str) -> list[Finding]:
-    assert model.osim is not None
-    mass_kg = model.osim.mass_kg
+    mass_kg = model.mass_kg
     away = abs(mass_kg / stated_kg - 1.0)
     if away <= MASS_NOTE:
         return []
@@ -131,8 +138,7 @@ def _other_unit(ratio: float, units: dict[float, str]) -> str:
 
 def _build(model: KnownModel, height_m: float, stated: Stated) -> list[Finding]:
     """The body mass index of mass and lengths; a mass that is stated too needs only be that of a person."""
-    assert model.osim is not None
-    mass = model.osim.mass_kg
+    mass = model.mass_kg
     index = mass / height_m**2
     confirmed = stated.mass_kg is not None and abs(mass / stated.mass_kg - 1.0) <= MASS_TOLERANCE
     low, high = (LEAN_CHILD if height_m < CHILD_M else LEAN, OBESE) if not confirmed else NOBODY
@@ -163,7 +169,7 @@ def _strength(model: KnownModel, height_m: float) -> list[Finding]:
     pull = 100.0 * sum(_force_times_fibre(model.osim))
     if pull <= 0.0 or not legs:
         return []
-    lean_kg = float(np.clip(model.osim.mass_kg, 18.5 * height_m**2, 30.0 * height_m**2))
+    lean_kg = float(np.clip(model.mass_kg, 18.5 * height_m**2, 30.0 * height_m**2))
     tension = pull / (legs * (47.0 * lean_kg * height_m + 1285.0))
     if WEAKEST <= tension <= STRONGEST:
         return []

@@ -31,21 +31,22 @@ class StatusError(ValueError):
 class StatusTable:
     """Outcomes of a run as they come, kept in `status.csv` of a folder, not more than once in a while.
 
-    Rows of earlier runs, and of others at work in the same folder, stay; those of this run's trials are replaced.
+    Rows of earlier runs, and of others at work in the same folder, stay; those of this run's trials are replaced. It is
+    written at once: a folder that cannot be written is found before hours of work, not after.
 
     Raises
     ------
     StatusError
         The folder holds another file of this name.
+    OSError
+        The folder cannot be written.
 
     """
 
     def __init__(self, out: Path | None, outcomes: Iterable[Outcome] = ()) -> None:
         self.out, self.outcomes = out, list(outcomes)
         self.run = datetime.now(UTC).isoformat(timespec="seconds")
-        self._written = -STATUS_EVERY_S
-        if out is not None and (out / STATUS_FILE).exists():
-            read_status(out / STATUS_FILE)
+        self.write()
 
     def add(self, outcome: Outcome) -> None:
         """Take one more outcome."""
@@ -56,10 +57,10 @@ class StatusTable:
 
     def write(self) -> None:
         """Write the table now."""
+        self._written = time.monotonic()
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)
             write_status(self.out, self.outcomes, self.run)
-            self._written = time.monotonic()
 
 
 def refuse_namesakes(out: Path, requests: Iterable[TrialRequest]) -> None:

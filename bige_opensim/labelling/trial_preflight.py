@@ -38,7 +38,8 @@ def preflight_of(
     found = [*model_findings(model, request.stated)]
     found += column_findings(request.motion, recorded, model, allow_missing=settings.allow_missing)
     stop_at_errors(found)
-    supported = settings.grf != "none" or request.external_loads is not None
+    estimated = settings.grf != "none" and model.skeleton is not None and model.skeleton.floats
+    supported = estimated or settings.grf == "measured" or request.external_loads is not None
     found += motion_findings(request.motion, recorded.motion, model, cutoff_hz=settings.cutoff_hz, supported=supported)
     stop_at_errors(found)
     return tuple(found)
@@ -56,7 +57,7 @@ def contact_preflight(
     """What is found where the feet and their forces are; nothing where no ground forces were asked for."""
     if solution.ground is None:
         return []
-    mass_kg = float(skeleton.mass.sum())
+    mass_kg = float(skeleton.person_mass.sum())
     load = solution.ground.force[..., 1].numpy() / (mass_kg * STANDARD_GRAVITY)
     carried = support.carried if support is not None else None
     if measured is not None and carried is None:

@@ -26,7 +26,7 @@ _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereH
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
 RESIDUAL_OPTIMAL_FORCE = 1000.0
-STRIPPED_FORMAT = 2
+STRIPPED_FORMAT = 3
 DEEPEST_XML = 200
 REPAIRABLE = "`bige doctor MODEL --fix FOLDER` writes a repaired copy."
 

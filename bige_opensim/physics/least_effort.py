@@ -133,7 +133,7 @@ def _blocks(A: Tensor) -> list[tuple[Tensor, Tensor]]:
     def members(part: np.ndarray, g: int) -> Tensor:
         return torch.as_tensor(np.flatnonzero(part == g), device=A.device)
 
-    return [(members(group[:rows], g), members(group[rows:], g)) for g in used]
+    return [(members(group[:rows], g), members(group[rows:], g)) for g in map(int, used)]
 
 
 def _solve_block(

@@ -40,6 +40,10 @@ class Work:
         """Folder of the sessions."""
         return self.data or self.out / "sessions"
 
+    def found_sessions(self) -> list[Session]:
+        """The sessions; what this run makes of them may lie among them, and is none."""
+        return find_sessions([self.sessions], outside=self.out if self.data is not None else None)
+
     @property
     def labels(self) -> Path:
         """Folder of the labels."""
@@ -74,7 +78,7 @@ class Work:
 def people(work: Work) -> str:
     """Synthetic people, where no recordings are named."""
     if work.data is not None:
-        return f"{len(find_sessions([work.data]))} sessions in {work.data}"
+        return f"{len(work.found_sessions())} sessions in {work.data}"
     s = work.settings.cohort
     make_people(work.sessions, CohortSettings(s.subjects, s.reps, s.seed), jobs=work.jobs, show=work.show)
     return f"{s.subjects} synthetic people, {s.reps} squats each"
@@ -82,7 +86,7 @@ def people(work: Work) -> str:
 
 def label(work: Work) -> str:
     """Ground forces, moments and activations of every trial with coordinates."""
-    requests, rejected = requests_of(find_sessions([work.sessions]), work.labels)
+    requests, rejected = requests_of(work.found_sessions(), work.labels)
     _remove_others(work.labels, {r.out for r in requests})
     (work.labels / STATUS_FILE).unlink(missing_ok=True)
     settings = work.settings.label.settings()
@@ -125,7 +129,7 @@ def search(work: Work) -> str:
     s = work.settings.search
     ds = load_dataset(work.repetitions)
     subject = s.subject or default_subject(ds)
-    model = model_of(subject, find_sessions([work.sessions]))
+    model = model_of(subject, work.found_sessions())
     require_free(work.motions)
     found = search_motions(s.objective, model, work.generator, work.surrogate, s.settings(), work.show)
     found.save(work.motions)

@@ -141,7 +141,9 @@ def label_sessions(
         allow_missing=allow_missing,
     )
     folder = Path(out)
-    requests, rejected = requests_of(find_sessions(paths_of(sessions)), folder, into_sessions=into_sessions)
+    requests, rejected = requests_of(
+        find_sessions(paths_of(sessions), outside=folder), folder, into_sessions=into_sessions
+    )
     outcomes = label_requests(
         requests,
         rejected,

@@ -1,10 +1,13 @@
 """What the checks of people, columns and movements find, against closed forms, scaled people and real recordings."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import opensim
 import pytest
 from recordings import MODELS, tables_of
+from small_models import biped, every_joint
 from small_person import Person, kinds, only
 
 from bige_opensim.built_in import MODEL, built_in
@@ -58,6 +61,16 @@ def test_real_models_are_people(shared_data: Path, name: str):
         check_person(known(shared_data / (MODELS | {"gait2392": "data/ceinms_gait/gait2392.osim"})[name]), Stated())
         == []
     )
+
+
+@pytest.mark.parametrize(("model", "severity"), [(every_joint, "note"), (lambda path, kind: biped(path), "error")])
+def test_gravity_matters_to_those_who_stand(tmp_path: Path, model: Callable[[Path, str], Path], severity: str):
+    path = model(tmp_path / "model.osim", "Pin")
+    assert "gravity" not in kinds(check_person(KnownModel(path), Stated()))
+    osim = load(path)
+    osim.model.setGravity(opensim.Vec3(0, 0, 0))
+    osim.model.printToXML(str(path))
+    assert only(check_person(KnownModel(path), Stated()), "gravity").severity == severity
 
 
 def test_a_model_is_judged_once(full_body: KnownModel):
@@ -223,7 +236,8 @@ def test_frames_that_were_held_or_filled_in_are_counted():
     assert check_filled_in(HERE, moving(fast)) == []
     linear = np.column_stack([np.interp(fast, slow, column) for column in moving(slow).values.T])
     held = moving(slow).values[np.minimum((fast * 10 + 1e-9).astype(int), len(slow) - 1)]
-    for values in (linear, held):
+    cubic = moving(slow).resampled(fast).values
+    for values in (linear, held, cubic):
         found = only(check_filled_in(HERE, Motion(fast, values, ("knee_angle_r", "pelvis_ty"))), "time-step")
         assert (found.severity, found.value) == ("warning", pytest.approx(10.0, rel=0.05))
     double = moving(fast[::2]).values[np.arange(601) // 2]

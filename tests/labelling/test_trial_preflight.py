@@ -10,12 +10,15 @@ import opensim
 import pytest
 from small_models import squat
 
+from bige_opensim.cli import app
 from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.doctor.preflight import PreflightError
-from bige_opensim.io.storage import read_storage, write_storage
+from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
 from bige_opensim.labelling.label_task import label_and_place
 from bige_opensim.labelling.label_trial import label_trial
+from bige_opensim.labelling.label_trials import read_status
 from bige_opensim.labelling.request import TrialRequest, finished_label
+from bige_opensim.osim.model import load
 
 MASS_KG = 70.0
 HEIGHT_M = (0.4 + np.hypot(0.045, 0.46)) / 0.491
@@ -208,6 +211,17 @@ def test_a_motion_that_cannot_be_trusted_does_not_pass_and_the_reason_says_why(r
     assert entry["value"] == pytest.approx(value, rel=0.15, abs=0.02)
 
 
+def test_five_frames_a_second_that_were_splined_to_sixty_do_not_pass(request_of, fast):
+    request = request_of()
+    time = np.arange(121) / 60.0
+    slow = squat(request.model, frames=11, rate_hz=5.0).resampled(time)
+    write_coordinates(request.motion, slow, rotational=load(request.model).rotational)
+    label = label_trial(request, fast)
+    assert label["status"] == "gates_failed"
+    assert "of 60 frames per second were recorded" in label["reason"]
+    assert found(label, "time-step")["value"] == pytest.approx(5.0, rel=0.2)
+
+
 @pytest.mark.parametrize("cutoff_hz", [0.0, 2.0])
 def test_five_frames_a_second_are_slower_than_the_filter_can_judge(request_of, fast, cutoff_hz):
     request = request_of()
@@ -310,3 +324,34 @@ def test_walking_on_a_treadmill_by_a_lighter_person_says_so(shared_data, fast, t
     assert (found(label, "sliding-feet")["severity"], label["status"]) == ("note", "gates_failed")
     assert re.search(r"measured forces carry 5[789]\.\d kg where the model has 75\.2 kg", label["reason"])
     assert {f["kind"] for f in label["preflight"]} == {"sliding-feet", "carried-mass"}
+
+
+def bige(*arguments: object) -> int:
+    return app([str(a) for a in arguments], result_action="return_value") or 0
+
+
+QUICKLY = ("--solver", "fast", "--geometry", "exact", "--audit", 0, "--jobs", 1)
+
+
+def test_a_session_states_who_was_recorded(request_of, tmp_path):
+    request, session, out = request_of(), tmp_path / "s1", tmp_path / "out"
+    for folder, file in (("Model", request.model), ("Kinematics", request.motion)):
+        (session / "OpenSimData" / folder).mkdir(parents=True)
+        (session / "OpenSimData" / folder / file.name).write_bytes(file.read_bytes())
+    (session / "sessionMetadata.yaml").write_text("subjectID: s1\nmass_kg: 154.3\nheight_m: 1.75\n")
+    assert bige("label", session, "--out", out, *QUICKLY) == 0
+    (row,) = read_status(out / "status.csv")
+    assert row["status"] == "gates_failed"
+    assert "The model weighs 70.0 kg, sessionMetadata.yaml says 154.3 kg (in pounds?)" in row["reason"]
+
+
+def test_a_motion_without_ankles_is_labelled_where_that_is_allowed(request_of, tmp_path, capsys):
+    request, out = request_of(), tmp_path / "out"
+    without(request.motion, "ankle_angle_l")
+    command = ("label", "--model", request.model, "--motion", request.motion, "--out", out, *QUICKLY)
+    assert bige(*command) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not in the file: ankle_angle_l. Add or rename the columns; `bige label --allow-missing`" in shown
+    assert not out.exists()
+    assert bige(*command, "--allow-missing") == 0
+    assert (out / "label.json").is_file()
