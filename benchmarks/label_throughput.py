@@ -200,7 +200,7 @@ def _steps(arguments: argparse.Namespace) -> dict[str, Any]:
             frames += 0 if isinstance(done, str) else done["frames"]
         warm = dict(spent)
         spent.clear()
-        checked = audit_labels(requests, settings.audit, step)
+        checked = audit_labels(requests, settings.audit, settings.cost, step)
         step("")
     return {
         "first_trial_s": first,

@@ -26,6 +26,8 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_files import ACTIVATIONS, COORDINATES, GROUND, LOADS, STATES, state_columns
 from bige_opensim.motion import Motion
 from bige_opensim.osim.static_optimization import solve_frames
+from bige_opensim.osim.weighted_model import stretch, write_weighted
+from bige_opensim.physics.effort_cost import USUAL
 
 FEWEST_FRAMES = 20
 CONTEXT = 30
@@ -72,7 +74,17 @@ class Source(NamedTuple):
     read: Callable[[], AuditedTrial]
 
 
-def audit(trials: Sequence[Source], model_file: Path, share: float) -> dict[str, Any]:
+class AuditedCost(NamedTuple):
+    """Exponent of the cost, and weight (M,) of every muscle, None where all have 1."""
+
+    exponent: float = USUAL.exponent
+    weight: Float[np.ndarray, " muscle"] | None = None
+
+
+USUAL_COST = AuditedCost()
+
+
+def audit(trials: Sequence[Source], model_file: Path, share: float, cost: AuditedCost = USUAL_COST) -> dict[str, Any]:
     """Solve frames drawn over trials of one model by OpenSim's StaticOptimization under the labels' loads.
 
     `share` of all frames are drawn, at least FEWEST_FRAMES, spread evenly over the trials and at random between; the
@@ -89,7 +101,7 @@ def audit(trials: Sequence[Source], model_file: Path, share: float) -> dict[str,
     drawn = draw([t.frames for t in trials], share)
     pieces = [piece for k, rows in drawn.items() for piece in _pieces(trials[k].read(), rows)]
     parts = [pieces[k : k + FRAMES_AT_ONCE] for k in range(0, len(pieces), FRAMES_AT_ONCE)]
-    names, differences = pieces[0].muscles, np.concatenate([_differences(p, model_file) for p in parts])
+    names, differences = pieces[0].muscles, np.concatenate([_differences(p, model_file, cost) for p in parts])
     row, muscle = np.unravel_index(int(np.abs(differences).argmax()), differences.shape)
     return {
         "frames": len(differences),
@@ -185,7 +197,9 @@ def _beyond(q: Motion) -> tuple[Motion, Motion]:
     return Motion(time, held, q.names), Motion(time, moving, q.names)
 
 
-def _differences(pieces: Sequence[_Piece], model_file: Path) -> Float[np.ndarray, "frame muscle"]:
+def _differences(
+    pieces: Sequence[_Piece], model_file: Path, cost: AuditedCost = USUAL_COST
+) -> Float[np.ndarray, "frame muscle"]:
     """Activations of the labels minus OpenSim's in the middle of every piece."""
     size = 2 * CONTEXT + 1
     time, shift = np.empty(size * len(pieces)), 0.0
@@ -203,14 +217,20 @@ def _differences(pieces: Sequence[_Piece], model_file: Path) -> Float[np.ndarray
             loads = np.repeat([nothing if p.ground is None else p.ground for p in pieces], size, axis=0)
             write_storage(folder / GROUND, time, loads, columns, in_degrees=False, title=GROUND_FORCES_TITLE)
             write_external_loads(folder / LOADS, GROUND, ground_forces({"r": "calcn_r", "l": "calcn_l"}))
+        of_muscles = np.ones(len(pieces[0].muscles))
+        if cost.weight is not None:
+            of_muscles, _ = stretch(cost.weight, cost.exponent)
+            weighted = folder / "weighted.osim"
+            model_file = write_weighted(model_file, pieces[0].muscles, cost.weight, cost.exponent, weighted)
         found = solve_frames(
             model_file,
             folder / STATES,
             CONTEXT + size * np.arange(len(pieces)),
             external_loads=folder / LOADS if columns is not None else None,
+            exponent=cost.exponent,
         )
     difference = np.array([p.activations for p in pieces])
     for m, muscle in enumerate(pieces[0].muscles):
         if muscle in found:  # OpenSim leaves out muscles that are off
-            difference[:, m] -= found[muscle]
+            difference[:, m] -= found[muscle] / of_muscles[m]
     return difference

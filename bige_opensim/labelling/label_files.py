@@ -36,6 +36,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import write_setup
 from bige_opensim.physics.contact import GroundForces
+from bige_opensim.physics.effort_cost import USUAL
 
 LABEL = "label.json"
 ACTIVATIONS, STATES, MOMENTS = "activations.sto", "states.sto", "inverse_dynamics.sto"
@@ -52,6 +53,7 @@ def write_inputs(
     time: np.ndarray,
     ground: Motion | None,
     model_file: str,
+    exponent: float,
 ) -> None:
     """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization.
 
@@ -69,6 +71,7 @@ def write_inputs(
         external_loads_file=LOADS if ground is not None else None,
         start=float(time[0]),
         end=float(time[-1]),
+        exponent=exponent,
     )
 
 
@@ -119,7 +122,8 @@ def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
     coordinates = coordinates_text(found.coordinates, label.rotational, folder / COORDINATES)
     activations = columns_text(found.activations.values, found.activations.names, folder / ACTIVATIONS)
     if not (folder / SETUP).is_file():
-        write_inputs(folder, found.coordinates.time, coordinates, time, found.ground_forces, model_file)
+        exponent = float(label.record.get("cost", {}).get("exponent", USUAL.exponent))
+        write_inputs(folder, found.coordinates.time, coordinates, time, found.ground_forces, model_file, exponent)
     write_columns(folder / ACTIVATIONS, time, [activations], in_degrees=False, title="Activations")
     window = found.coordinates.between(float(found.speeds.time[0]), float(found.speeds.time[-1]))
     names, values = state_columns(label.joints, window, found.speeds)

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.audit import AuditedTrial, Source, audit
+from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, Source, audit
 from bige_opensim.labelling.label_files import LABEL, joints_of, model_of
 from bige_opensim.labelling.label_trial import TrialError, label_into_folder
+from bige_opensim.labelling.muscle_capacity import muscle_weights
 from bige_opensim.labelling.opencap_activations import place_in_sessions
 from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest, finished_label
 from bige_opensim.osim.messages import only_errors
+from bige_opensim.physics.effort_cost import EffortCost
 
 
 def label_and_place(
@@ -48,7 +50,9 @@ def label_that_is_there(request: TrialRequest, settings: LabelSettings) -> dict[
     return label
 
 
-def audit_labels(requests: Sequence[TrialRequest], share: float, report: Report) -> dict[str, Any] | str:
+def audit_labels(
+    requests: Sequence[TrialRequest], share: float, cost: EffortCost, report: Report
+) -> dict[str, Any] | str:
     """Audit the labels of trials of one model, and note in each `label.json` what was found; or say why it failed.
 
     A killed audit leaves some labels with the note and others without; the next run audits the others.
@@ -67,7 +71,9 @@ def audit_labels(requests: Sequence[TrialRequest], share: float, report: Report)
         stripped = model_of(requests[0].out)
         if stripped is None:
             return f"{requests[0].out}: the model that static optimization runs on is not there; label the trial again."
-        found = audit(trials, stripped, share)
+        weight = muscle_weights(person.model, cost)
+        audited = AuditedCost(cost.exponent, None if weight is None else weight.numpy())
+        found = audit(trials, stripped, share, audited)
     except (*TrialError, OSError) as error:
         return str(error)
     for request, record in zip(requests, records, strict=True):

@@ -17,15 +17,15 @@ from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import StorageError
-from bige_opensim.labelling.audit import AuditedTrial, Source, audit
+from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, Source, audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
-from bige_opensim.labelling.label_content import Found, label_content
+from bige_opensim.labelling.label_content import Found, cost_notes, label_content
 from bige_opensim.labelling.label_files import LabelText, label_of, write_files
 from bige_opensim.labelling.label_folder import whole_folder
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
-from bige_opensim.labelling.muscle_capacity import root_of
+from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
 from bige_opensim.labelling.optimization import model_for_optimization, solve
 from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
@@ -35,11 +35,12 @@ from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError),
+    *(PreflightError, StaticOptimizationError, EffortCostError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -75,7 +76,7 @@ def label_into_folder(
     with whole_folder(request.out) as folder, _named(request):
         label, model_file = _label_into(folder, request, settings, report, started, beside)
         if audited:
-            label = _audited(label, folder / model_file, settings, report)
+            label = _audited(label, request, folder / model_file, settings, report)
         report("writing", 0.0)
         text = write_files(folder, label, model_file)
     return label, text
@@ -89,15 +90,17 @@ def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Repo
         out.mkdir()
         request = replace(request, out=out, model_folder=out)
         label, model_file = _label_into(out, request, settings, report, started, ())
-        return _audited(label, out / model_file, settings, report)
+        return _audited(label, request, out / model_file, settings, report)
 
 
-def _audited(label: Label, stripped: Path, settings: LabelSettings, report: Report) -> Label:
-    if settings.solver != "fast" or settings.audit == 0:
+def _audited(label: Label, request: TrialRequest, stripped: Path, settings: LabelSettings, report: Report) -> Label:
+    if not settings.audited:
         return label
     report("audit by OpenSim", 0.0)
     frames = label.channels.activations.frames
-    found = audit([Source(frames, lambda: AuditedTrial.of(label))], stripped, settings.audit)
+    weight = muscle_weights(person_model(request.model).model, settings.cost)
+    cost = AuditedCost(settings.cost.exponent, None if weight is None else weight.numpy())
+    found = audit([Source(frames, lambda: AuditedTrial.of(label))], stripped, settings.audit, cost)
     return replace(label, record={**label.record, "audit": found})
 
 
@@ -156,7 +159,7 @@ def _label_into(
     solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report)
     if support is not None:
         support = support.at(window.q.time)
-    notes = (*recorded.notes, *window.notes, *noted)
+    notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)

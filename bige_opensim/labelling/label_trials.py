@@ -16,6 +16,7 @@ from bige_opensim.io.partial_folders import remove_abandoned, remove_partial
 from bige_opensim.labelling.label_task import audit_labels, label_and_place, label_that_is_there
 from bige_opensim.labelling.person_model import MOST_TRIALS
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
+from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.workers.cluster import Desk, Lost, each, local_count, workers
 from bige_opensim.workers.worker_process import PROCESSES, Limits, ProcessLostError, TaskStoppedError, TooLargeError
 
@@ -217,11 +218,11 @@ class _People:
         return [] if self.open[job.group] else self._audits(job.group)
 
     def _audits(self, group: Group) -> list[_Audit]:
-        if self.settings.solver != "fast" or self.settings.audit == 0:
+        if not self.settings.audited:
             return []
         outcomes = [(r, self.outcomes[r.out]) for r in self.groups[group]]
         labels = tuple(r for r, o in outcomes if o.labelled and "audit" not in o.label)
-        return [_Audit(labels, self.settings.audit, self.limits, group)] if labels else []
+        return [_Audit(labels, self.settings.audit, self.settings.cost, self.limits, group)] if labels else []
 
     def audited(self, job: _Audit, found: dict[str, Any] | str | Lost) -> None:
         """Take what an audit found into the outcomes of its trials."""
@@ -291,6 +292,7 @@ class _Audit:
 
     requests: tuple[TrialRequest, ...]
     share: float
+    cost: EffortCost
     limits: Limits
     group: Group
 
@@ -351,6 +353,7 @@ def _audit(job: _Audit, desk: Desk) -> dict[str, Any] | str:
                 audit_labels,
                 job.requests,
                 job.share,
+                job.cost,
                 limits=job.limits,
                 report=lambda step, share: desk.tell((step, share)),
                 wanted=desk.wanted,

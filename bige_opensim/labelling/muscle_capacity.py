@@ -9,16 +9,13 @@ from jaxtyping import Float
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.osim.inverse_dynamics import passive_forces
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
+from bige_opensim.osim.muscle_parameters import fibre_tables, fibre_volumes, muscle_groups
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
-from bige_opensim.physics.joint_problem import (
-    CHUNK,
-    LEG_RESERVE_NM,
-    Effort,
-    KnownPaths,
-    muscle_columns,
-    polynomial_columns,
-)
+from bige_opensim.physics.effort_cost import USUAL, EffortCost
+from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort
+from bige_opensim.physics.muscle_pulls import KnownPaths, Pulls, polynomial_pulls, tension_arms
+from bige_opensim.physics.muscle_strength import Strength
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -39,23 +36,48 @@ def muscle_driven(model: OsimModel, skeleton: Skeleton) -> list[int]:
     return [i for i, n in enumerate(skeleton.coordinates) if optimal.get(n) == LEG_RESERVE_NM]
 
 
-def exact_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, state: State) -> Effort:
+def exact_effort(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, state: State, cost: EffortCost = USUAL
+) -> Effort:
     """Moment arms and strengths from OpenSim, frame by frame."""
-    frames = muscle_frames(model, window.q, window.qd, skeleton.bodies)
-    wrenches = (torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
-    return _effort(model, skeleton, window, muscle_columns(skeleton, state, *wrenches))
+    return _effort(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
 
 
 def polynomial_effort(
-    model: OsimModel, skeleton: Skeleton, window: Prepared, muscles: Muscles, known: KnownPaths | None = None
+    model: OsimModel,
+    skeleton: Skeleton,
+    window: Prepared,
+    muscles: Muscles,
+    known: KnownPaths | None = None,
+    cost: EffortCost = USUAL,
 ) -> Effort:
     """Moment arms and strengths from path polynomials, and from OpenSim's own paths where those are known."""
+    return _effort(model, skeleton, window, fitted_pulls(skeleton, window, muscles, known, passive=cost.passive), cost)
+
+
+def exact_pulls(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, state: State, *, passive: bool = False
+) -> Pulls:
+    """Pulls of all muscles from OpenSim's own paths; passive tensions are 0 unless asked for."""
+    frames = muscle_frames(model, window.q, window.qd, skeleton.bodies)
+    force, moment, strength = (torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
+    elastic = torch.zeros_like(strength)
+    if passive:
+        elastic = Strength(fibre_tables(model)).passive(torch.as_tensor(frames.length))
+    moving = torch.as_tensor(frames.generalized).transpose(1, 2)
+    return Pulls(tension_arms(skeleton, state, force, moment) + moving, strength, elastic)
+
+
+def fitted_pulls(
+    skeleton: Skeleton, window: Prepared, muscles: Muscles, known: KnownPaths | None = None, *, passive: bool = False
+) -> Pulls:
+    """Pulls of all muscles from path polynomials and known paths; passive tensions 0 unless asked for."""
     q, qd = (window.tensor(skeleton, m) for m in (window.q, window.qd))
     parts = []
     for rows in torch.arange(len(q)).split(CHUNK):
         own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
-        parts.append(polynomial_columns(muscles, q[rows], qd[rows], own))
-    return _effort(model, skeleton, window, torch.cat(parts))
+        parts.append(polynomial_pulls(muscles, q[rows], qd[rows], own, passive=passive))
+    return Pulls(*(torch.cat(piece) for piece in zip(*parts, strict=True)))
 
 
 def moment_errors(muscles: Muscles) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, " muscle"]]:
@@ -87,10 +109,34 @@ def ranges_of(skeleton: Skeleton, poses: Float[np.ndarray, "pose coordinate"]) -
     return {n: (float(a), float(b)) for n, a, b in zip(skeleton.coordinates, low, high, strict=True)}
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, columns: torch.Tensor) -> Effort:
+def muscle_weights(model: OsimModel, cost: EffortCost) -> torch.Tensor | None:
+    """Weight of every muscle in the cost, None where all have 1.
+
+    Raises
+    ------
+    EffortCostError
+        A weight fits no muscle.
+
+    """
+    if not cost.weighted:
+        return None
+    return torch.as_tensor(cost.muscle_weights(model.muscle_names, muscle_groups(model), fibre_volumes(model)))
+
+
+def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost) -> Effort:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
     free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
-    reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=columns.dtype)
-    passive = torch.as_tensor(passive_forces(model, window.q, window.qd)) if model.passive_forces else None
-    return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton), free, passive)
+    reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=pulls.active.dtype)
+    return Effort(
+        pulls.columns,
+        bounds[:, 0],
+        bounds[:, 1],
+        reserves,
+        root_of(model, skeleton),
+        free,
+        torch.as_tensor(passive_forces(model, window.q, window.qd)) if model.passive_forces else None,
+        muscle_weights(model, cost),
+        cost.exponent,
+        pulls.passive_forces if cost.passive else None,
+    )

@@ -22,11 +22,11 @@ from bige_opensim.osim.static_optimization import StaticOptimizationError, run_s
 from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.joint_problem import (
     Effort,
-    KnownPaths,
     net_generalized_forces,
     solve_with_ground,
     solve_with_loads,
 )
+from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -80,10 +80,11 @@ def solve(
     report("muscle paths", 0.0)
     began = clock.perf_counter()
     state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
+    cost = settings.cost
     if paths is not None:
-        effort = polynomial_effort(model, skeleton, window, *paths)
+        effort = polynomial_effort(model, skeleton, window, *paths, cost)
     else:
-        effort = exact_effort(model, skeleton, window, state)
+        effort = exact_effort(model, skeleton, window, state, cost)
     forces, joint = loads, None
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
@@ -92,7 +93,8 @@ def solve(
     if settings.solver == "opensim":
         time = window.q.time
         coordinates = coordinates_text(whole.q, model.rotational)
-        write_inputs(folder, whole.q.time, coordinates, time, ground_motion(time, forces), model_file)
+        ground_columns = ground_motion(time, forces)
+        write_inputs(folder, whole.q.time, coordinates, time, ground_columns, model_file, cost.exponent)
     report("static optimization", 0.0)
     again = np.array([], dtype=int)
     if settings.solver == "fast":
@@ -108,7 +110,8 @@ def solve(
         solved = _balanced(effort, driven, net, activations, reserves)
         if not solved.all():
             again = np.flatnonzero(~solved)
-            activations[again], single = solve_single_frames(folder, model, model_file, whole, window.q.time[again])
+            time = window.q.time[again]
+            activations[again], single = solve_single_frames(folder, model, model_file, whole, time, cost)
             reserves[again] = _by_coordinate(skeleton, single, len(again))
             solved = _balanced(effort, driven, net, activations, reserves)
         seconds = clock.perf_counter() - began

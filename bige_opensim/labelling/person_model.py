@@ -25,7 +25,7 @@ from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel, file_sha256, load, require_muscles, write_static_optimization_model
 from bige_opensim.osim.path_sampler import PathSampler
-from bige_opensim.physics.joint_problem import KnownPaths
+from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.rotations import continuous_rotations, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
@@ -111,11 +111,9 @@ class PersonModel:
     def _fitted(self, movement: Float[np.ndarray, "pose coordinate"]) -> Muscles:
         key = hashlib.sha256(np.ascontiguousarray(movement)).digest()
         if key not in self._muscles:
-            ranges = ranges_of(self.skeleton, movement)
-            tables = compile_muscles(self.model.path, ranges, movement=movement, poses=SAMPLED_POSES)
             while len(self._muscles) >= KEPT_MOVEMENTS:
                 del self._muscles[next(iter(self._muscles))]
-            self._muscles[key] = Muscles(tables)
+            self._muscles[key] = fitted_muscles(self.model.path, self.skeleton, movement)
         return self._muscles[key]
 
     def _movement(
@@ -145,6 +143,13 @@ class PersonModel:
         driven = [i for i, n in enumerate(self.skeleton.coordinates) if n in self.skeleton.tables.muscle_driven]
         speed = np.abs(np.diff(q.values[:, driven], axis=0) / np.diff(q.time)[:, None])
         return q.values if speed.max(initial=0.0) < FASTEST_ROTATION_RAD_S else None
+
+
+def fitted_muscles(path: Path, skeleton: Skeleton, movement: Float[np.ndarray, "pose coordinate"]) -> Muscles:
+    """Muscle paths of a model fitted around poses (rad, m) in the order of the skeleton's coordinates."""
+    chosen = _thinned(movement, MOST_POSES)
+    ranges = ranges_of(skeleton, movement)
+    return Muscles(compile_muscles(path, ranges, movement=chosen, poses=SAMPLED_POSES))
 
 
 def person_model(path: Path) -> PersonModel:

@@ -14,7 +14,8 @@ from bige_opensim.labelling.label_task import label_and_place
 from bige_opensim.labelling.label_trials import label_trials
 from bige_opensim.labelling.person_model import PersonModel, person_model
 from bige_opensim.labelling.request import LabelSettings
-from bige_opensim.physics.joint_problem import KnownPaths, polynomial_columns
+from bige_opensim.physics.joint_problem import polynomial_columns
+from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
 
 POLYNOMIAL = LabelSettings(solver="fast", audit=0.0)
