@@ -47,10 +47,9 @@ def label(request_of, fast) -> Label:
 def test_pieces_of_a_trial_are_solved_as_the_whole_trial_is_at_its_ends_too(label, tmp_path, monkeypatch):
     whole = label.channels.coordinates
     rows = np.array([0, 1, 17, 30, whole.frames - 2, whole.frames - 1])
+    stripped = model_of(tmp_path / "labels" / "squat")
     pieces = module._pieces(AuditedTrial.of(label), rows)
-    found = np.array([p.activations for p in pieces]) - module._differences(
-        pieces, model_of(tmp_path / "labels" / "squat")
-    )
+    found = np.array([p.activations for p in pieces]) - module._differences(pieces, stripped)
     prepared = Prepared.of(whole, (0.0, ""), ())
     model = load(tmp_path / "biped.osim")
     folder = tmp_path / "labels" / "squat"
