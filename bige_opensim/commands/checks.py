@@ -82,7 +82,9 @@ def doctor(
     from bige_opensim.doctor.examination import Examiner
     from bige_opensim.doctor.findings import DoctorError, Finding, counted, counts, write_findings
     from bige_opensim.doctor.repair import LOG, repair_all
+    from bige_opensim.osim.messages import only_errors
 
+    only_errors()
     examiner, found = Examiner(), list[Finding]()
     try:
         cases = find_cases(paths, model)

@@ -1,30 +1,22 @@
-"""From trained networks and an objective to a folder of motions, ready for the round trip through OpenSim."""
+"""From trained networks and an objective to motions, ready for the round trip through OpenSim."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 
-import bige_opensim
-from bige_opensim.guidance.conflicts import band_text
+from bige_opensim.guidance.generated import Generated, generation_record, name_of, smooth
 from bige_opensim.guidance.language import SearchSettings, refuse_endless
 from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.guidance.search import Generator, SearchResult, search
-from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
-from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
+from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.muscle_tables import MuscleTables
@@ -32,10 +24,7 @@ from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
-FORMAT = "bige-generation/1"
-RATE_HZ = 50.0
-CUTOFF_HZ = 6.0
-RECORD = "generation.json"
+PREDICTORS = ("surrogate", "physics")
 MOST_MOTIONS = 1000
 
 
@@ -52,7 +41,6 @@ class GenerationRequest:
     objective: Path
     model: Path
     tables: SkeletonTables
-    out: Path
     count: int
     seed: int
     iterations: int | None = None
@@ -86,12 +74,11 @@ class GenerationRequest:
         return max(1, round(self.physics_share * first))
 
 
-def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> SearchResult:
-    """Search for motions and write them: `<name>.mot`, `generation.json`, `objective.toml`, `model.osim`.
+def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> Generated:
+    """Search for motions.
 
-    The folder is written whole or not at all. Motions are resampled to 50 Hz, eight times their highest frequency, and
-    low-passed at 6 Hz as the recordings that the networks learned from were, so that the file is the motion that
-    OpenSim will judge.
+    They are resampled to 50 Hz, eight times their highest frequency, and low-passed at 6 Hz as the recordings that the
+    networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same.
 
     Raises
     ------
@@ -99,8 +86,6 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         With what does not fit and what to do.
 
     """
-    if request.out.exists() and any(request.out.iterdir()) and not (request.out / RECORD).is_file():
-        raise GenerationError(f"{request.out}: the folder holds other files; name an empty or a new folder.")
     skeleton = Skeleton(request.tables, dtype=torch.float32)
     networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
     vqvae, references, surrogate, _ = networks
@@ -141,8 +126,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         with torch.no_grad():
             physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
         outside = physics.outside
-    _write(request, objective, networks, result, outside)
-    return result
+    return _generated(request, objective, networks, result, outside)
 
 
 def _require_free_pelvis(request: GenerationRequest) -> None:
@@ -178,88 +162,31 @@ def reference_ranges(checkpoint: Path, tables: SkeletonTables) -> dict[str, tupl
     return ranges
 
 
-def smooth(q: np.ndarray, duration: float, channels: tuple[str, ...]) -> Motion:
-    """101 samples as a motion at 50 Hz, low-passed like recordings; q (sample, channel) in rad and m."""
-    coarse = Motion(np.linspace(0.0, duration, len(q)), q, channels)
-    frames = max(round(duration * RATE_HZ) + 1, 12)
-    fine = coarse.resampled(np.linspace(0.0, duration, frames))
-    return fine.lowpass(CUTOFF_HZ)
-
-
-def _write(
+def _generated(
     request: GenerationRequest,
     objective: BoundObjective,
     networks: Networks,
     result: SearchResult,
     outside: torch.Tensor | None,
-) -> None:
+) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
-    folder = partial_folder(request.out)
-    remove_abandoned(request.out.parent)
-    (folder / "predicted").mkdir(parents=True)
-    rotational = [n for n, r in zip(request.tables.coordinates, request.tables.rotational, strict=True) if r]
-    entries = []
+    motions, predicted = {}, {}
     for i in range(len(result.motions)):
-        name = f"motion_{i + 1:02d}"
-        motion = smooth(result.motions[i], float(result.durations[i]), result.channels)
-        motion_file = folder / f"{name}.mot"
-        write_coordinates(motion_file, motion, rotational=rotational)
+        duration = float(result.durations[i])
+        motions[name_of(i)] = smooth(result.motions[i], duration, result.channels)
         if result.activations is not None:
-            time = np.linspace(0.0, float(result.durations[i]), result.activations.shape[1])
-            path = folder / "predicted" / f"{name}_activations.sto"
-            write_storage(path, time, result.activations[i], muscles, in_degrees=False, title="Predicted activations")
-        entry = _entry(name, i, result, references)
-        entry["motion_sha256"] = hashlib.sha256(motion_file.read_bytes()).hexdigest()
-        if outside is not None:
-            entry["frames_outside_fitted_paths"] = int(outside[i].sum())
-        entries.append(entry)
-    shutil.copyfile(request.model, folder / "model.osim")
-    shutil.copyfile(request.objective, folder / "objective.toml")
-    record = {
-        "format": FORMAT,
-        "objective": objective.objective.name,
-        "synthetic": json.loads(references.attrs.get("synthetic", "false")),
-        "predictor": "surrogate" if request.muscles is None else "surrogate, then physics",
-        "terms": {t.name: _target(t) for t in objective.terms},
-        "motions": entries,
-        "conflicts": list(result.conflicts),
-        "notes": list(networks.notes),
-        "usual_distance": result.usual_distance,
-        "usual_nearest_distance": result.usual_nearest_distance,
-        "provenance": {
-            "bige_opensim": bige_opensim.__version__,
-            "torch": torch.__version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model_sha256": request.tables.source["sha256"],
-            "generator": request.generator.name,
-            "surrogate": request.surrogate.name,
-            "seed": result.seed,
-            "settings": asdict(result.settings),
-        },
+            time = np.linspace(0.0, duration, result.activations.shape[1])
+            predicted[name_of(i)] = Motion(time, result.activations[i], muscles)
+    made_by = {
+        "model_sha256": request.tables.source["sha256"],
+        "generator": request.generator.name,
+        "surrogate": request.surrogate.name,
     }
-    write_whole(folder / RECORD, json.dumps(record, indent=1))
-    replace_folder(folder, request.out)
-
-
-def _target(term: Any) -> str:
-    return band_text(term) if term.bounded else term.term.goal
-
-
-def _entry(name: str, i: int, result: SearchResult, references: xr.Dataset) -> dict[str, Any]:
-    nearest = int(result.nearest_reference[i])
-    return {
-        "name": name,
-        "duration_s": float(result.durations[i]),
-        "predicted": {k: float(v[i]) for k, v in result.values.items()},
-        "predicted_met": {k: bool(v[i]) for k, v in result.met.items()},
-        "predicted_satisfied": bool(result.satisfied[i]),
-        "loss": float(result.loss[i]),
-        "nearest_training_motion": {
-            "session": str(references["session"].values[nearest]),
-            "trial": str(references["trial"].values[nearest]),
-            "start_s": float(references["start"].values[nearest]),
-            "distance": float(result.nearest[i]),
-            "novelty": float(result.novelty[i]),
-        },
-        "limit_violations": result.limit_violations[i],
-    }
+    predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
+    record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
+    model, asked = request.model.read_bytes(), request.objective.read_bytes()
+    turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)
+    rotational = frozenset(name for name, angle in turns if angle)
+    return Generated(
+        motions, predicted, record, result, model, asked, rotational, references=request.generator / REFERENCES
+    )

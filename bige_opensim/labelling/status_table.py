@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import filecmp
 import io
+import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bige_opensim.io.file_lock import locked
 from bige_opensim.io.storage import write_whole
@@ -97,6 +99,26 @@ def write_status(out: Path, outcomes: Sequence[Outcome], run: str = "") -> Path:
     return path
 
 
+def audits_in_short(outcomes: Iterable[Outcome]) -> str:
+    """What OpenSim found when it solved frames of fast labels again, in a phrase; empty where it solved none."""
+    found = {
+        json.dumps(o.label["audit"], sort_keys=True): (o, o.label["audit"]) for o in outcomes if "audit" in o.label
+    }
+    audits = [(outcome, a) for outcome, a in found.values() if "failed" not in a]
+    failed = [a["failed"] for _, a in found.values() if "failed" in a]
+    parts = []
+    if audits:
+        worst, at = max(audits, key=lambda both: both[1]["max"])
+        parts.append(
+            f"audit by OpenSim: {sum(a['frames'] for _, a in audits)} frames, activations within "
+            f"{max(a['rmse'] for _, a in audits):.4f} RMS, {at['max']:.3f} at worst ({at['muscle']} in "
+            f"{worst.session}/{at.get('trial', worst.trial)} at {at['time_s']:.2f} s)"
+        )
+    if failed:
+        parts.append(f"{len(failed)} audit(s) failed: {failed[0]}")
+    return "; ".join(parts)
+
+
 def read_status(path: Path) -> list[dict[str, str]]:
     """Rows of a status table, one that a spreadsheet has saved too.
 
@@ -146,6 +168,16 @@ def _row(o: Outcome, run: str) -> dict[str, str]:
             "solve_s": f"{o.label['timings']['solve_s']:.2f}",
             "total_s": f"{o.label['timings']['total_s']:.2f}",
         }
+        row |= _audit_columns(o.label.get("audit"))
         row |= {f"gate_{k}": f"{g['value']:.4g}" for k, g in o.label["gates"].items()}
         row |= {f"peak_{m}": f"{o.label['peaks'][m]:.3f}" for m in PEAKS if m in o.label["peaks"]}
     return row
+
+
+def _audit_columns(audit: Mapping[str, Any] | None) -> dict[str, str]:
+    """Of the audit of all trials of the session and model."""
+    if audit is None or "failed" in audit:
+        return {} if audit is None else {"audit_worst": f"failed: {audit['failed']}"}
+    worst = f"{audit.get('trial', '')} {audit['muscle']} {audit['time_s']:.3f} s".strip()
+    numbers = {"audit_rmse": f"{audit['rmse']:.5f}", "audit_max": f"{audit['max']:.4f}"}
+    return {"audit_frames": str(audit["frames"])} | numbers | {"audit_worst": worst}

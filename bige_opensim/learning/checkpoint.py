@@ -137,6 +137,7 @@ def _load(folder: Path, kind: str, device: str | torch.device) -> Surrogate | Ge
         channels = Channels.from_json(_read_json(folder / "channels.json"))
         model = network(settings(**config["model"]), channels)  # type: ignore[arg-type]
         model.load_state_dict(load_file(folder / "weights.safetensors"))
+        model.folder = folder
     except ChannelsError as error:
         raise CheckpointError(f"{folder / 'channels.json'}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:

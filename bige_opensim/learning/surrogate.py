@@ -6,6 +6,7 @@ batch. Static optimization knows a frame by its coordinates, speeds and accelera
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -80,6 +81,9 @@ class Surrogate(nn.Module):
 
     The weights of the subject start at zero: a feature that all training subjects share must not move a new one.
     """
+
+    folder: Path | None = None
+    """The checkpoint that the network was loaded from."""
 
     def __init__(self, config: SurrogateConfig, channels: Channels) -> None:
         super().__init__()

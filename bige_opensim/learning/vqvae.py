@@ -18,6 +18,7 @@ pelvis: sharp events, such as leaving a chair, are smoothed.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +111,9 @@ class Generator(nn.Module):
     """Motions to latents, latents to codes, codes to motions; names, units and scaling in `channels`."""
 
     spline: Tensor
+
+    folder: Path | None = None
+    """The checkpoint that the network was loaded from."""
 
     def __init__(self, config: GeneratorConfig, channels: Channels) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from bige_opensim.io.cache import kept
 from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, file_sha256, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
-FORMAT = 7
+FORMAT = 9
 SPLINE_NODES = 2049
 RANGE_MARGIN = 0.6
 SMALLEST_RANGE = 0.5 * np.pi

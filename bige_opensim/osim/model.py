@@ -16,12 +16,11 @@ import numpy as np
 import opensim
 from jaxtyping import Float, Int
 
+from bige_opensim.io import file_hash
 from bige_opensim.io.cache import kept
+from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.topology import Root, find_root
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
-
-opensim.Logger.removeFileSink()
-opensim.Logger.setLevelString("Error")
 
 _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereHalfSpaceForce")
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
@@ -320,11 +319,11 @@ def _is_replaced(force: opensim.Force) -> bool:
 
 
 def file_sha256(path: Path | str) -> str:
-    """Hash of a model file; ModelError where there is none."""
+    """Hash of a model file, read once while the file does not change; ModelError where there is none."""
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file. Name an .osim file.")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_hash.file_sha256(path)
 
 
 def load(path: Path | str) -> OsimModel:
@@ -341,14 +340,12 @@ def load(path: Path | str) -> OsimModel:
         raise ModelError(f"{path}: no such model file. Name an .osim file.")
     _refuse_bottomless(path)
     try:
-        opensim.Logger.setLevelString("Off")
-        return OsimModel(opensim.Model(str(path)), path)
+        with quiet_opensim():
+            return OsimModel(opensim.Model(str(path)), path)
     except RuntimeError as error:
         reason = opensim_reason(error)
         remedy = REPAIRABLE if "Minimum activation" in reason else "Open it in the OpenSim GUI to see what is wrong."
         raise ModelError(f"{path}: OpenSim cannot read this model: {reason} {remedy}") from error
-    finally:
-        opensim.Logger.setLevelString("Error")
 
 
 def opensim_reason(error: RuntimeError) -> str:

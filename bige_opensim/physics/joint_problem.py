@@ -24,7 +24,7 @@ from bige_opensim.physics.contact import (
 )
 from bige_opensim.physics.dynamics import Motions, State, inverse_dynamics, wrench_to_generalized
 from bige_opensim.physics.least_effort import LeastEffort, solve
-from bige_opensim.physics.muscle_pulls import polynomial_pulls, tension_arms
+from bige_opensim.physics.muscle_pulls import KnownPaths, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
 
@@ -204,10 +204,13 @@ def muscle_columns(
 
 
 def polynomial_columns(
-    muscles: Muscles, q: Float[Tensor, "time coordinate"], qd: Float[Tensor, "time coordinate"]
+    muscles: Muscles,
+    q: Float[Tensor, "time coordinate"],
+    qd: Float[Tensor, "time coordinate"],
+    known: KnownPaths | None = None,
 ) -> Float[Tensor, "time coordinate muscle"]:
-    """Generalized force of every muscle at full activation, from path polynomials; differentiable in q and q'."""
-    return polynomial_pulls(muscles, q, qd).columns
+    """Generalized force of every muscle at full activation; see `polynomial_pulls`."""
+    return polynomial_pulls(muscles, q, qd, known).columns
 
 
 def take(state: State, rows: Tensor) -> State:

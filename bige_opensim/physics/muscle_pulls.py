@@ -48,16 +48,37 @@ def tension_arms(
     return wrench_to_generalized(skeleton, widened, force, moment).transpose(1, 2)
 
 
+class KnownPaths(NamedTuple):
+    """Lengths (T, K), m, and moment arms (T, K, C), m/rad or m/m, of the muscles number `muscle` (K,).
+
+    NaN where a path is not known.
+    """
+
+    muscle: Tensor
+    length: Tensor
+    arms: Tensor
+
+
 def polynomial_pulls(
     muscles: Muscles,
     q: Float[Tensor, "time coordinate"],
     qd: Float[Tensor, "time coordinate"],
+    known: KnownPaths | None = None,
     *,
     passive: bool = False,
 ) -> Pulls:
-    """Pulls from path polynomials; differentiable in q and q'. Passive tensions are 0 unless asked for."""
+    """Pulls from path polynomials; differentiable in q and q'. Passive tensions are 0 unless asked for.
+
+    Paths that are `known` take the place of their polynomials.
+    """
     lengths, slopes = muscles.lengths_and_slopes(q)
     muscle, coordinate = muscles.spans
+    if known is not None:
+        there = known.length.isfinite()
+        lengths = lengths.index_copy(1, known.muscle, torch.where(there, known.length, lengths[:, known.muscle]))
+        at, which = torch.nonzero(muscle[:, None] == known.muscle, as_tuple=True)
+        found = known.arms[:, which, coordinate[at]]
+        slopes = slopes.index_copy(1, at, torch.where(there[:, which], -found, slopes[:, at]))
     velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
     flat = q.new_zeros(len(q), q.shape[-1] * len(muscles.names))
     flat = flat.index_copy(1, coordinate * len(muscles.names) + muscle, -slopes)

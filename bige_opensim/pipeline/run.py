@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import bige_opensim
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.io.documents import DocumentError, read_json
@@ -23,6 +21,7 @@ from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
 from bige_opensim.pipeline.settings import PipelineError
 from bige_opensim.pipeline.stages import Work
+from bige_opensim.workflows.threads import one_thread
 
 FORMAT = "bige-pipeline/1"
 RECORD = "pipeline.json"
@@ -89,7 +88,6 @@ def run(work: Work, until: str = REPORT_STAGE) -> Iterator[StageDone]:
 
 
 def _run_stages(work: Work, until: str) -> Iterator[StageDone]:
-    torch.set_num_threads(1)  # small networks: more threads are no faster, and the results depend on their number
     record = _record(work)
     mark = hashlib.sha256(_marks(work).encode()).hexdigest()
     for stage in STAGES:
@@ -115,7 +113,8 @@ def _run_stage(work: Work, stage: Stage, mark: str | None, record: dict[str, Any
     _write(work, record)
     began = time.monotonic()
     try:
-        summary = stage.does(work)
+        with one_thread():
+            summary = stage.does(work)
     finally:
         spent += time.monotonic() - began
         record["stages"][stage.name]["seconds"] = spent

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bige_opensim.guidance.generation import MOST_MOTIONS
-from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.io.documents import DocumentError, read_toml
+from bige_opensim.labelling.request import LabelSettings
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
+from bige_opensim.movements.repetitions import AUTO, EVENT_RULES
+from bige_opensim.settings import one_of
+from bige_opensim.workflows.generate import SearchSettings
 
 
 class PipelineError(ValueError):
@@ -38,12 +40,15 @@ class Label:
     """How trials are labelled: solver, share of frames audited by OpenSim, cut-off in Hz, pattern of trial names."""
 
     solver: str = "fast"
-    audit: float = 0.02
+    audit: float = 0.002
     cutoff_hz: float = 6.0
 
     def __post_init__(self) -> None:
-        require_within(self, {"audit": (0.0, 1.0), "cutoff_hz": (0.0, 1000.0)})
-        _require_one_of("solver", self.solver, ("fast", "opensim"))
+        self.settings()
+
+    def settings(self) -> LabelSettings:
+        """For the labelling room, which checks them."""
+        return LabelSettings(solver=self.solver, audit=self.audit, cutoff_hz=self.cutoff_hz)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ class Dataset:
     trials: str = "*"
     include_failed: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("movement", self.movement, (*EVENT_RULES, AUTO))
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,11 @@ class Search:
     physics_share: float = 0.25
 
     def __post_init__(self) -> None:
-        require_within(self, {"count": (1, MOST_MOTIONS), "seed": SEEDS, "physics_share": (0.0, 10.0)})
-        _require_one_of("predictor", self.predictor, ("physics", "surrogate"))
-        if self.iterations is not None:
-            require_within(self, {"iterations": (1, MOST_ITERATIONS)})
+        self.settings()
+
+    def settings(self) -> SearchSettings:
+        """For the search, which checks them."""
+        return SearchSettings(self.count, self.seed, self.iterations, self.predictor, self.physics_share)
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,6 @@ TABLES: dict[str, type] = {
     "generator": GeneratorTraining,
     "search": Search,
 }
-
-
-def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise PipelineError(f"{name} = {value!r}: expected {' or '.join(known)}")
 
 
 def read_pipeline(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> PipelineSettings:

@@ -35,6 +35,7 @@ from bige_opensim.osim.inverse_kinematics import (
     inverse_kinematics_of_trials,
     write_marker_fit,
 )
+from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import ModelError, OsimModel, load, opensim_version
 from bige_opensim.workers.worker_process import PROCESSES, ProcessLostError, Report
 
@@ -316,6 +317,7 @@ def alone(task: Callable[[Any], Any], argument: Any) -> tuple[str, Any]:
 
 
 def _attempt(task: Callable[[Any], Any], argument: Any, report: Report) -> tuple[str, Any]:
+    only_errors()
     try:
         return SOLVED, task(argument)
     except FILE_ERRORS as error:

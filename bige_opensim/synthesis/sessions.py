@@ -24,6 +24,7 @@ from bige_opensim.io.storage import write_coordinates, write_whole
 from bige_opensim.motion import Motion
 from bige_opensim.osim.anthropometric_scaling import scale_model
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import opensim_version
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.synthesis.closed_chain import ClosedChainError
@@ -102,6 +103,7 @@ def make_cohort(out: Path, model: Path, settings: CohortSettings, *, jobs: int |
 
 def make_person(folder: Path, index: int, model: Path, settings: CohortSettings) -> PersonMade:
     """Draw a person and their squats, and write the session, whole or not at all."""
+    only_errors()
     fingerprint = _fingerprint(index, model, settings)
     if folder.exists():
         record = _record_of(folder)

@@ -33,6 +33,7 @@ from bige_opensim.io.rotation_units import Units
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.muscle_capacity import exact_pulls, fitted_pulls, muscle_weights
+from bige_opensim.labelling.person_model import fitted_muscles
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.analyze_setup_loads import (
     Reported,
@@ -278,7 +279,8 @@ class _Task:
         if exact:
             pulls = exact_pulls(model, self.skeleton, self.window, state, passive=self.cost.passive)
         else:
-            pulls = fitted_pulls(model, self.skeleton, self.window, passive=self.cost.passive)
+            muscles = fitted_muscles(model.path, self.skeleton, self.window.q.select(self.skeleton.coordinates).values)
+            pulls = fitted_pulls(self.skeleton, self.window, muscles, passive=self.cost.passive)
         working = [model.muscle_names.index(m) for m in self.composed.muscles]
         pulls = Pulls(pulls.arms[:, :, working], pulls.active[:, working], pulls.passive[:, working])
         if not self.setup.muscle_physiology:

@@ -14,7 +14,8 @@ from squat_like_repetitions import MUSCLES_6, squat_like_dataset
 
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.cli import app
-from bige_opensim.guidance.generation import RECORD, GenerationError, GenerationRequest, generate
+from bige_opensim.guidance.generated import RECORD
+from bige_opensim.guidance.generation import GenerationError, GenerationRequest, generate
 from bige_opensim.guidance.language import ObjectiveError
 from bige_opensim.learning.checkpoint import CheckpointError
 from bige_opensim.learning.dataset import save_dataset
@@ -45,9 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> GenerationRequest:
     (folder / "objective.toml").write_text(OBJECTIVE)
     model = built_in(MODEL)
     tables = compile_skeleton(model)
-    return GenerationRequest(
-        folder / "generator", folder / "surrogate", folder / "objective.toml", model, tables, folder / "out", 2, 0
-    )
+    return GenerationRequest(folder / "generator", folder / "surrogate", folder / "objective.toml", model, tables, 2, 0)
 
 
 @pytest.fixture
@@ -61,16 +60,20 @@ def request_(whole: GenerationRequest, tmp_path: Path) -> GenerationRequest:
         generator=tmp_path / "generator",
         surrogate=tmp_path / "surrogate",
         objective=tmp_path / "objective.toml",
-        out=tmp_path / "out",
     )
+
+
+def out_of(request: GenerationRequest) -> Path:
+    """Where the motions of a request go."""
+    return request.objective.parent / "out"
 
 
 def refuses(request: GenerationRequest, error: type[ValueError], message: str) -> None:
     with pytest.raises(error, match=message) as caught:
         generate(request)
     assert "\n" not in str(caught.value)
-    assert not request.out.exists()
-    assert not list(request.out.parent.glob(".*"))
+    assert not out_of(request).exists()
+    assert not list(out_of(request).parent.glob(".*"))
 
 
 def retrained(request: GenerationRequest, change: Callable) -> None:
@@ -82,13 +85,13 @@ def retrained(request: GenerationRequest, change: Callable) -> None:
 
 
 def test_a_surrogate_of_another_dataset_is_told_and_the_search_goes_on(request_):
-    generate(request_)
-    assert json.loads((request_.out / RECORD).read_text())["notes"] == []
+    generate(request_).save(out_of(request_))
+    assert json.loads((out_of(request_) / RECORD).read_text())["notes"] == []
     retrained(request_, lambda ds: ds.assign(q=ds["q"] + 0.3))
     words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate, "-n", 2]
-    words += ["--objective", request_.objective, "--model", request_.model, "--out", request_.out]
+    words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_)]
     assert app([str(word) for word in words], result_action="return_value") == 0
-    (note,) = json.loads((request_.out / RECORD).read_text())["notes"]
+    (note,) = json.loads((out_of(request_) / RECORD).read_text())["notes"]
     assert "generator and surrogate were trained on different datasets" in note
     assert "differs most, its mean by" in note
 
@@ -177,16 +180,16 @@ def test_settings_that_ruin_every_search_are_refused(request_, line: str, messag
 def test_the_largest_settings_that_are_possible_keep_the_loss_finite(request_):
     text = OBJECTIVE.replace("between = [60, 140]", "between = [60, 140]\nweight = 1e6\nscale = 1e-6")
     request_.objective.write_text(text.replace("iterations = 3", "iterations = 3\nlearning_rate = 1.0\nbeta = 1e6"))
-    assert np.isfinite(generate(request_).loss).all()
+    assert np.isfinite(generate(request_).result.loss).all()
 
 
 def test_two_searches_at_once_into_one_folder_leave_one_whole_result(request_, tmp_path):
     words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate]
-    words += ["--objective", request_.objective, "--model", request_.model, "--out", request_.out, "-n"]
+    words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_), "-n"]
     command = [sys.executable, "-m", "bige_opensim.cli", *map(str, words)]
     crowd = [subprocess.Popen([*command, str(n)], stderr=subprocess.PIPE, text=True) for n in (2, 5)]
     ends = [process.communicate()[1] for process in crowd]
     assert all("Traceback" not in end for end in ends)
-    record = json.loads((request_.out / RECORD).read_text())
-    assert len(record["motions"]) == len(list(request_.out.glob("*.mot")))
+    record = json.loads((out_of(request_) / RECORD).read_text())
+    assert len(record["motions"]) == len(list(out_of(request_).glob("*.mot")))
     assert not list(tmp_path.glob(".out*"))

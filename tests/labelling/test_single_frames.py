@@ -56,7 +56,7 @@ def test_frames_that_a_run_got_wrong_are_solved_again(request_of_a_squat, monkey
 
 def test_the_audit_says_what_is_wrong_with_a_fast_label(request_of_a_squat):
     label = label_trial(request_of_a_squat, replace(SETTINGS, solver="fast", audit=0.02))
-    assert label["audit"]["frames"] == 10
+    assert label["audit"]["frames"] == 20
     assert label["audit"]["max"] < 0.02
     assert not list(request_of_a_squat.out.glob("single_frames*"))
 

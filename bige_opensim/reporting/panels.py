@@ -15,9 +15,9 @@ from bige_opensim.guidance.quantities import TRUNK_BODY
 from bige_opensim.guidance.terms import trunk_inclination
 from bige_opensim.motion import Motion
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.report.evidence import Evidence, MotionEvidence, full_coordinates
-from bige_opensim.report.figures import GoalChart, Line, Panel, curves, goal_chart, value_range
-from bige_opensim.report.wording import display, number, plain_name, split_side, with_side
+from bige_opensim.reporting.evidence import Evidence, MotionEvidence, full_coordinates
+from bige_opensim.reporting.figures import GoalChart, Line, Panel, curves, goal_chart, value_range
+from bige_opensim.reporting.wording import display, number, plain_name, split_side, with_side
 from bige_opensim.validation.roundtrip import CONFIRMED
 
 SAMPLES = 101

@@ -10,7 +10,7 @@ from small_models import squat
 
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.report.figures import (
+from bige_opensim.reporting.figures import (
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -23,7 +23,7 @@ from bige_opensim.report.figures import (
     curves,
     goal_chart,
 )
-from bige_opensim.report.stick_figure import PHASES, figures, strip
+from bige_opensim.reporting.stick_figure import PHASES, figures, strip
 
 
 def places(svg: str, style: str) -> np.ndarray:

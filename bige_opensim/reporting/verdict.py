@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bige_opensim.guidance.objective import BoundObjective, BoundTerm
-from bige_opensim.report.wording import gate_text, listed, target_text, value_text
+from bige_opensim.reporting.wording import gate_text, listed, target_text, value_text
 from bige_opensim.validation.certificate import Certificate, TermFound
 from bige_opensim.validation.roundtrip import CONFIRMED, NOT_CONFIRMED
 

@@ -9,7 +9,7 @@ from bige_opensim.guidance.objective import BoundTerm, Objective
 from bige_opensim.guidance.quantities import Dynamics
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.report.wording import channel_names, describe, listed, number, target_text, value_text
+from bige_opensim.reporting.wording import channel_names, describe, listed, number, target_text, value_text
 
 SPACE = "\N{NO-BREAK SPACE}"
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from bige_opensim.report.evidence import Evidence, MotionEvidence, full_coordinates
-from bige_opensim.report.panels import (
+from bige_opensim.reporting.evidence import Evidence, MotionEvidence, full_coordinates
+from bige_opensim.reporting.panels import (
     best_first,
     cohort_bands,
     curves_of,
@@ -22,8 +22,8 @@ from bige_opensim.report.panels import (
     muscle_quantities,
     together,
 )
-from bige_opensim.report.stick_figure import figures, strip
-from bige_opensim.report.wording import SPACE, gate_text, number, split_side, target_text, value_text, with_side
+from bige_opensim.reporting.stick_figure import figures, strip
+from bige_opensim.reporting.wording import SPACE, gate_text, number, split_side, target_text, value_text, with_side
 from bige_opensim.validation.certificate import Certificate
 from bige_opensim.validation.roundtrip import CERTIFICATE, CONFIRMED, NOT_CONFIRMED
 

@@ -23,7 +23,7 @@ from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.anthropometric_scaling import HEEL_BODY, SHOULDER_BODY, SHOULDER_OF_HEIGHT
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.report.verdict import OLD, contradicted, verdict
+from bige_opensim.reporting.verdict import OLD, contradicted, verdict
 from bige_opensim.validation.certificate import Certificate
 from bige_opensim.validation.generated_folder import MODEL, GeneratedFolder, ValidationError
 from bige_opensim.validation.motion_gates import GROUND_M

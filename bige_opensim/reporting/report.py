@@ -12,11 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import bige_opensim
 from bige_opensim.io.storage import write_whole
-from bige_opensim.report.cards import NAMED, cards, gates_of, limits_text, link
-from bige_opensim.report.evidence import Evidence, ReportError, read_evidence
-from bige_opensim.report.panels import goal_figures
-from bige_opensim.report.stick_figure import PHASES
-from bige_opensim.report.wording import describe, gate_text, number, target_text, value_text
+from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
+from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
+from bige_opensim.reporting.panels import goal_figures
+from bige_opensim.reporting.stick_figure import PHASES
+from bige_opensim.reporting.wording import describe, gate_text, number, target_text, value_text
 from bige_opensim.validation.roundtrip import (
     CONFIRMED,
     CONTRADICTED,
@@ -92,7 +92,7 @@ def report(
         raise ReportError(f"{out}: the folder {out.parent} does not exist; create it first.")
     evidence = read_evidence(motions, cohort=cohort, synthetic=synthetic)
     environment = Environment(
-        loader=PackageLoader("bige_opensim.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("bige_opensim.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = number
     if evidence.contradictions:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from bige_opensim.cli import app
-from bige_opensim.report.evidence import read_evidence
-from bige_opensim.report.panels import TRUNK, cohort_bands
-from bige_opensim.report.report import write_report
+from bige_opensim.reporting.evidence import read_evidence
+from bige_opensim.reporting.panels import TRUNK, cohort_bands
+from bige_opensim.reporting.report import write_report
 
 MakeFolder = Callable[..., Path]
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -232,5 +232,5 @@ def test_the_command_writes_where_it_is_told(
 
 
 def test_template_and_style_sheet_are_part_of_the_package():
-    templates = importlib.resources.files("bige_opensim.report") / "templates"
+    templates = importlib.resources.files("bige_opensim.reporting") / "templates"
     assert {"report.html.j2", "report.css"} <= {item.name for item in templates.iterdir()}
