@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time as clock
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,29 +16,31 @@ from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
-from bige_opensim.io.partial_folders import partial_folder, remove_abandoned
 from bige_opensim.io.storage import StorageError
-from bige_opensim.labelling.audit import audit
+from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, Source, audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
-from bige_opensim.labelling.label_content import Found, label_content
-from bige_opensim.labelling.label_files import write_files
+from bige_opensim.labelling.label import Label
+from bige_opensim.labelling.label_content import Found, cost_notes, label_content
+from bige_opensim.labelling.label_files import LabelText, label_of, write_files
+from bige_opensim.labelling.label_folder import whole_folder
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
-from bige_opensim.labelling.muscle_capacity import root_of
+from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
 from bige_opensim.labelling.optimization import model_for_optimization, solve
+from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
-from bige_opensim.labelling.trial_inputs import ground_and_forces, read_motion, require_frames
+from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
 from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_of
 from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
-from bige_opensim.osim.compile import compile_skeleton
-from bige_opensim.osim.model import ModelError, load, require_muscles
+from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError),
+    *(PreflightError, StaticOptimizationError, EffortCostError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -52,47 +56,80 @@ def label_trial(
         The trial's files cannot be labelled; nothing is left behind.
 
     """
+    return dict(label_into_folder(request, settings, report)[0].record)
+
+
+def label_into_folder(
+    request: TrialRequest,
+    settings: LabelSettings,
+    report: Report = lambda step, share: None,
+    beside: Sequence[TrialRequest] = (),
+    *,
+    audited: bool = True,
+) -> tuple[Label, LabelText]:
+    """Label a trial and write its folder, as `label_trial`; `beside` are trials of the same model, itself included.
+
+    Returns the label and the text of its files. Muscle paths are fitted for all of these trials at once. Without
+    `audited`, OpenSim's audit is left to whoever labels the others.
+    """
     started = clock.perf_counter()
-    partial = partial_folder(request.out)
-    remove_abandoned(request.out.parent)
-    _refuse_other_files(request.out)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with whole_folder(request.out) as folder, _named(request):
+        label, model_file = _label_into(folder, request, settings, report, started, beside)
+        if audited:
+            label = _audited(label, request, folder / model_file, settings, report)
+        report("writing", 0.0)
+        text = write_files(folder, label, model_file)
+    return label, text
+
+
+def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> Label:
+    """Label a trial and leave nothing on disk: OpenSim works in a temporary folder. Errors as `label_trial`."""
+    started = clock.perf_counter()
+    with TemporaryDirectory(prefix="bige-label-") as scratch, _named(request):
+        out = Path(scratch) / "label"
+        out.mkdir()
+        request = replace(request, out=out, model_folder=out)
+        label, model_file = _label_into(out, request, settings, report, started, ())
+        return _audited(label, request, out / model_file, settings, report)
+
+
+def _audited(label: Label, request: TrialRequest, stripped: Path, settings: LabelSettings, report: Report) -> Label:
+    if not settings.audited:
+        return label
+    report("audit by OpenSim", 0.0)
+    frames = label.channels.activations.frames
+    weight = muscle_weights(person_model(request.model).model, settings.cost)
+    cost = AuditedCost(settings.cost.exponent, None if weight is None else weight.numpy())
+    found = audit([Source(frames, lambda: AuditedTrial.of(label))], stripped, settings.audit, cost)
+    return replace(label, record={**label.record, "audit": found})
+
+
+@contextmanager
+def _named(request: TrialRequest) -> Iterator[None]:
+    """Have errors of a motion name its file."""
     try:
-        label = _label_into(partial, request, settings, report, started)
-        _replace(partial, request.out)
+        yield
     except MotionError as error:
         named = str(error).startswith(str(request.motion))
         raise error if named else MotionError(f"{request.motion}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return label
-
-
-def _refuse_other_files(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise StorageError(f"{out}: this is a file; name an empty or a new folder for the label.")
-    if out.exists() and any(out.iterdir()) and not (out / "label.json").is_file():
-        raise StorageError(f"{out}: the folder holds other files than a label; name an empty or a new folder.")
-
-
-def _replace(partial: Path, out: Path) -> None:
-    _refuse_other_files(out)
-    old = partial_folder(out.with_name(f"{out.name}.replaced"))
-    if out.exists():
-        out.replace(old)
-    partial.replace(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _label_into(
-    folder: Path, request: TrialRequest, settings: LabelSettings, report: Report, started: float
-) -> dict[str, Any]:
+    folder: Path,
+    request: TrialRequest,
+    settings: LabelSettings,
+    report: Report,
+    started: float,
+    beside: Sequence[TrialRequest],
+) -> tuple[Label, str]:
+    """The label, and the path from the trial's folder to the model that static optimization runs on."""
     report("reading", 0.0)
-    model = load(request.model)
-    require_muscles(model)
-    skeleton = Skeleton(compile_skeleton(request.model))
-    recorded = read_motion(request, settings, model)
+    person = person_model(request.model)
+    model, skeleton = person.model, person.skeleton
+    fitted = settings.solver == "fast" and settings.geometry == "polynomial"
+    if fitted and len(beside) > 1:
+        person.look_at(beside, settings)
+    recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
     preflight = preflight_of(request, settings, KnownModel(request.model, model, skeleton), recorded)
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
@@ -115,22 +152,22 @@ def _label_into(
             support.missing if support is not None else None,
         )
         window = _at(whole, window.q.time)
-    model_file = model_for_optimization(model, request, folder)
-    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, report)
-    report("writing", 0.0)
+    model_file = model_for_optimization(person.stripped, request, folder)
+    report("muscle paths", 0.0)
+    muscles = person.muscles(window.q, beside, settings) if fitted else None
+    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q))
+    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report)
     if support is not None:
         support = support.at(window.q.time)
-    notes = (*recorded.notes, *window.notes, *noted)
+    notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
-    label = label_content(request, settings, found, started)
+    record = label_content(request, settings, found, started)
     if settings.solver == "fast":
-        label["geometry"] = settings.geometry
-        if settings.audit > 0:
-            report("audit by OpenSim", 0.0)
-            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
-    write_files(folder, model, window, solution, label)
-    return label
+        record["geometry"] = settings.geometry
+    if muscles is not None:
+        record["muscle_paths"] = person.about_paths(muscles)
+    return replace(label_of(record, model, whole, window, solution), model=person.stripped), model_file
 
 
 def _support(

@@ -5,6 +5,7 @@ Limits follow Hicks et al. 2015, "Is my model good enough?", doi:10.1115/1.40293
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from jaxtyping import Float
 SATURATED = 0.99
 MOMENT_FLOOR_NM = 10.0
 RESERVE_SHARE = 0.05
+FASTEST_ROTATION_RAD_S = 40.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Gate:
     def as_dict(self) -> dict[str, Any]:
         """For label.json."""
         return asdict(self) | {"passed": self.passed}
+
+    @classmethod
+    def from_dict(cls, gate: Mapping[str, Any]) -> Gate:
+        """From label.json; labels of earlier versions may lack the remedy."""
+        return cls(float(gate["value"]), float(gate["limit"]), str(gate["unit"]), str(gate.get("remedy", "")))
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def gates(x: Labelled) -> dict[str, Gate]:
         ),
         "rotation_speed": Gate(
             x.fastest_rotation[0],
-            40.0,
+            FASTEST_ROTATION_RAD_S,
             "rad/s",
             f"Inverse kinematics lost {x.fastest_rotation[1]}, which jumps from frame to frame: repair the recording "
             "or cut it (--start, --end).",

@@ -26,12 +26,26 @@ def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel
 
     """
     known = [c.name for c in model.coordinates]
+    if request.recorded is not None:
+        return _coordinates_of(request.recorded, known)
     return read_coordinates(
         request.motion,
         rotational=model.rotational,
         known=known,
         units=settings.units,  # type: ignore[arg-type]
     )
+
+
+def _coordinates_of(motion: Motion, known: list[str]) -> CoordinateFile:
+    """A motion in memory without the channels that are no coordinates of the model."""
+    others = [name for name in motion.names if name not in known]
+    if len(others) == len(motion.names):
+        raise MotionError(
+            f"none of the motion's channels ({', '.join(others[:4])}, ...) is a coordinate of the model; name the "
+            "model that it belongs to."
+        )
+    notes = (f"left out, because the model has no such coordinates: {', '.join(others)}",) if others else ()
+    return CoordinateFile(motion.select([name for name in motion.names if name in known]), notes)
 
 
 def require_frames(motion: Motion, where: str) -> None:
@@ -67,7 +81,7 @@ def ground_and_forces(
     measured, notes = _measured(skeleton, whole, request, settings)
     if measured is not None:
         return measured.height, measured, notes
-    points = skeleton.contact_points(skeleton(whole.tensor(skeleton, whole.q)))
+    points = skeleton.contact_points(whole.state(skeleton).poses)
     return ground_height(points), None, notes
 
 
@@ -75,12 +89,12 @@ def _measured(
     skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
 ) -> tuple[Measured | None, tuple[str, ...]]:
     """Measured forces of the frames to be labelled, None where they are not asked for or, by `auto`, not usable."""
+    if request.external_loads is None and settings.grf not in FROM_PLATES:
+        return None, ()
     time, feet = whole.between(settings.start, settings.end).q.time, Feet.of(skeleton, whole.q)
     if request.external_loads is not None:
         found = applied_forces(request.external_loads, feet, time, settings.cutoff_hz)
         return found, found.notes
-    if settings.grf not in FROM_PLATES:
-        return None, ()
     if request.forces is None:
         if settings.grf == "auto":
             return None, ()

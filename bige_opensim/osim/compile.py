@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import opensim
 
-from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, cache_folder, file_sha256, load
+from bige_opensim.io.cache import kept
+from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, file_sha256, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
-FORMAT = 6
+FORMAT = 9
 SPLINE_NODES = 2049
 RANGE_MARGIN = 0.6
 SMALLEST_RANGE = 0.5 * np.pi
@@ -44,23 +43,12 @@ def compile_skeleton(path: Path | str, *, cache: bool = True) -> SkeletonTables:
         A joint or constraint is not supported; the message names the component's path.
 
     """
-    folder = cache_folder() / f"skeleton-{FORMAT}-{file_sha256(path)[:32]}"
-    if cache and (folder / "tables.json").is_file():
-        return SkeletonTables.load(folder)
-    tables = _Compiler(load(path)).tables()
-    if cache:
-        _store(tables, folder)
-    return tables
+    name = f"skeleton-{FORMAT}-{file_sha256(path)[:32]}"
 
+    def make() -> SkeletonTables:
+        return _Compiler(load(path)).tables()
 
-def _store(tables: SkeletonTables, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent))
-    tables.save(partial)
-    try:
-        partial.replace(folder)
-    except OSError:  # another process was first
-        shutil.rmtree(partial)
+    return kept(name, make, pack=SkeletonTables.to_bytes, unpack=SkeletonTables.from_bytes) if cache else make()
 
 
 @dataclass
@@ -338,9 +326,10 @@ def _value_and_slope(function: opensim.Function | None) -> Callable[[float], tup
         return lambda x: (x, 1.0)
     first = opensim.StdVectorInt()
     first.push_back(0)
+    v = opensim.Vector(1, 0.0)
 
     def evaluate(x: float) -> tuple[float, float]:
-        v = opensim.Vector(1, float(x))
+        v.set(0, float(x))
         return function.calcValue(v), function.calcDerivative(first, v)
 
     return evaluate

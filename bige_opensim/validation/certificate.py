@@ -186,7 +186,7 @@ class Certificate:
     @property
     def satisfied(self) -> bool:
         """Whether every deciding term is met by the simulated values."""
-        return all(t.satisfied is True for t in self.terms.values() if t.decides)
+        return bool(self.terms) and all(t.satisfied is True for t in self.terms.values() if t.decides)
 
     @property
     def plausible(self) -> bool:
@@ -248,6 +248,26 @@ class Certificate:
             provenance=content["provenance"],
             files=dict(content.get("files", {})),
             notes=tuple(content.get("notes", ())),
+        )
+
+    @classmethod
+    def not_simulated(cls, name: str, reason: str) -> Certificate:
+        """What can be said of a motion that OpenSim did not simulate: why."""
+        nothing: dict[str, Any] = {}
+        return cls(
+            name=name,
+            objective="",
+            terms={},
+            labels={"status": "failed", "reason": reason},
+            gates=nothing,
+            motion_gates={},
+            surrogate_gap=None,
+            limit_violations={},
+            contact={},
+            nearest_training_motion=None,
+            whole_body_shift=None,
+            timings={},
+            provenance=nothing,
         )
 
     def to_frame(self) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
@@ -25,7 +26,7 @@ WORN_BYTES = 10**9
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 PR_SET_PDEATHSIG = 1
 
-READY, PROGRESS, DONE, RAISED, ENDED = "ready", "progress", "done", "raised", "ended"
+READY, PROGRESS, WARNED, DONE, RAISED, ENDED = "ready", "progress", "warned", "done", "raised", "ended"
 
 Report = Callable[[str, float], None]
 Task = Callable[..., Any]
@@ -74,6 +75,7 @@ class WorkerProcess:
         threading.Thread(target=_collect, args=(self._process.stdout, self._answers), daemon=True).start()
         self._ready = False
         self.tasks = 0
+        self.about: object = None
 
     @property
     def pid(self) -> int:
@@ -94,6 +96,8 @@ class WorkerProcess:
         wanted: Callable[[], bool] = lambda: True,
     ) -> Any:
         """Do one task and return its result; time counts from when the process has started.
+
+        This package's warnings in the process become warnings here, where each is shown once.
 
         Raises
         ------
@@ -119,6 +123,9 @@ class WorkerProcess:
                 self._ready, started = True, time.monotonic()
             elif kind == PROGRESS:
                 report(*content)
+            elif kind == WARNED:
+                text, category = content
+                warnings.warn(text, category, stacklevel=2)
             elif kind == DONE:
                 return content
             elif kind == RAISED:
@@ -174,15 +181,19 @@ class Processes:
             for _ in range(count - len(self._all)):
                 self._idle.append(self._new())
 
-    def take(self) -> WorkerProcess:
-        """A process for one task, a new one where none waits."""
+    def take(self, about: object = None) -> WorkerProcess:
+        """A process for one task, a new one where none waits; one whose last task was about the same where it waits."""
         with self._lock:
             while self._idle:
-                process = self._idle.pop()
+                process = next((p for p in self._idle if p.about == about), self._idle[0])
+                self._idle.remove(process)
                 if process.usable:
-                    return process
+                    break
                 self._drop(process)
-            return self._new()
+            else:
+                process = self._new()
+            process.about = about
+            return process
 
     def give_back(self, process: WorkerProcess) -> None:
         """Keep a process for another task, unless it has ended or grown."""
@@ -241,6 +252,7 @@ def serve(parent: int, idle_s: float, ready_for: str = "") -> None:
         os._exit(1)
 
     sys.excepthook = tell
+    _hand_on_warnings(lambda text, category: send(WARNED, (text, category)))
     tasks: queue.SimpleQueue[tuple[Task, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(os.fdopen(os.dup(0), "rb"), tasks), daemon=True).start()
     import torch
@@ -255,6 +267,19 @@ def serve(parent: int, idle_s: float, ready_for: str = "") -> None:
         except queue.Empty:
             os._exit(0)
         send(DONE, task(*arguments, lambda step, share: send(PROGRESS, (step, share))))
+
+
+def _hand_on_warnings(tell: Callable[[str, type[Warning]], None]) -> None:
+    """Let warnings of this package be told, and others be shown as they are."""
+    show, package = warnings.showwarning, __name__.partition(".")[0]
+
+    def hand_on(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__module__.partition(".")[0] == package:
+            tell(str(message), category)
+        else:
+            show(message, category, *where, **more)
+
+    warnings.showwarning = hand_on
 
 
 def _listen(stream: IO[bytes], tasks: queue.SimpleQueue[tuple[Task, tuple[Any, ...]]]) -> None:

@@ -14,6 +14,7 @@ import torch
 import bige_opensim
 from bige_opensim.io.partial_folders import refuse_other_content
 from bige_opensim.learning.dataset import load_dataset
+from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.validation import controls
 from bige_opensim.validation.evaluation import RECORDINGS, Evaluation, evaluate_sets
 from bige_opensim.validation.evaluation_files import RECORD, write_evaluation
@@ -34,6 +35,7 @@ from bige_opensim.validation.motion_set import (
 TAKEN = (RECORDINGS, controls.NOISE, controls.SHUFFLED, controls.COPY)
 
 
+@quiet_opensim()
 def evaluate(
     reference: Path | str,
     motions: Mapping[str, Path | str | Sequence[Path | str]],

@@ -61,13 +61,22 @@ def test_the_clinicians_example_bounds_both_vasti() -> None:
         ({"between": [0.45, 0.35]}, "contradictory bounds, at least 0.45 and at most 0.35"),
         ({"between": [35, 45]}, "35 % is written 0.35"),
         ({"between": 0.4}, r"two numbers, \[low, high\]"),
-        ({"between": [0.3, "x"]}, "must be a finite number"),
-        ({"between": [0.3, float("inf")]}, "must be a finite number"),
+        ({"between": [0.3, "x"]}, "must be a number of at most"),
+        ({"between": [0.3, float("inf")]}, "must be a number of at most"),
+        ({"weight": 1e308}, "weight must be a number of at most 1e.06, not 1e.308"),
+        ({"weight": 10**5000}, "weight must be a number of at most 1e.06, not a longer one"),
+        ({"weight": float("nan")}, "weight must be a number of at most 1e.06, not nan"),
+        ({"scale": 1e-300}, "scale must be 1e-06 at least"),
+        ({"quantity": ["activation"]}, "unknown quantity .'activation'."),
+        ({"quantity": {"name": "activation"}}, "unknown quantity"),
+        ({"stat": ["peak"]}, "unknown stat"),
+        ({"of": [["vasmed_r"]]}, "of must be a list of names"),
+        ({"unit": ["deg"]}, "unit .'deg'. does not fit"),
         ({"tolerance": 0.1}, "goes with equals"),
         ({"between": None, "minimise": True, "hard": True}, "hard needs a bound"),
         ({"between": None, "minimise": True, "maximise": True}, "give one of"),
         ({"weight": -1}, "weight must not be negative"),
-        ({"scale": 0}, "scale must be positive"),
+        ({"scale": 0}, "scale must be 1e-06 at least"),
         ({"hard": "yes"}, "hard must be true or false"),
         ({"unit": "%"}, "unit '%' does not fit activation, which is in 1"),
         ({"quantity": "coordinate", "unit": "rad"}, "unit 'rad' does not fit coordinate, which is in deg or m"),
@@ -127,3 +136,16 @@ def test_files_that_are_not_toml_or_absent_name_the_file(tmp_path: Path, content
     path.write_bytes(content)
     with pytest.raises(ObjectiveError, match=r"broken\.toml: not a TOML file"):
         read_document(path)
+
+
+def test_the_effort_table_has_the_exponent_that_opensim_has() -> None:
+    read = check_document({"term": [GOOD], "effort": {"exponent": 3}}, source="o.toml")
+    assert read.cost.exponent == 3.0
+    assert check(GOOD).cost.usual
+    for table, message in (
+        ({"exponent": 1.0}, r"o.toml: \[effort\]: The exponent of the cost must be above 1; got 1"),
+        ({"weights": {"vas*": 2}}, r"o.toml: \[effort\]: unknown key 'weights'"),
+        (3, r"o.toml: \[effort\]: must be a table"),
+    ):
+        with pytest.raises(ObjectiveError, match=message):
+            check_document({"term": [GOOD], "effort": table}, source="o.toml")
