@@ -27,6 +27,10 @@ def label(
     start: float | None = None,
     end: float | None = None,
     units: Literal["degrees", "radians"] | None = None,
+    exponent: float = 2.0,
+    weight: Annotated[list[str] | None, Parameter(negative=())] = None,
+    volume_weighted: Annotated[bool, Parameter(negative=())] = False,
+    passive: Annotated[bool, Parameter(negative=())] = False,
     allow_missing: Annotated[bool, Parameter(negative=())] = False,
     jobs: int | None = None,
     timeout: float | None = None,
@@ -67,6 +71,14 @@ def label(
         Last time of a single motion, s.
     units
         Unit of the rotations, whatever the file's header says.
+    exponent
+        Exponent of activations and reserves in the cost, above 1.
+    weight
+        Weight of a muscle, a pattern or a group in the cost, such as vas*_r=2; can be given several times.
+    volume_weighted
+        Weight muscles by their volume.
+    passive
+        Let passive fibre forces act, which OpenSim's static optimization leaves out.
     allow_missing
         Label motions that lack coordinates, which keep the model's default; the label says so.
     jobs
@@ -106,6 +118,7 @@ def label(
     from bige_opensim.labelling.label_trials import Outcome, requests_of
     from bige_opensim.labelling.request import LabelSettings
     from bige_opensim.labelling.status_table import StatusError
+    from bige_opensim.physics.effort_cost import EffortCost, EffortCostError, parse_weights
     from bige_opensim.settings import SettingError
     from bige_opensim.workers.cluster import ClusterError
     from bige_opensim.workflows.label import chosen_forces, single_request
@@ -123,6 +136,7 @@ def label(
             end=end,
             units=units,
             allow_missing=allow_missing,
+            cost=EffortCost(exponent, parse_weights(weight or []), volume_weighted, passive),
         )
         if model is not None and motion is not None:
             requests = [single_request(model, motion, out, forces, external_loads)]
@@ -141,7 +155,7 @@ def label(
             scheduler=scheduler,
             show=Steps,
         )
-    except (SettingError, SessionError, StatusError, ClusterError) as error:
+    except (SettingError, EffortCostError, SessionError, StatusError, ClusterError) as error:
         return fail(str(error))
     if single:
         return 0 if outcomes[0].labelled else 1

@@ -11,12 +11,19 @@ from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.optimization_result import Solution
 from bige_opensim.labelling.single_frames import solve_single_frames
 from bige_opensim.osim.model import OsimModel
+from bige_opensim.physics.effort_cost import USUAL, EffortCost
 
 FEWEST_FRAMES = 10
 
 
 def audit(
-    folder: Path, model: OsimModel, model_file: str, whole: Prepared, solution: Solution, share: float
+    folder: Path,
+    model: OsimModel,
+    model_file: str,
+    whole: Prepared,
+    solution: Solution,
+    share: float,
+    cost: EffortCost = USUAL,
 ) -> dict[str, Any]:
     """Solve a random sample of the frames by OpenSim's StaticOptimization under the same loads.
 
@@ -27,7 +34,7 @@ def audit(
     frames = len(solution.time)
     count = min(frames, max(FEWEST_FRAMES, round(share * frames)))
     at = np.sort(np.random.default_rng(frames).choice(frames, count, replace=False))
-    found, _ = solve_single_frames(folder, model, model_file, whole, solution.time[at])
+    found, _ = solve_single_frames(folder, model, model_file, whole, solution.time[at], cost)
     difference = solution.activations[at] - found
     worst = np.unravel_index(int(np.abs(difference).argmax()), difference.shape)
     return {

@@ -25,6 +25,7 @@ from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.whole_body_shift import Shift
 from bige_opensim.osim.model import OsimModel, opensim_version
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.skeleton import Skeleton
 
 PASSED, GATES_FAILED = "passed", "gates_failed"
@@ -69,6 +70,7 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
         "reason": reason,
         **_identity(request, settings, model, found.skeleton),
         "grf": _source(found),
+        "cost": settings.cost.as_dict(),
         "frames": found.window.q.frames,
         "frames_solved": int(solution.solved.sum()),
         "ground_height_m": found.ground,
@@ -112,6 +114,16 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
         "root": skeleton.tables.root,
         "subject_features": subject_features(skeleton),
     }
+
+
+def cost_notes(cost: EffortCost) -> tuple[str, ...]:
+    """What the files of the label, which OpenSim reads, do not say of its cost."""
+    notes = []
+    if cost.beyond_opensim:
+        notes.append("The setup file beside has the exponent of the cost, not its weights and passive fibre forces.")
+    if cost.passive:
+        notes.append("Not audited: OpenSim's static optimization has no passive fibre forces.")
+    return tuple(notes)
 
 
 def _timings(solution: Solution, started: float) -> dict[str, float]:

@@ -28,6 +28,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import write_setup
 from bige_opensim.physics.contact import GroundForces
+from bige_opensim.physics.effort_cost import USUAL
 
 LABEL = "label.json"
 ACTIVATIONS, STATES, MOMENTS = "activations.sto", "states.sto", "inverse_dynamics.sto"
@@ -44,6 +45,7 @@ def write_inputs(
     time: np.ndarray,
     ground: Motion | None,
     model_file: str,
+    exponent: float,
 ) -> None:
     """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization."""
     write_coordinates(folder / COORDINATES, coordinates, rotational=rotational)
@@ -58,6 +60,7 @@ def write_inputs(
         external_loads_file=LOADS if ground is not None else None,
         start=float(time[0]),
         end=float(time[-1]),
+        exponent=exponent,
     )
 
 
@@ -89,15 +92,16 @@ def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: 
     return Label(record, channels, joints_of(model), model.rotational, None)
 
 
-def write_files(folder: Path, label: Label, model_file: str) -> None:
+def write_files(folder: Path, label: Label, model_file: str, exponent: float) -> None:
     """Write activations.sto, states.sto, inverse_dynamics.sto and what OpenSim needs, then label.json last.
 
-    `model_file` is the path from the folder, where it will be, to the model with the reserves.
+    `model_file` is the path from the folder, where it will be, to the model with the reserves; `exponent` that of the
+    cost.
     """
     found = label.channels
     if not (folder / SETUP).is_file():
         time = found.activations.time
-        write_inputs(folder, found.coordinates, label.rotational, time, found.ground_forces, model_file)
+        write_inputs(folder, found.coordinates, label.rotational, time, found.ground_forces, model_file, exponent)
     _write(folder / ACTIVATIONS, found.activations, "Activations")
     window = found.coordinates.between(float(found.speeds.time[0]), float(found.speeds.time[-1]))
     names, values = state_columns(label.joints, window, found.speeds)
@@ -121,8 +125,14 @@ def save_label(label: Label, out: Path) -> Path:
         )
     with whole_folder(out) as folder:
         (folder / MODEL_NAME).write_bytes(label.model)
-        write_files(folder, label, MODEL_NAME)
+        write_files(folder, label, MODEL_NAME, _exponent(label))
     return out
+
+
+def _exponent(label: Label) -> float:
+    """Of the cost that was minimised: labels say which where it is not OpenSim's usual one."""
+    configuration = label.record.get("provenance", {}).get("configuration", {})
+    return float(configuration.get("cost", {}).get("exponent", USUAL.exponent))
 
 
 def load_label(folder: Path) -> Label:

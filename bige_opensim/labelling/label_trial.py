@@ -20,7 +20,7 @@ from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
-from bige_opensim.labelling.label_content import Found, label_content
+from bige_opensim.labelling.label_content import Found, cost_notes, label_content
 from bige_opensim.labelling.label_files import label_of, with_model, write_files
 from bige_opensim.labelling.label_folder import whole_folder
 from bige_opensim.labelling.measured_forces import Measured
@@ -35,11 +35,12 @@ from bige_opensim.motion import MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import ModelError, load, require_muscles
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError),
+    *(PreflightError, StaticOptimizationError, EffortCostError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -58,7 +59,7 @@ def label_trial(
     started = clock.perf_counter()
     with whole_folder(request.out) as folder, _named(request):
         label, model_file = _label_into(folder, request, settings, report, started)
-        write_files(folder, label, model_file)
+        write_files(folder, label, model_file, settings.cost.exponent)
     return dict(label.record)
 
 
@@ -118,15 +119,15 @@ def _label_into(
     report("writing", 0.0)
     if support is not None:
         support = support.at(window.q.time)
-    notes = (*recorded.notes, *window.notes, *noted)
+    notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     label = label_content(request, settings, found, started)
     if settings.solver == "fast":
         label["geometry"] = settings.geometry
-        if settings.audit > 0:
+        if settings.audit > 0 and not settings.cost.passive:
             report("audit by OpenSim", 0.0)
-            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
+            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit, settings.cost)
     return label_of(label, model, whole, window, solution), model_file
 
 

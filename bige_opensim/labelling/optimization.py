@@ -74,7 +74,11 @@ def solve(
     began = clock.perf_counter()
     state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
     polynomial = settings.solver == "fast" and settings.geometry == "polynomial"
-    effort = polynomial_effort(model, skeleton, window) if polynomial else exact_effort(model, skeleton, window, state)
+    cost = settings.cost
+    if polynomial:
+        effort = polynomial_effort(model, skeleton, window, cost)
+    else:
+        effort = exact_effort(model, skeleton, window, state, cost)
     forces, joint = loads, None
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
@@ -82,7 +86,7 @@ def solve(
     net = net_generalized_forces(skeleton, state, forces, effort.passive)
     if settings.solver == "opensim" or settings.audit > 0:
         time = window.q.time
-        write_inputs(folder, whole.q, model.rotational, time, ground_motion(time, forces), model_file)
+        write_inputs(folder, whole.q, model.rotational, time, ground_motion(time, forces), model_file, cost.exponent)
     report("static optimization", 0.0)
     again = np.array([], dtype=int)
     if settings.solver == "fast":
@@ -98,7 +102,8 @@ def solve(
         solved = _balanced(effort, driven, net, activations, reserves)
         if not solved.all():
             again = np.flatnonzero(~solved)
-            activations[again], single = solve_single_frames(folder, model, model_file, whole, window.q.time[again])
+            time = window.q.time[again]
+            activations[again], single = solve_single_frames(folder, model, model_file, whole, time, cost)
             reserves[again] = _by_coordinate(skeleton, single, len(again))
             solved = _balanced(effort, driven, net, activations, reserves)
         seconds = clock.perf_counter() - began

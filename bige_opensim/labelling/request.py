@@ -16,6 +16,7 @@ from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 from bige_opensim.settings import in_range, one_of
 
 SOLVERS = ("opensim", "fast")
@@ -38,12 +39,15 @@ class LabelSettings:
     share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated,
     measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
     loads of a trial are applied whatever `grf` says. allow_missing: coordinates that the file lacks keep the model's
-    default, even if much of the body hangs on them.
+    default, even if much of the body hangs on them. cost: what effort costs; of it OpenSim's solver
+    knows the exponent only.
 
     Raises
     ------
     SettingError
         A value that is not one of its choices, or a number that cannot be.
+    EffortCostError
+        OpenSim's solver is asked for a cost that it does not have.
 
     """
 
@@ -58,6 +62,7 @@ class LabelSettings:
     allow_missing: bool = False
     contact: ContactSettings = field(default_factory=ContactSettings)
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
+    cost: EffortCost = field(default_factory=EffortCost)
 
     def __post_init__(self) -> None:
         one_of("solver", self.solver, SOLVERS)
@@ -67,6 +72,18 @@ class LabelSettings:
             one_of("units", self.units, UNITS)
         in_range("audit", self.audit, "", 0.0, 1.0)
         in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
+        if self.solver == "opensim" and self.cost.beyond_opensim:
+            raise EffortCostError(
+                "OpenSim's StaticOptimization has an exponent, but no weights of muscles and no passive fibre forces; "
+                "use --solver fast for them."
+            )
+
+    def as_fingerprint(self) -> dict[str, Any]:
+        """As JSON has it; the usual cost is left out, as in labels from before there were others."""
+        settings = json.loads(json.dumps(asdict(self)))
+        if self.cost.usual:
+            del settings["cost"]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -112,7 +129,7 @@ class TrialRequest:
         return {
             "files": hashes,
             "stated": [self.stated.mass_kg, self.stated.height_m],
-            "settings": json.loads(json.dumps(asdict(settings))),
+            "settings": settings.as_fingerprint(),
             "bige_opensim": bige_opensim.__version__,
         }
 

@@ -386,6 +386,13 @@ def opensim_version() -> str:
     return str(opensim.GetVersion())
 
 
+def document_version() -> str:
+    """Version that OpenSim gives the documents it writes, such as 40600."""
+    text = str(opensim.GetVersion()).split("-")[0]
+    major, minor, patch = (int(part) for part in f"{text}.0.0".split(".")[:3])
+    return f"{major}{minor:02d}{patch:02d}"
+
+
 def require_muscles(model: OsimModel) -> None:
     """Raise ModelError when the model has no muscles to optimise, impossible ones, or nothing that they could move."""
     if not model.muscle_names:

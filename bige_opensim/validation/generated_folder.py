@@ -255,7 +255,8 @@ class GeneratedFolder:
             other.append(f"label.json says {simulated.label['status']}, its gates say otherwise.")
         muscles = [m for t in self.objective.terms for m in t.of]
         motion = self.folder / f"{name}.mot"
-        return (*other, *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles))
+        cost = self.objective.cost
+        return (*other, *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles, cost))
 
     def other_search(self) -> tuple[str, ...]:
         """Whether model and objective are those of the search, where its record says."""
