@@ -326,9 +326,10 @@ def _value_and_slope(function: opensim.Function | None) -> Callable[[float], tup
         return lambda x: (x, 1.0)
     first = opensim.StdVectorInt()
     first.push_back(0)
+    v = opensim.Vector(1, 0.0)
 
     def evaluate(x: float) -> tuple[float, float]:
-        v = opensim.Vector(1, float(x))
+        v.set(0, float(x))
         return function.calcValue(v), function.calcDerivative(first, v)
 
     return evaluate

@@ -12,7 +12,7 @@ import numpy as np
 import opensim
 import pytest
 import torch
-from lab_setups import ARM_MUSCLES, actuator_file, arm, arm_motion, reserve, run_opensim, setup_file, with_moving_point
+from lab_setups import ARM_MUSCLES, actuator_file, arm, arm_motion, reserve, run_opensim, setup_file
 from numpy.testing import assert_allclose
 from small_models import biped, write_squat
 
@@ -164,11 +164,6 @@ def test_models_with_more_than_muscles_are_solved_as_by_opensim(lab: Lab, change
     other = [k for k, n in enumerate(theirs.names) if n not in ("time", *ARM_MUSCLES) and not n.endswith("_reserve")]
     assert bool(other) == (change is springs)
     assert_allclose(mine.values[:, other], theirs.values[:, other], atol=1e-6)
-
-
-def test_a_muscle_whose_insertion_moves_is_solved_as_by_opensim(lab: Lab):
-    with_moving_point(lab.folder / "arm.osim")
-    compared(lab.setup(start=0.1, end=0.4), lab.folder / "ours")
 
 
 def test_actuators_that_are_off_or_bounded_are_taken_as_they_are(lab: Lab):
