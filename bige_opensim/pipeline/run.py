@@ -17,6 +17,7 @@ from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.file_lock import locked
 from bige_opensim.io.opencap import Session
 from bige_opensim.io.storage import write_whole
+from bige_opensim.labelling.label_files import MODEL_NAME
 from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
 from bige_opensim.pipeline.settings import PipelineError
@@ -144,6 +145,7 @@ def digest(path: Path) -> str:
     if not path.exists():
         return ""
     files = sorted(p for p in path.iterdir() if p.suffix in LEFT_BY_STAGES) if path.is_dir() else [path]
+    files = [p for p in files if p.name != MODEL_NAME]  # the validation puts it beside the motions
     each = [f"{p.name} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files]
     return hashlib.sha256("\n".join(each).encode()).hexdigest()
 

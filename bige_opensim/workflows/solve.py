@@ -45,6 +45,7 @@ from bige_opensim.osim.analyze_setup_loads import (
 from bige_opensim.osim.analyze_setup_model import SetupModel, compose
 from bige_opensim.osim.analyze_setup_motion import SetupMotion, recorded_motion
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import ModelError, document_version, load, opensim_version
 from bige_opensim.osim.static_optimization import StaticOptimizationError
 from bige_opensim.physics.actuators import CoordinateDrive, actuator_columns
@@ -166,6 +167,7 @@ class SolvedSetup:
 _RESULTS = (("activation", ".sto"), ("force", ".sto"), ("controls", ".xml"), ("solved", ".json"))
 
 
+@quiet_opensim()
 def solve(
     setup: str | os.PathLike[str],
     *,

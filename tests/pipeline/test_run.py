@@ -177,3 +177,13 @@ def test_a_run_whose_folder_lies_among_the_recordings_does_not_take_its_labels_f
         (tmp_path / name / "OpenSimData").mkdir(parents=True)
     work = replace(work, data=tmp_path / "data", out=tmp_path / "data" / "out")
     assert [session.name for session in work.found_sessions()] == ["anna"]
+
+
+def test_what_the_validation_adds_to_the_motions_does_not_make_them_other_motions(tmp_path):
+    (tmp_path / "motion_01.mot").write_text("1", encoding="utf-8")
+    before = pipeline.digest(tmp_path)
+    (tmp_path / "model_static_optimization.osim").write_text("2", encoding="utf-8")
+    (tmp_path / "summary.csv").write_text("3", encoding="utf-8")
+    assert pipeline.digest(tmp_path) == before
+    (tmp_path / "motion_01.mot").write_text("4", encoding="utf-8")
+    assert pipeline.digest(tmp_path) != before
