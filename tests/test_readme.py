@@ -167,3 +167,10 @@ def test_files_that_are_named_exist(page: Path):
 )
 def test_commands_are_found_in_shell_lines(script: str, expected: list[list[str]]):
     assert bige_commands(f"```bash\n{script}\n```") == expected
+
+
+def test_every_public_name_is_in_the_api_reference():
+    import bige_opensim
+
+    listed = set((ROOT / "docs" / "api.md").read_text(encoding="utf-8").split())
+    assert not [name for name in bige_opensim.__all__ if name not in listed]
