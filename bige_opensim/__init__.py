@@ -1,6 +1,97 @@
 """Biomechanics-informed generation of exercise motions, labelled and verified by OpenSim.
 
-Importing the package is light: torch and opensim are loaded only by the rooms that need them.
+    import bige_opensim as bige
+
+    session = bige.sample_session()
+    motion = bige.read_motion(session.motion, model=session.model)
+    label = bige.label(motion, model=session.model, solver="fast")
+    label.activations, label.passed, label.reason
+
+Results are in memory first, and files by `save`; tables are pandas DataFrames with time (s) as index and OpenSim's
+names as columns; inside are radians, metres, seconds, newtons and N·m. A setting that is none of its values raises at
+once and names them.
+
+Names listed in `__all__` are stable: within a minor version they keep their arguments and results. Everything else is
+private, and may change from one version to the next.
+
+Importing the package is light: torch, opensim, pandas and matplotlib are loaded by the functions that need them, and
+nothing outside this package is changed by it: OpenSim's logger, torch's threads and the working directory stay as they
+are.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bige_opensim.guidance.generated import Generated
+    from bige_opensim.labelling.label import Label
+    from bige_opensim.motion import Motion
+    from bige_opensim.validation.certificate import Certificate
+    from bige_opensim.workflows.dataset import repetitions
+    from bige_opensim.workflows.generate import generate
+    from bige_opensim.workflows.label import label, read_motion
+    from bige_opensim.workflows.label_sessions import label_sessions
+    from bige_opensim.workflows.predict import predict
+    from bige_opensim.workflows.report import report
+    from bige_opensim.workflows.sample import sample_motion, sample_session
+    from bige_opensim.workflows.train import load_generator, load_surrogate, train_generator, train_surrogate
+    from bige_opensim.workflows.validate import validate
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Certificate",
+    "Generated",
+    "Label",
+    "Motion",
+    "generate",
+    "label",
+    "label_sessions",
+    "load_generator",
+    "load_surrogate",
+    "predict",
+    "read_motion",
+    "repetitions",
+    "report",
+    "sample_motion",
+    "sample_session",
+    "train_generator",
+    "train_surrogate",
+    "validate",
+]
+
+_MODULES = {
+    "Certificate": "validation.certificate",
+    "Generated": "guidance.generated",
+    "Label": "labelling.label",
+    "Motion": "motion",
+    "generate": "workflows.generate",
+    "label": "workflows.label",
+    "label_sessions": "workflows.label_sessions",
+    "load_generator": "workflows.train",
+    "load_surrogate": "workflows.train",
+    "predict": "workflows.predict",
+    "read_motion": "workflows.label",
+    "repetitions": "workflows.dataset",
+    "report": "workflows.report",
+    "sample_motion": "workflows.sample",
+    "sample_session": "workflows.sample",
+    "train_generator": "workflows.train",
+    "train_surrogate": "workflows.train",
+    "validate": "workflows.validate",
+}
+"""Where every public name lives; loaded when it is first asked for (PEP 562)."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,6 +11,7 @@ from cyclopts import App
 import bige_opensim
 from bige_opensim.commands.checks import doctor, info
 from bige_opensim.commands.comparison import compare
+from bige_opensim.commands.display import show_warning
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
@@ -34,6 +35,7 @@ for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
 def main() -> None:
     """Run the command line and exit with its status."""
     warnings.filterwarnings("ignore", message="enable_nested_tensor")
+    warnings.showwarning = show_warning
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # dask leaves waits behind when it closes
     sys.exit(app(result_action="return_value") or 0)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import BSpline, make_interp_spline
 from scipy.signal import butter, sosfiltfilt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EVEN_STEP_TOLERANCE = 1e-3  # largest departure from an even grid, in steps, that still counts as evenly sampled
 _TIME_TOLERANCE_S = 1e-6  # files round their times
@@ -60,6 +65,21 @@ class Motion:
     def rate_hz(self) -> float:
         """Sampling rate: one over the median step."""
         return float(1.0 / np.median(np.diff(self.time)))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of times, names and values: equal motions have equal ones."""
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        digest.update(self.time.tobytes())
+        digest.update(self.values.tobytes())
+        return digest.hexdigest()
+
+    def to_frame(self) -> pd.DataFrame:
+        """A table of its own: index time in s, a column per channel."""
+        import pandas as pd
+
+        index = pd.Index(self.time.copy(), name="time")
+        return pd.DataFrame(self.values.copy(), index=index, columns=list(self.names))
 
     def __contains__(self, name: object) -> bool:
         return name in self.names

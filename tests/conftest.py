@@ -10,7 +10,10 @@ import jaxtyping
 import pytest
 import torch
 
+from bige_opensim.osim.messages import only_errors
+
 torch.set_num_threads(1)
+only_errors()
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

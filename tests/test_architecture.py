@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bige_opensim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BELOW = ("motion", "io", "physics", "osim")
+BELOW = ("settings", "motion", "io", "physics", "osim")
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": set(),
+    "__init__": {"motion", "labelling", "guidance", "validation", "workflows"},
     "built_in": set(),
+    "settings": set(),
     "motion": set(),
     "io": {"motion"},
     "physics": {"motion"},
@@ -27,22 +28,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sessions": {*BELOW, "workers"},
     "doctor": {*BELOW, "sessions"},
     "labelling": {*BELOW, "sessions", "doctor", "movements", "workers"},
-    "learning": {"motion", "io", "physics", "movements"},
-    "guidance": {"motion", "io", "physics", "movements", "learning"},
+    "learning": {"settings", "motion", "io", "physics", "movements"},
+    "guidance": {"settings", "motion", "io", "physics", "movements", "learning"},
     "synthesis": {*BELOW, "workers"},
-    "validation": {*BELOW, "labelling", "movements", "learning", "guidance", "workers"},
-    "report": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
+    "validation": {*BELOW, "sessions", "labelling", "movements", "learning", "guidance", "workers"},
+    "reporting": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
     "workflows": {
         *BELOW, "built_in", "movements", "workers", "sessions", "doctor", "labelling", "learning", "guidance",
-        "synthesis", "validation", "report",
+        "synthesis", "validation", "reporting",
     },
     "pipeline": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "report", "workflows",
+        "validation", "reporting", "workflows",
     },
     "commands": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "report", "doctor", "pipeline", "workflows",
+        "validation", "reporting", "doctor", "pipeline", "workflows",
     },
     "cli": {"commands"},
 }  # fmt: skip
@@ -165,6 +166,23 @@ def test_importing_the_package_or_its_command_line_loads_neither_torch_nor_opens
     finished = run_python(f"import sys, {name}; print(sorted({{'torch', 'opensim'}} & set(sys.modules)))")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.strip() == "[]"
+
+
+HEAVY = {"torch", "opensim", "pandas", "matplotlib", "xarray", "scipy", "numpy"}
+
+
+def test_importing_the_front_door_loads_nothing_heavy():
+    code = f"import sys, bige_opensim; dir(bige_opensim); print(sorted({HEAVY!r} & set(sys.modules)))"
+    finished = run_python(code)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["repetitions", "train_surrogate", "train_generator", "load_generator", "Label"])
+def test_learning_is_reached_through_the_front_door_where_opensim_is_not_installed(name: str):
+    code = f"import sys; sys.modules['opensim'] = None; import bige_opensim; bige_opensim.{name}"
+    finished = run_python(code)
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_an_interpreter_with_opensim_blocked_cannot_import_the_osim_room():

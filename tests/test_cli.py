@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bige_opensim.cli import app
+from bige_opensim.io.cache import write_entry
 
 
 def run(*arguments: object) -> int:
@@ -54,3 +55,16 @@ def test_training_without_data_says_how_to_make_it(tmp_path: Path, capsys: pytes
 def test_validate_refuses_a_folder_without_motions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("validate", tmp_path) == 1
     assert "bige generate" in capsys.readouterr().err
+
+
+def test_info_shows_the_cache_and_clears_it(tmp_path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("BIGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BIGE_CACHE_SIZE", "20 MB")
+    write_entry("thing", bytes(3_000_000))
+    run("info")
+    assert "1 entries, 3.0 MB of at most 20.0 MB" in capsys.readouterr().out
+    run("info", "--clear-cache")
+    said = capsys.readouterr().out
+    assert "0 entries, 0.0 MB" in said
+    assert "1 entries of the cache removed, 3.0 MB" in said
+    assert not list((tmp_path / "cache").iterdir())

@@ -12,13 +12,23 @@ import bige_opensim
 from bige_opensim.commands.display import Steps, console, fail
 
 
-def info() -> None:
-    """Print versions and devices."""
+def info(*, clear_cache: bool = False) -> None:
+    """Print versions, devices, and what the cache of compiled models takes.
+
+    Parameters
+    ----------
+    clear_cache
+        Empty the cache first. Nothing is lost but time: models are compiled again when they are needed.
+
+    """
     import importlib.metadata
     import platform
 
     import torch
 
+    from bige_opensim.io import cache
+
+    removed = cache.clear_cache() if clear_cache else None
     table = Table(show_header=False)
     table.add_row("bige_opensim", bige_opensim.__version__)
     table.add_row("python", platform.python_version())
@@ -32,7 +42,18 @@ def info() -> None:
         table.add_row(name, importlib.metadata.version(name))
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"]
     table.add_row("devices", ", ".join(devices))
+    use = cache.cache_use()
+    table.add_row(
+        "cache", f"{use.entries} entries, {_megabytes(use.size)} of at most {_megabytes(cache.cache_limit())}"
+    )
+    table.add_row("", str(cache.cache_folder()))
     console.print(table)
+    if removed is not None:
+        console.print(f"{removed.entries} entries of the cache removed, {_megabytes(removed.size)}", highlight=False)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def doctor(
@@ -61,7 +82,9 @@ def doctor(
     from bige_opensim.doctor.examination import Examiner
     from bige_opensim.doctor.findings import DoctorError, Finding, counted, counts, write_findings
     from bige_opensim.doctor.repair import LOG, repair_all
+    from bige_opensim.osim.messages import only_errors
 
+    only_errors()
     examiner, found = Examiner(), list[Finding]()
     try:
         cases = find_cases(paths, model)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 console = Console()
 errors = Console(stderr=True)
+_as_python_does = warnings.showwarning
 
 
 class Steps:
@@ -47,6 +51,14 @@ class Steps:
             self.progress.update(self.task, completed=done, now=text)
         if not self.live and (done % every == 0 or done == self.total):
             console.print(f"[{done}/{self.total}] {self.what}: {text}", markup=False, highlight=False)
+
+
+def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Show a warning of this package as a sentence, another as Python does."""
+    if category.__module__.startswith("bige_opensim."):
+        errors.print(f"bige: {message}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        _as_python_does(message, category, *where, **more)
 
 
 def fail(message: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -92,7 +92,6 @@ def label(
         return fail("--external-loads and --forces both give measured forces: name one.")
     if forces and grf in ("estimated", "none"):
         return fail(f"--forces and --grf {grf} contradict each other: drop one.")
-    grf = grf or ("measured" if forces else "estimated")
     if cutoff < 0:
         return fail(f"--cutoff is a frequency in Hz, 0 for none; got {cutoff:g}.")
     if scheduler is not None and jobs is not None:
@@ -104,65 +103,46 @@ def label(
         PROCESSES.start(1, "bige_opensim.labelling.label_task")
 
     from bige_opensim.io.opencap import SessionError, find_sessions
-    from bige_opensim.labelling.label_trials import Outcome, StatusTable, label_trials, requests_of
-    from bige_opensim.labelling.request import LabelSettings, TrialRequest, person_of
+    from bige_opensim.labelling.label_trials import Outcome, requests_of
+    from bige_opensim.labelling.request import LabelSettings
+    from bige_opensim.labelling.status_table import StatusError
+    from bige_opensim.settings import SettingError
     from bige_opensim.workers.cluster import ClusterError
+    from bige_opensim.workflows.label import chosen_forces, single_request
+    from bige_opensim.workflows.label_sessions import label_requests
 
-    settings = LabelSettings(
-        solver=solver,
-        geometry=geometry,
-        audit=audit,
-        grf=grf,
-        cutoff_hz=cutoff,
-        start=start,
-        end=end,
-        units=units,
-        allow_missing=allow_missing,
-    )
     rejected: list[Outcome] = []
-    if model is not None and motion is not None:
-        person = person_of(model)
-        requests = [TrialRequest(model, motion, out, out, person, person, motion.stem, external_loads, forces=forces)]
-    else:
-        try:
-            listed = find_sessions(sessions or [])
-        except SessionError as error:
-            return fail(str(error))
-        requests, rejected = requests_of(listed, out, into_sessions=into_sessions)
-    status = StatusTable(None if single else out, rejected)
     try:
-        with Steps(len(requests) + len(rejected), "labelling") as steps:
-            for outcome in rejected:
-                steps.finish(f"{outcome.session}/{outcome.trial}: {outcome.status}. {outcome.reason}")
-            running = label_trials(
-                requests,
-                settings,
-                jobs=jobs,
-                timeout_s=timeout,
-                memory_bytes=None if memory is None else round(1e9 * memory),
-                scheduler=scheduler,
-                progress=lambda t, s, x: steps.now(f"{t}: {s}"),
-            )
-            for outcome in running:
-                status.add(outcome)
-                steps.finish(_label_line(outcome))
-    except ClusterError as error:
+        settings = LabelSettings(
+            solver=solver,
+            geometry=geometry,
+            audit=audit,
+            grf=chosen_forces(grf, forces=forces is not None, external_loads=external_loads is not None),
+            cutoff_hz=cutoff,
+            start=start,
+            end=end,
+            units=units,
+            allow_missing=allow_missing,
+        )
+        if model is not None and motion is not None:
+            requests = [single_request(model, motion, out, forces, external_loads)]
+        else:
+            requests, rejected = requests_of(find_sessions(sessions or []), out, into_sessions=into_sessions)
+        outcomes = label_requests(
+            requests,
+            rejected,
+            settings,
+            status=None if single else out,
+            jobs=jobs,
+            timeout_s=timeout,
+            memory_bytes=None if memory is None else round(1e9 * memory),
+            scheduler=scheduler,
+            show=Steps,
+        )
+    except (SettingError, SessionError, StatusError, ClusterError) as error:
         return fail(str(error))
-    status.write()
-    outcomes = status.outcomes
     if single:
         return 0 if outcomes[0].labelled else 1
     counts = {s: sum(o.status == s for o in outcomes) for s in ("passed", "gates_failed", "skipped", "failed")}
     console.print(", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n), highlight=False)
     return 0 if any(o.labelled for o in outcomes) else 1
-
-
-def _label_line(outcome: Any) -> str:
-    head = f"{outcome.session}/{outcome.trial}: {outcome.status}"
-    if not outcome.labelled:
-        return f"{head}. {outcome.reason}"
-    if outcome.this_run == "skipped":
-        return f"{head} (labelled before). {outcome.reason}"
-    t = outcome.label["timings"]
-    rate = t["frames"] / max(t["solve_s"], 1e-9)
-    return f"{head}. {t['frames']} frames, {t['total_s']:.1f} s ({rate:.1f} frames/s). {outcome.reason}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -47,32 +47,36 @@ def generate(
         through the physics of the subject's model.
 
     """
-    from bige_opensim.guidance.generation import GenerationError, GenerationRequest, reference_ranges
-    from bige_opensim.guidance.generation import generate as run
+    from bige_opensim.guidance.generated import GenerationError, require_free
     from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.guidance.search import SearchError
     from bige_opensim.learning.checkpoint import CheckpointError
-    from bige_opensim.osim.compile import compile_skeleton
-    from bige_opensim.osim.compile_muscles import compile_muscles
     from bige_opensim.osim.model import ModelError
+    from bige_opensim.settings import SettingError
+    from bige_opensim.workflows.generate import generate as run
 
     try:
-        tables = compile_skeleton(model)
-        muscles = compile_muscles(model, reference_ranges(generator, tables)) if predictor == "physics" else None
-        request = GenerationRequest(
-            generator, surrogate, objective, model, tables, out, count, seed, iterations, muscles
+        require_free(out)
+        found = run(
+            objective,
+            model=model,
+            generator=generator,
+            surrogate=surrogate,
+            count=count,
+            seed=seed,
+            iterations=iterations,
+            predictor=predictor,
+            show=Steps,
         )
-        total = request.iterations_in_all
-        with Steps(total, "searching") as steps:
-            every = max(1, total // 10)
-            result = run(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
-    except (GenerationError, ObjectiveError, CheckpointError, ModelError) as error:
+        found.save(out)
+    except (GenerationError, ObjectiveError, SearchError, CheckpointError, ModelError, SettingError) as error:
         return fail(str(error))
     console.print(
-        f"{int(result.satisfied.sum())} of {count} motions meet the objective by the {predictor}; "
-        f"`bige validate {out}` asks OpenSim.",
+        f"{found.satisfied} of {count} motions meet the objective by the {predictor}; `bige validate {out}` asks "
+        "OpenSim.",
         highlight=False,
     )
-    for sentence in result.conflicts:
+    for sentence in (*found.record["notes"], *found.conflicts):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -92,38 +96,18 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
 
     PROCESSES.start(int(motions.is_dir()), "bige_opensim.labelling.label_task")
 
+    from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.osim.model import ModelError
     from bige_opensim.validation.roundtrip import ValidationError
-    from bige_opensim.validation.roundtrip import validate as run
+    from bige_opensim.workflows.validate import validate_folder
 
-    verdicts = []
     try:
-        with Steps(len(sorted(motions.glob("*.mot"))), "validating") as steps:
-            for verdict in run(motions, jobs=jobs, progress=lambda m, s, x: steps.now(f"{m}: {s}")):
-                verdicts.append(verdict)
-                steps.finish(_verdict_line(verdict))
-    except ValidationError as error:
+        verdicts = validate_folder(motions, jobs=jobs, show=Steps)
+    except (ValidationError, ObjectiveError, ModelError) as error:
         return fail(str(error))
-    confirmed = sum(bool(v.certificate and v.certificate["confirmed"]) for v in verdicts)
+    confirmed = sum(v.confirmed for v in verdicts)
     console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
-    return 0 if any(v.certificate for v in verdicts) else 1
-
-
-def _verdict_line(verdict: Any) -> str:
-    c = verdict.certificate
-    if c is None:
-        return f"{verdict.name}: no certificate. {verdict.reason}"
-    parts = [
-        f"{name} {_number(t['predicted'])} predicted, {_number(t['simulated'])} simulated ({t['target']})"
-        for name, t in c["terms"].items()
-        if t["decides"]
-    ]
-    return f"{verdict.name}: {'confirmed' if c['confirmed'] else 'not confirmed'}; labels {c['labels']['status']}; " + (
-        "; ".join(parts)
-    )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return 0 if any(v.certificate for v in verdicts) and not any(v.contradictions for v in verdicts) else 1
 
 
 def report(motions: Path, /, *, reference: Path | None = None, out: Path | None = None) -> int:
@@ -143,11 +127,14 @@ def report(motions: Path, /, *, reference: Path | None = None, out: Path | None 
     from bige_opensim.io.storage import StorageError
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.osim.model import ModelError
-    from bige_opensim.report.report import ReportError, write_report
+    from bige_opensim.reporting.report import ReportError
+    from bige_opensim.workflows.report import report_on
 
     try:
-        path = write_report(motions, out=out, cohort=reference)
+        path, contradictions = report_on(motions, out, reference=reference)
     except (ReportError, DatasetError, ModelError, StorageError) as error:
         return fail(str(error))
+    for sentence in contradictions:
+        console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{path}: open it in a browser", markup=False, highlight=False, soft_wrap=True)
-    return 0
+    return 1 if contradictions else 0

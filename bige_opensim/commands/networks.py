@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,11 +40,11 @@ def dataset(
         Seed of the split.
 
     """
-    from bige_opensim.learning.dataset import DatasetError, build_dataset, save_dataset
+    from bige_opensim.learning.dataset import DatasetError
+    from bige_opensim.workflows.dataset import repetitions
 
     try:
-        ds = build_dataset(labels, include_failed=include_failed, movement=movement, trials=trials, seed=seed)
-        save_dataset(ds, out)
+        ds = repetitions(labels, include_failed=include_failed, movement=movement, trials=trials, seed=seed, out=out)
     except DatasetError as error:
         return fail(str(error))
     _print_dataset(ds, out)
@@ -116,23 +115,15 @@ def train_generator(
 
 
 def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None) -> int:
-    from bige_opensim.learning import training
     from bige_opensim.learning.checkpoint import CheckpointError
-    from bige_opensim.learning.dataset import DatasetError, load_dataset
+    from bige_opensim.learning.dataset import DatasetError
+    from bige_opensim.learning.training import TrainingError
+    from bige_opensim.workflows import train
 
-    settings_type: Any = training.SurrogateTraining if kind == "surrogate" else training.GeneratorTraining
-    run: Callable[..., Path] = training.train_surrogate if kind == "surrogate" else training.train_generator
+    run: Callable[..., Any] = train.train_surrogate if kind == "surrogate" else train.train_generator
     try:
-        settings = training.read_training_config(config, settings_type) if config else settings_type()
-        settings = replace(settings, seed=seed, **({"epochs": epochs} if epochs else {}))
-        ds = load_dataset(data)
-        with Steps(settings.epochs, f"training {kind}") as steps:
-            folder = run(ds, out, settings, report=lambda e, n, m: steps.advance(e, _metrics(m), every=20))
-    except (DatasetError, CheckpointError, training.TrainingError) as error:
+        run(data, out=out, seed=seed, epochs=epochs or None, settings=config, show=Steps)
+    except (DatasetError, CheckpointError, TrainingError) as error:
         return fail(str(error))
-    console.print((folder / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
+    console.print((out / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     return 0
-
-
-def _metrics(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{k} {v:.4g}" for k, v in metrics.items())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -41,27 +40,17 @@ def synth(
         People at once; by default one per processor core.
 
     """
-    from bige_opensim.built_in import MODEL, built_in
     from bige_opensim.osim.anthropometric_scaling import ScalingError
     from bige_opensim.osim.model import ModelError
-    from bige_opensim.synthesis.sessions import CohortSettings, SynthesisError, make_cohort
+    from bige_opensim.synthesis.sessions import CohortSettings, SynthesisError
+    from bige_opensim.workflows.people import make_people
 
     try:
-        settings = CohortSettings(subjects, reps, seed, noise)
-        with Steps(subjects, "people") as steps:
-            for made in make_cohort(out, model or built_in(MODEL), settings, jobs=jobs):
-                steps.finish(_person_line(made))
+        make_people(out, CohortSettings(subjects, reps, seed, noise), model=model, jobs=jobs, show=Steps)
     except (SynthesisError, ScalingError, ModelError) as error:
         return fail(str(error))
     console.print(f"{subjects} synthetic people in {out}", highlight=False)
     return 0
-
-
-def _person_line(made: Any) -> str:
-    person, squats = made.record["person"], made.record["squats"]
-    deepest = math.degrees(max(s["depth"] for s in squats))
-    about = f"{person['sex']}, {person['height_m']:.2f} m, {person['mass_kg']:.0f} kg"
-    return f"{made.name}: {made.status}. {about}, {len(squats)} squats to {deepest:.0f} degrees of the knees"
 
 
 def scale(
@@ -90,8 +79,10 @@ def scale(
 
     """
     from bige_opensim.osim.anthropometric_scaling import ScalingError, read_segment_scales, scale_model
+    from bige_opensim.osim.messages import only_errors
     from bige_opensim.osim.model import ModelError
 
+    only_errors()
     try:
         segments = read_segment_scales(segment or [])
         done = scale_model(model, out, height_m=height, mass_kg=mass, segment_scales=segments)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bige_opensim.doctor.cases import LOADS, MARKERS, TABLES, Case
+from bige_opensim.doctor.cases import LOADS, MARKERS, MODEL, TABLES, Case
 from bige_opensim.doctor.coordinate_checks import Coordinates, coordinates_in, unit_of
 from bige_opensim.doctor.examination import Examiner
 from bige_opensim.doctor.findings import DoctorError
@@ -21,6 +21,7 @@ from bige_opensim.doctor.force_checks import wrong_feet
 from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.raw_storage import RawStorage, read_raw
 from bige_opensim.doctor.raw_trc import read_raw_trc
+from bige_opensim.doctor.repair_models import ModelRepairError, repair_model
 from bige_opensim.doctor.series_checks import fill_short_gaps
 from bige_opensim.doctor.storage_checks import cleaned
 from bige_opensim.io.external_loads import ExternalLoadsError, read_external_loads
@@ -59,8 +60,9 @@ def repair_all(
     """Write repaired copies of the cases that need one, and `repairs.json`, below `out`.
 
     Repaired are: header counts, the degree flag, rows whose time does not increase (left out), hops of angles between
-    equal orientations and 360° wraps (made continuous), gaps of at most 0.1 s (cubic splines), and ExternalLoads that
-    apply a plate to the wrong foot (the bodies of the forces are exchanged). The folder appears whole or not at all.
+    equal orientations and 360° wraps (made continuous), gaps of at most 0.1 s (cubic splines), ExternalLoads that apply
+    a plate to the wrong foot (the bodies of the forces are exchanged), and Thelen muscles whose least activation or
+    control is below 0.01 (raised). The folder appears whole or not at all.
 
     Raises:
         DoctorError: If `out` exists and is not an empty folder, or its parent does not exist.
@@ -87,13 +89,14 @@ def repair_all(
 
 def _repair(case: Case, staging: Path, examiner: Examiner) -> Repair:
     suffix = case.path.suffix.lower()
-    kinds = {MARKERS: _repair_markers, LOADS: _repair_loads} | dict.fromkeys(TABLES, _repair_storage)
+    kinds = {MARKERS: _repair_markers, LOADS: _repair_loads, MODEL: _repair_model}
+    kinds |= dict.fromkeys(TABLES, _repair_storage)
     target = staging / case.relative
     actions, problem = list[str](), ""
     try:
         if suffix in kinds:
             actions = kinds[suffix](case, target, examiner)
-    except (StorageError, TrcError, ExternalLoadsError) as error:
+    except (StorageError, TrcError, ExternalLoadsError, ModelRepairError) as error:
         problem = str(error).replace(str(target), str(case.path))
     sha256 = hashlib.sha256(case.path.read_bytes()).hexdigest()
     written = case.relative.as_posix() if actions and not problem else ""
@@ -192,6 +195,10 @@ def _repair_markers(case: Case, target: Path, examiner: Examiner) -> list[str]:
         positions = filled_values.reshape(markers.positions.shape)
         write_trc(target, markers.time, positions, markers.names, units=units)
     return actions
+
+
+def _repair_model(case: Case, target: Path, examiner: Examiner) -> list[str]:
+    return repair_model(case.path, target)
 
 
 def _repair_loads(case: Case, target: Path, examiner: Examiner) -> list[str]:

@@ -1,29 +1,22 @@
-"""From trained networks and an objective to a folder of motions, ready for the round trip through OpenSim."""
+"""From trained networks and an objective to motions, ready for the round trip through OpenSim."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 
-import bige_opensim
-from bige_opensim.guidance.conflicts import band_text
-from bige_opensim.guidance.language import SearchSettings
+from bige_opensim.guidance.generated import Generated, generation_record, name_of, smooth
+from bige_opensim.guidance.language import SearchSettings, refuse_endless
+from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.guidance.search import Generator, SearchResult, search
-from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
-from bige_opensim.learning.checkpoint import REFERENCES, load_generator, load_surrogate
-from bige_opensim.learning.dataset import load_dataset
+from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.muscle_tables import MuscleTables
@@ -31,14 +24,8 @@ from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
-FORMAT = "bige-generation/1"
-RATE_HZ = 50.0
-CUTOFF_HZ = 6.0
-RECORD = "generation.json"
-
-
-class GenerationError(ValueError):
-    """Networks, dataset and model that do not belong together."""
+PREDICTORS = ("surrogate", "physics")
+MOST_MOTIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -54,7 +41,6 @@ class GenerationRequest:
     objective: Path
     model: Path
     tables: SkeletonTables
-    out: Path
     count: int
     seed: int
     iterations: int | None = None
@@ -64,20 +50,35 @@ class GenerationRequest:
     @property
     def iterations_in_all(self) -> int:
         """Iterations of the whole search, those through the physics included."""
-        first = self.iterations or Objective.load(self.objective).settings.iterations
+        first = self.settings(Objective.load(self.objective)).iterations
         return first + (self.physics_iterations(first) if self.muscles is not None else 0)
+
+    def settings(self, objective: Objective) -> SearchSettings:
+        """The objective's settings of the search, shortened or lengthened where this request says so.
+
+        Raises
+        ------
+        ObjectiveError, GenerationError
+            A search that would run for days, or of more motions than memory holds.
+
+        """
+        if not 1 <= self.count <= MOST_MOTIONS:
+            raise GenerationError(f"{self.count} motions: from 1 to {MOST_MOTIONS} are searched at once.")
+        if self.iterations is None:
+            return objective.settings
+        refuse_endless(self.iterations, "--iterations")
+        return shortened(objective.settings, self.iterations)
 
     def physics_iterations(self, first: int) -> int:
         """Iterations through the physics that follow `first` ones by the surrogate."""
         return max(1, round(self.physics_share * first))
 
 
-def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> SearchResult:
-    """Search for motions and write them: `<name>.mot`, `generation.json`, `objective.toml`, `model.osim`.
+def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> Generated:
+    """Search for motions.
 
-    The folder is written whole or not at all. Motions are resampled to 50 Hz, eight times their highest frequency, and
-    low-passed at 6 Hz as the recordings that the networks learned from were, so that the file is the motion that
-    OpenSim will judge.
+    They are resampled to 50 Hz, eight times their highest frequency, and low-passed at 6 Hz as the recordings that the
+    networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same.
 
     Raises
     ------
@@ -85,24 +86,10 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         With what does not fit and what to do.
 
     """
-    if request.out.exists() and any(request.out.iterdir()) and not (request.out / RECORD).is_file():
-        raise GenerationError(f"{request.out}: the folder holds other files; name an empty or a new folder.")
     skeleton = Skeleton(request.tables, dtype=torch.float32)
-    vqvae, references = load_generator(request.generator), load_references(request.generator)
-    surrogate = load_surrogate(request.surrogate)
-    channels = vqvae.channels.coordinates
-    if surrogate.channels.coordinates != channels:
-        raise GenerationError(
-            f"{request.surrogate}: the surrogate knows coordinates {', '.join(surrogate.channels.coordinates)}, the "
-            f"generator {', '.join(channels)}. Train both on the same dataset."
-        )
-    muscles = surrogate.channels.muscles
-    unknown = [m for m in muscles if m not in request.tables.muscles]
-    if unknown:
-        raise GenerationError(
-            f"{request.model}: the model lacks the muscles {', '.join(unknown[:5])} that the surrogate predicts. "
-            "Name a model of the family that the training data used."
-        )
+    networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
+    vqvae, references, surrogate, _ = networks
+    channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
     _require_free_pelvis(request)
     objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
     features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
@@ -116,9 +103,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
 
     q = plant_feet(skeleton, channels, torch.as_tensor(references["q"].values, dtype=torch.float32))
     durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
-    settings = objective.objective.settings
-    if request.iterations is not None:
-        settings = shortened(settings, request.iterations)
+    settings = request.settings(objective.objective)
     by_physics = request.muscles is not None and objective.needs_activations
     after = shortened(settings, request.physics_iterations(settings.iterations))
     whole = settings.iterations + (after.iterations if by_physics else 0)
@@ -140,8 +125,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         with torch.no_grad():
             physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
         outside = physics.outside
-    _write(request, skeleton, objective, muscles, result, references, outside)
-    return result
+    return _generated(request, objective, networks, result, outside)
 
 
 def _require_free_pelvis(request: GenerationRequest) -> None:
@@ -177,96 +161,31 @@ def reference_ranges(checkpoint: Path, tables: SkeletonTables) -> dict[str, tupl
     return ranges
 
 
-def load_references(checkpoint: Path) -> xr.Dataset:
-    """The training repetitions of a generator, kept beside its weights: starting points, proximity and novelty."""
-    path = checkpoint / REFERENCES
-    if not path.is_file():
-        raise GenerationError(f"{checkpoint}: no {REFERENCES}; train the generator again with `bige train generator`.")
-    return load_dataset(path)
-
-
-def smooth(q: np.ndarray, duration: float, channels: tuple[str, ...]) -> Motion:
-    """101 samples as a motion at 50 Hz, low-passed like recordings; q (sample, channel) in rad and m."""
-    coarse = Motion(np.linspace(0.0, duration, len(q)), q, channels)
-    frames = max(round(duration * RATE_HZ) + 1, 12)
-    fine = coarse.resampled(np.linspace(0.0, duration, frames))
-    return fine.lowpass(CUTOFF_HZ)
-
-
-def _write(
+def _generated(
     request: GenerationRequest,
-    skeleton: Skeleton,
     objective: BoundObjective,
-    muscles: tuple[str, ...],
+    networks: Networks,
     result: SearchResult,
-    references: xr.Dataset,
     outside: torch.Tensor | None,
-) -> None:
-    folder = request.out.with_name(f".{request.out.name}.partial")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "predicted").mkdir(parents=True)
-    rotational = [n for n, r in zip(request.tables.coordinates, request.tables.rotational, strict=True) if r]
-    entries = []
+) -> Generated:
+    references, muscles = networks.references, networks.surrogate.channels.muscles
+    motions, predicted = {}, {}
     for i in range(len(result.motions)):
-        name = f"motion_{i + 1:02d}"
-        motion = smooth(result.motions[i], float(result.durations[i]), result.channels)
-        write_coordinates(folder / f"{name}.mot", motion, rotational=rotational)
+        duration = float(result.durations[i])
+        motions[name_of(i)] = smooth(result.motions[i], duration, result.channels)
         if result.activations is not None:
-            time = np.linspace(0.0, float(result.durations[i]), result.activations.shape[1])
-            path = folder / "predicted" / f"{name}_activations.sto"
-            write_storage(path, time, result.activations[i], muscles, in_degrees=False, title="Predicted activations")
-        entry = _entry(name, i, result, references)
-        if outside is not None:
-            entry["frames_outside_fitted_paths"] = int(outside[i].sum())
-        entries.append(entry)
-    shutil.copyfile(request.model, folder / "model.osim")
-    shutil.copyfile(request.objective, folder / "objective.toml")
-    record = {
-        "format": FORMAT,
-        "objective": objective.objective.name,
-        "synthetic": json.loads(references.attrs.get("synthetic", "false")),
-        "predictor": "surrogate" if request.muscles is None else "surrogate, then physics",
-        "terms": {t.name: _target(t) for t in objective.terms},
-        "motions": entries,
-        "conflicts": list(result.conflicts),
-        "usual_distance": result.usual_distance,
-        "usual_nearest_distance": result.usual_nearest_distance,
-        "provenance": {
-            "bige_opensim": bige_opensim.__version__,
-            "torch": torch.__version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model_sha256": request.tables.source["sha256"],
-            "generator": request.generator.name,
-            "surrogate": request.surrogate.name,
-            "seed": result.seed,
-            "settings": asdict(result.settings),
-        },
+            time = np.linspace(0.0, duration, result.activations.shape[1])
+            predicted[name_of(i)] = Motion(time, result.activations[i], muscles)
+    made_by = {
+        "model_sha256": request.tables.source["sha256"],
+        "generator": request.generator.name,
+        "surrogate": request.surrogate.name,
     }
-    write_whole(folder / RECORD, json.dumps(record, indent=1))
-    if request.out.exists():
-        shutil.rmtree(request.out)
-    folder.replace(request.out)
-
-
-def _target(term: Any) -> str:
-    return band_text(term) if term.bounded else term.term.goal
-
-
-def _entry(name: str, i: int, result: SearchResult, references: xr.Dataset) -> dict[str, Any]:
-    nearest = int(result.nearest_reference[i])
-    return {
-        "name": name,
-        "duration_s": float(result.durations[i]),
-        "predicted": {k: float(v[i]) for k, v in result.values.items()},
-        "predicted_met": {k: bool(v[i]) for k, v in result.met.items()},
-        "predicted_satisfied": bool(result.satisfied[i]),
-        "loss": float(result.loss[i]),
-        "nearest_training_motion": {
-            "session": str(references["session"].values[nearest]),
-            "trial": str(references["trial"].values[nearest]),
-            "start_s": float(references["start"].values[nearest]),
-            "distance": float(result.nearest[i]),
-            "novelty": float(result.novelty[i]),
-        },
-        "limit_violations": result.limit_violations[i],
-    }
+    predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
+    record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
+    model, asked = request.model.read_bytes(), request.objective.read_bytes()
+    turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)
+    rotational = frozenset(name for name, angle in turns if angle)
+    return Generated(
+        motions, predicted, record, result, model, asked, rotational, references=request.generator / REFERENCES
+    )

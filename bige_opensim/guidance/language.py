@@ -18,18 +18,27 @@ activations fractions between 0 and 1. Penalties are measured in natural scales 
 """
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from bige_opensim.io.documents import DocumentError, read_toml
+
 STATS = ("peak", "min", "mean", "range", "rms")
 BOUNDS = ("between", "at_least", "at_most", "equals", "minimise", "maximise")
 TERM_KEYS = (
     "name", "quantity", "of", "stat", "at", *BOUNDS, "tolerance", "weight", "hard", "scale", "unit",
 )  # fmt: skip
+
+
+LARGEST_NUMBER = 1e6
+SMALLEST_SCALE = 1e-6
+"""Beyond these, sums of squared penalties lose their small terms, and then their numbers, in single precision."""
+
+MOST_ITERATIONS = 100_000
+LARGEST_SETTING = {"learning_rate": 1.0}
 
 
 class ObjectiveError(ValueError):
@@ -148,13 +157,9 @@ def closest(name: str, known: Iterable[str]) -> str:
 def read_document(path: Path) -> Document:
     """Read and check an objective file; raises `ObjectiveError` naming the file, the term and the remedy."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ObjectiveError(
-            f"{path}: cannot be read ({error.strerror}); give the path of an objective file"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ObjectiveError(f"{path}: not a TOML file: {error}") from error
+        content = read_toml(path)
+    except DocumentError as error:
+        raise ObjectiveError(f"{error} Give the path of an objective file.") from error
     return check_document(content, source=str(path))
 
 
@@ -184,9 +189,14 @@ def _number(table: Mapping[str, Any], key: str, where: str, *, default: float | 
     value = table.get(key, default)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ObjectiveError(f"{where}: {key} must be a finite number, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_NUMBER:
+        raise ObjectiveError(f"{where}: {key} must be a number of at most {LARGEST_NUMBER:g}, not {_short(value)}")
     return float(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**20 else "a longer one"
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _flag(table: Mapping[str, Any], key: str, where: str) -> bool:
@@ -203,15 +213,15 @@ def _term(table: Any, where: str) -> Term:
         where = f"{where} ('{table['name']}')"
     _known_keys(table, TERM_KEYS, where)
     name = table.get("quantity")
-    if name not in QUANTITIES:
+    if not isinstance(name, str) or name not in QUANTITIES:
         raise ObjectiveError(f"{where}: unknown quantity {name!r}{closest(str(name), QUANTITIES)}")
     quantity = QUANTITIES[name]
     of = _channels(table, name, quantity, where)
     stat, at = _stat(table, name, where)
     goal, low, high, tolerance = _goal(table, name, quantity, where)
     weight, scale = _number(table, "weight", where, default=1.0), _number(table, "scale", where)
-    if weight is None or weight < 0 or (scale is not None and scale <= 0):
-        raise ObjectiveError(f"{where}: weight must not be negative and scale must be positive")
+    if weight is None or weight < 0 or (scale is not None and scale < SMALLEST_SCALE):
+        raise ObjectiveError(f"{where}: weight must not be negative and scale must be {SMALLEST_SCALE:g} at least")
     unit = table.get("unit")
     if unit is not None and unit not in quantity.units:
         raise ObjectiveError(f"{where}: unit {unit!r} does not fit {name}, which is in {' or '.join(quantity.units)}")
@@ -303,15 +313,31 @@ def _refuse_contradictions(terms: tuple[Term, ...], source: str) -> None:
                 )
 
 
+def refuse_endless(iterations: int, where: str) -> None:
+    """Raise ObjectiveError for a search that would run for days."""
+    if not 1 <= iterations <= MOST_ITERATIONS:
+        usual = SearchSettings.iterations
+        raise ObjectiveError(
+            f"{where}: {iterations} iterations; from 1 to {MOST_ITERATIONS} are possible, and {usual} are usual (the "
+            "paper's search has 3000, some minutes)"
+        )
+
+
 def _settings(table: Any, where: str) -> SearchSettings:
     if not isinstance(table, Mapping):
         raise ObjectiveError(f"{where}: must be a table")
     _known_keys(table, [f.name for f in fields(SearchSettings)], where)
     values: dict[str, Any] = {}
     for key in table:
+        if key == "iterations" and type(table[key]) is int:
+            refuse_endless(table[key], where)
         value = _number(table, key, where)
         if value is None or value < 0:
             raise ObjectiveError(f"{where}: {key} must not be negative")
+        if value > LARGEST_SETTING.get(key, LARGEST_NUMBER):
+            raise ObjectiveError(
+                f"{where}: {key} = {value:g} is beyond {LARGEST_SETTING[key]:g}, where no search settles"
+            )
         if key in ("iterations", "warmup", "final"):
             if value != int(value):
                 raise ObjectiveError(f"{where}: {key} must be a whole number, not {value:g}")

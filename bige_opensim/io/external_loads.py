@@ -13,6 +13,7 @@ from jaxtyping import Float
 from bige_opensim.io.storage import StorageError, write_storage, write_whole
 from bige_opensim.io.text import count
 
+GROUND_FORCES_TITLE = "Ground forces"
 _SIDES = ("r", "l")
 _DOCUMENT_VERSION = "40000"
 _DISABLES_NO_MORE = 30509  # the first document version in which OpenSim ignores <isDisabled>
@@ -151,6 +152,16 @@ def write_ground_forces(
     Raises:
         StorageError: If a side is unknown, shapes do not agree, or as `write_storage`.
     """
+    names, values = ground_force_columns(time, sides, path)
+    write_storage(path, time, values, names, in_degrees=False, title=GROUND_FORCES_TITLE)
+
+
+def ground_force_columns(
+    time: Float[np.ndarray, " time"],
+    sides: Mapping[str, tuple[Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"]]],
+    path: Path | str = "ground forces",
+) -> tuple[list[str], Float[np.ndarray, "time column"]]:
+    """Names and values of the columns of `write_ground_forces`; errors as there, with `path`."""
     unknown = [side for side in sides if side not in _SIDES]
     if unknown or not sides:
         raise StorageError(
@@ -166,7 +177,7 @@ def write_ground_forces(
                 )
             names += [f"{prefix}{axis}" for axis in "xyz"]
             blocks.append(np.asarray(block, dtype=np.float64))
-    write_storage(path, time, np.concatenate(blocks, axis=1), names, in_degrees=False, title="Ground forces")
+    return names, np.concatenate(blocks, axis=1)
 
 
 def _is_file(path: Path) -> bool:

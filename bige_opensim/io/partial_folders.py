@@ -70,6 +70,25 @@ def partial_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.partial-{platform.node()}-{os.getpid()}-{born:.0f}")
 
 
+def replace_folder(partial: Path, out: Path) -> None:
+    """Put a finished partial folder in the place of `out`, whose files go only when the new ones stand there."""
+    old = partial_folder(out.with_name(f"{out.name}.replaced"))
+    while True:
+        if out.exists():
+            out.replace(old)
+        try:
+            partial.replace(out)
+        except OSError:
+            if not out.exists():  # no other process was first
+                if old.exists():
+                    old.replace(out)
+                raise
+        else:
+            return
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+
+
 def remove_partial(out: Path, pid: int) -> None:
     """Remove what process `pid` of this machine, which has ended, gathered for `out`."""
     for path in out.parent.glob(f".{out.name}.partial-{platform.node()}-{pid}-*"):

@@ -14,6 +14,7 @@ import bige_opensim
 from bige_opensim.doctor.findings import Finding
 from bige_opensim.doctor.preflight import as_entry, of_severity, sentences
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.label_files import FORMAT
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support
 from bige_opensim.labelling.missing_support_report import explained, support_entry, weight_notes
@@ -26,7 +27,6 @@ from bige_opensim.osim.model import OsimModel, opensim_version
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.skeleton import Skeleton
 
-FORMAT = "bige-label/1"
 PASSED, GATES_FAILED = "passed", "gates_failed"
 COM_STRIDE = 10
 
@@ -107,6 +107,7 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
         "solver": settings.solver,
         "cutoff_hz": settings.cutoff_hz,
         "coordinates": list(skeleton.coordinates),
+        "rotational": sorted(model.rotational),
         "muscles": list(model.muscle_names),
         "root": skeleton.tables.root,
         "subject_features": subject_features(skeleton),

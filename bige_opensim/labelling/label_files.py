@@ -1,45 +1,73 @@
-"""The files of a labelled trial that people and programs open (`label.json`, activations, states, moments)."""
+"""The files of a labelled trial that people and programs open, written from a label and read back into one."""
 
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bige_opensim.io.external_loads import ground_forces, write_external_loads, write_ground_forces
-from bige_opensim.io.storage import write_coordinates, write_storage
+from bige_opensim.io.external_loads import (
+    GROUND_FORCES_TITLE,
+    ground_force_columns,
+    ground_forces,
+    write_external_loads,
+)
+from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.io.storage import StorageTable, read_storage, write_coordinates, write_storage
 from bige_opensim.labelling.kinematics import Prepared
+from bige_opensim.labelling.label import Label, LabelChannels, LabelError
+from bige_opensim.labelling.label_folder import whole_folder
 from bige_opensim.labelling.optimization_result import Solution
+from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import write_setup
 from bige_opensim.physics.contact import GroundForces
 
+LABEL = "label.json"
+ACTIVATIONS, STATES, MOMENTS = "activations.sto", "states.sto", "inverse_dynamics.sto"
+COORDINATES, GROUND, LOADS = "coordinates.mot", "grf.mot", "external_loads.xml"
+SETUP = "setup_static_optimization.xml"
+MODEL_NAME = "model_static_optimization.osim"
+FORMAT = "bige-label/1"
+
 
 def write_inputs(
     folder: Path,
-    model: OsimModel,
-    whole: Prepared,
-    window: Prepared,
-    forces: GroundForces | None,
+    coordinates: Motion,
+    rotational: Collection[str],
+    time: np.ndarray,
+    ground: Motion | None,
     model_file: str,
 ) -> None:
     """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization."""
-    write_coordinates(folder / "coordinates.mot", whole.q, rotational=model.rotational)
-    if forces is not None:
-        right, left = (tuple(part[:, i].numpy() for part in forces) for i in range(2))
-        write_ground_forces(folder / "grf.mot", window.q.time, {"r": _three(right), "l": _three(left)})
-        loads = ground_forces({"r": "calcn_r", "l": "calcn_l"})
-        write_external_loads(folder / "external_loads.xml", "grf.mot", loads)
+    write_coordinates(folder / COORDINATES, coordinates, rotational=rotational)
+    if ground is not None:
+        path = folder / GROUND
+        write_storage(path, ground.time, ground.values, ground.names, in_degrees=False, title=GROUND_FORCES_TITLE)
+        write_external_loads(folder / LOADS, GROUND, ground_forces({"r": "calcn_r", "l": "calcn_l"}))
     write_setup(
         folder,
         model_file=model_file,
-        coordinates_file="coordinates.mot",
-        external_loads_file="external_loads.xml" if forces is not None else None,
-        start=float(window.q.time[0]),
-        end=float(window.q.time[-1]),
+        coordinates_file=COORDINATES,
+        external_loads_file=LOADS if ground is not None else None,
+        start=float(time[0]),
+        end=float(time[-1]),
     )
+
+
+def ground_motion(time: np.ndarray, forces: GroundForces | None) -> Motion | None:
+    """Ground forces of both feet as the columns of `grf.mot`."""
+    if forces is None:
+        return None
+    right, left = (tuple(part[:, i].numpy() for part in forces) for i in range(2))
+    names, values = ground_force_columns(time, {"r": _three(right), "l": _three(left)})
+    return Motion(time, values, tuple(names))
 
 
 def _three(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,37 +75,164 @@ def _three(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.nd
     return force, point, torque
 
 
-def write_files(folder: Path, model: OsimModel, window: Prepared, solution: Solution, label: dict[str, Any]) -> None:
-    """Write activations.sto, states.sto, inverse_dynamics.sto and the GUI's motion, then label.json last."""
+def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: Solution) -> Label:
+    """What labelling found, in memory, without the model that static optimization runs on."""
     time = solution.time
-    write_storage(
-        folder / "activations.sto",
-        time,
-        solution.activations,
-        model.muscle_names,
-        in_degrees=False,
-        title="Activations",
+    moments = tuple(f"{n}_{'moment' if n in model.rotational else 'force'}" for n in record["coordinates"])
+    channels = LabelChannels(
+        coordinates=whole.q,
+        speeds=window.qd,
+        activations=Motion(time, solution.activations, model.muscle_names),
+        moments=Motion(time, solution.net_moments, moments),
+        ground_forces=ground_motion(time, solution.ground),
     )
-    names, values = coordinate_states(model, window)
-    names += [f"/forceset/{m}/activation" for m in model.muscle_names]
-    values = np.hstack([values, solution.activations])
-    write_storage(folder / "states.sto", time, values, names, in_degrees=False, title="States")
-    moments = [f"{n}_{'moment' if n in model.rotational else 'force'}" for n in label["coordinates"]]
-    write_storage(
-        folder / "inverse_dynamics.sto",
-        time,
-        solution.net_moments,
-        moments,
-        in_degrees=False,
-        title="Inverse Dynamics Generalized Forces",
+    return Label(record, channels, joints_of(model), model.rotational, None)
+
+
+def write_files(folder: Path, label: Label, model_file: str) -> None:
+    """Write activations.sto, states.sto, inverse_dynamics.sto and what OpenSim needs, then label.json last.
+
+    `model_file` is the path from the folder, where it will be, to the model with the reserves.
+    """
+    found = label.channels
+    if not (folder / SETUP).is_file():
+        time = found.activations.time
+        write_inputs(folder, found.coordinates, label.rotational, time, found.ground_forces, model_file)
+    _write(folder / ACTIVATIONS, found.activations, "Activations")
+    window = found.coordinates.between(float(found.speeds.time[0]), float(found.speeds.time[-1]))
+    names, values = state_columns(label.joints, window, found.speeds)
+    names += [f"/forceset/{m}/activation" for m in found.activations.names]
+    values = np.hstack([values, found.activations.values])
+    write_storage(folder / STATES, found.activations.time, values, names, in_degrees=False, title="States")
+    _write(folder / MOMENTS, found.moments, "Inverse Dynamics Generalized Forces")
+    (folder / LABEL).write_text(json.dumps(label.record, indent=1), encoding="utf-8")
+
+
+def _write(path: Path, motion: Motion, title: str) -> None:
+    write_storage(path, motion.time, motion.values, motion.names, in_degrees=False, title=title)
+
+
+def save_label(label: Label, out: Path) -> Path:
+    """Write a label's folder with the model in it, whole or not at all; errors as `Label.save`."""
+    if label.model is None:
+        raise LabelError(
+            f"{out}: this label was read from a folder without the model that static optimization ran on, so the new "
+            "folder would not be whole. Label the motion again."
+        )
+    with whole_folder(out) as folder:
+        (folder / MODEL_NAME).write_bytes(label.model)
+        write_files(folder, label, MODEL_NAME)
+    return out
+
+
+def load_label(folder: Path) -> Label:
+    """Read a label's folder; errors as `Label.load`."""
+    record = _record(folder)
+    missing = [n for n in (ACTIVATIONS, STATES, MOMENTS, COORDINATES) if not (folder / n).is_file()]
+    if missing:
+        raise LabelError(f"{folder}: the label lacks {', '.join(missing)}; label the trial again.")
+    states = read_storage(folder / STATES)
+    joints, columns = _states_by_coordinate(states)
+    recorded = read_storage(folder / COORDINATES)
+    moments = _motion(read_storage(folder / MOMENTS))
+    rotational = _rotational(record, recorded, states, columns, moments)
+    turns = np.array([name in rotational for name in recorded.names])
+    coordinates = Motion(recorded.time, np.where(turns, np.deg2rad(recorded.values), recorded.values), recorded.names)
+    speeds = states.values[:, [columns[name, "speed"] for name in joints]]
+    channels = LabelChannels(
+        coordinates=coordinates,
+        speeds=Motion(states.time, speeds, tuple(joints)),
+        activations=_motion(read_storage(folder / ACTIVATIONS)),
+        moments=moments,
+        ground_forces=_motion(read_storage(folder / GROUND)) if (folder / GROUND).is_file() else None,
     )
-    (folder / "label.json").write_text(json.dumps(label, indent=1), encoding="utf-8")
+    return with_model(Label(record, channels, joints, rotational, None), folder)
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / LABEL
+    if not path.is_file():
+        raise LabelError(f"{folder}: no {LABEL}; name the folder of one labelled trial.")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabelError(f"{path}: not readable as JSON ({error}); label the trial again.") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT or "gates" not in record:
+        raise LabelError(f"{path}: no label in format {FORMAT}; label the trial again.")
+    return record
+
+
+def _motion(table: StorageTable) -> Motion:
+    return Motion(table.time, table.values, table.names)
+
+
+def _states_by_coordinate(states: StorageTable) -> tuple[dict[str, str], dict[tuple[str, str], int]]:
+    """The joint of every coordinate, and the column of its `value` and `speed`."""
+    joints, columns = {}, {}
+    for at, name in enumerate(states.names):
+        parts = name.strip("/").split("/")
+        if len(parts) == 4 and parts[0] == "jointset":
+            joints[parts[2]] = parts[1]
+            columns[parts[2], parts[3]] = at
+    return joints, columns
+
+
+def _rotational(
+    record: Mapping[str, Any],
+    recorded: StorageTable,
+    states: StorageTable,
+    columns: Mapping[tuple[str, str], int],
+    moments: Motion,
+) -> frozenset[str]:
+    """Coordinates in degrees in `coordinates.mot`; labels of earlier versions do not say which.
+
+    Independent ones have a moment in inverse dynamics; coupled ones are compared with `states.sto`, in rad and m.
+    """
+    if "rotational" in record:
+        return frozenset(record["rotational"])
+    independent = {name.rsplit("_", 1)[0]: name.endswith("_moment") for name in moments.names}
+    rows = np.searchsorted(recorded.time, states.time - 1e-9)
+    found = set()
+    for at, name in enumerate(recorded.names):
+        written, state = recorded.values[rows, at], states.values[:, columns[name, "value"]]
+        in_degrees = np.abs(written - np.rad2deg(state)).max() < np.abs(written - state).max()
+        if independent.get(name, bool(in_degrees)):
+            found.add(name)
+    return frozenset(found)
+
+
+def with_model(label: Label, folder: Path) -> Label:
+    """The label with the model that the setup of static optimization in a folder names, where it is there."""
+    path = folder / SETUP
+    named = folder / MODEL_NAME
+    if path.is_file():
+        try:
+            named = folder / (ElementTree.parse(path).findtext(".//model_file") or MODEL_NAME).strip()
+        except ElementTree.ParseError:
+            return label
+    return replace(label, model=_bytes(named, file_sha256(named))) if named.is_file() else label
+
+
+@lru_cache(maxsize=8)
+def _bytes(path: Path, sha256: str) -> bytes:
+    """The same bytes for all labels of one model."""
+    return path.read_bytes()
+
+
+def joints_of(model: OsimModel) -> dict[str, str]:
+    """The joint of every coordinate, in model order."""
+    return {c.name: c.joint for c in model.coordinates}
 
 
 def coordinate_states(model: OsimModel, motion: Prepared) -> tuple[list[str], np.ndarray]:
     """Values and speeds of all coordinates under OpenSim's names of states: names, and (T, states) in rad, m, s."""
+    return state_columns(joints_of(model), motion.q, motion.qd)
+
+
+def state_columns(joints: Mapping[str, str], q: Motion, qd: Motion) -> tuple[list[str], np.ndarray]:
+    """Names of states, and (T, states) in rad, m, s."""
     names, columns = [], []
-    for c in model.coordinates:
-        names += [f"/jointset/{c.joint}/{c.name}/value", f"/jointset/{c.joint}/{c.name}/speed"]
-        columns += [motion.q[c.name], motion.qd[c.name]]
+    for name, joint in joints.items():
+        names += [f"/jointset/{joint}/{name}/value", f"/jointset/{joint}/{name}/speed"]
+        columns += [q[name], qd[name]]
     return names, np.column_stack(columns)

@@ -7,6 +7,7 @@ from typing import Any
 from bige_opensim.labelling.label_trial import TrialError, label_trial
 from bige_opensim.labelling.opencap_activations import place_in_sessions
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest, finished_label
+from bige_opensim.osim.messages import only_errors
 
 
 def label_and_place(request: TrialRequest, settings: LabelSettings, report: Report) -> dict[str, Any] | str:
@@ -17,6 +18,7 @@ def label_and_place(request: TrialRequest, settings: LabelSettings, report: Repo
     label = label_that_is_there(request, settings)
     if label is not None:
         return label
+    only_errors()
     try:
         label = label_trial(request, settings, report)
     except TrialError as error:

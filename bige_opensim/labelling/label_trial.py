@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time as clock
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,13 @@ from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
-from bige_opensim.io.partial_folders import partial_folder, remove_abandoned
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import Found, label_content
-from bige_opensim.labelling.label_files import write_files
+from bige_opensim.labelling.label_files import label_of, with_model, write_files
+from bige_opensim.labelling.label_folder import whole_folder
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
 from bige_opensim.labelling.muscle_capacity import root_of
@@ -53,41 +56,36 @@ def label_trial(
 
     """
     started = clock.perf_counter()
-    partial = partial_folder(request.out)
-    remove_abandoned(request.out.parent)
-    _refuse_other_files(request.out)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with whole_folder(request.out) as folder, _named(request):
+        label, model_file = _label_into(folder, request, settings, report, started)
+        write_files(folder, label, model_file)
+    return dict(label.record)
+
+
+def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> Label:
+    """Label a trial and leave nothing on disk: OpenSim works in a temporary folder. Errors as `label_trial`."""
+    started = clock.perf_counter()
+    with TemporaryDirectory(prefix="bige-label-") as scratch, _named(request):
+        out = Path(scratch) / "label"
+        out.mkdir()
+        label, _ = _label_into(out, replace(request, out=out, model_folder=out), settings, report, started)
+        return with_model(label, out)
+
+
+@contextmanager
+def _named(request: TrialRequest) -> Iterator[None]:
+    """Have errors of a motion name its file."""
     try:
-        label = _label_into(partial, request, settings, report, started)
-        _replace(partial, request.out)
+        yield
     except MotionError as error:
         named = str(error).startswith(str(request.motion))
         raise error if named else MotionError(f"{request.motion}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return label
-
-
-def _refuse_other_files(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise StorageError(f"{out}: this is a file; name an empty or a new folder for the label.")
-    if out.exists() and any(out.iterdir()) and not (out / "label.json").is_file():
-        raise StorageError(f"{out}: the folder holds other files than a label; name an empty or a new folder.")
-
-
-def _replace(partial: Path, out: Path) -> None:
-    _refuse_other_files(out)
-    old = partial_folder(out.with_name(f"{out.name}.replaced"))
-    if out.exists():
-        out.replace(old)
-    partial.replace(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _label_into(
     folder: Path, request: TrialRequest, settings: LabelSettings, report: Report, started: float
-) -> dict[str, Any]:
+) -> tuple[Label, str]:
+    """The label, and the path from the trial's folder to the model that static optimization runs on."""
     report("reading", 0.0)
     model = load(request.model)
     require_muscles(model)
@@ -129,8 +127,7 @@ def _label_into(
         if settings.audit > 0:
             report("audit by OpenSim", 0.0)
             label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
-    write_files(folder, model, window, solution, label)
-    return label
+    return label_of(label, model, whole, window, solution), model_file
 
 
 def _support(

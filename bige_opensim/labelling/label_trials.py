@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -13,16 +12,13 @@ from typing import Any
 from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.opencap import Session
 from bige_opensim.io.partial_folders import remove_abandoned, remove_partial
-from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.label_task import label_and_place, label_that_is_there
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.workers.cluster import Desk, Lost, each, local_count, workers
 from bige_opensim.workers.worker_process import PROCESSES, Limits, ProcessLostError, TaskStoppedError, TooLargeError
 
 PASSED, GATES_FAILED, FAILED, SKIPPED = "passed", "gates_failed", "failed", "skipped"
-STATUS_FILE = "status.csv"
 TRIES, TRY = 2, "try"
-STATUS_EVERY_S = 5.0
 NEED_BYTES = {"opensim": 1.5e9, "fast": 1.0e9}
 
 
@@ -30,7 +26,8 @@ NEED_BYTES = {"opensim": 1.5e9, "fast": 1.0e9}
 class Outcome:
     """What became of one trial: status, one sentence, and the label where there is one.
 
-    `tries` counts how often this run began it, on which `worker` last; 0 where the label was there before.
+    `tries` counts how often this run began it, on which `worker` last; 0 where the label was there before. `motion` is
+    the file of its coordinates.
     """
 
     session: str
@@ -41,6 +38,7 @@ class Outcome:
     label: dict[str, Any] = field(default_factory=dict)
     tries: int = 0
     worker: str = ""
+    motion: str = ""
 
     @property
     def labelled(self) -> bool:
@@ -163,76 +161,25 @@ def label_trials(
     _clear(folders)
 
 
-def write_status(out: Path, outcomes: list[Outcome]) -> Path:
-    """Write `status.csv`, a row per trial: status, what this run did and why, tries, seconds, frames, gates, peaks."""
-    path = out / STATUS_FILE
-    rows = [_row(o) for o in sorted(outcomes, key=lambda o: (o.session, o.trial))]
-    names = list(dict.fromkeys(k for row in rows for k in row))
-    lines = [",".join(names)] + [",".join(_cell(row.get(n, "")) for n in names) for row in rows]
-    write_whole(path, "\n".join(lines) + "\n")
-    for abandoned in out.glob(f".{STATUS_FILE}.*.part"):
-        abandoned.unlink(missing_ok=True)
-    return path
-
-
-class StatusTable:
-    """Outcomes of a run as they come, kept in `status.csv` of a folder, not more than once in a while."""
-
-    def __init__(self, out: Path | None, outcomes: Iterable[Outcome] = ()) -> None:
-        self.out, self.outcomes = out, list(outcomes)
-        self._written = -STATUS_EVERY_S
-
-    def add(self, outcome: Outcome) -> None:
-        """Take one more outcome."""
-        self.outcomes.append(outcome)
-        if time.monotonic() - self._written > STATUS_EVERY_S:
-            self.write()
-
-    def write(self) -> None:
-        """Write the table now."""
-        if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_status(self.out, self.outcomes)
-            self._written = time.monotonic()
-
-
-def read_status(path: Path) -> list[dict[str, str]]:
-    """Rows of a status table."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _row(o: Outcome) -> dict[str, str]:
-    kept = "labelled before from the same files and settings: " if o.labelled and o.this_run == SKIPPED else ""
-    row = {"session": o.session, "trial": o.trial, "status": o.status, "this_run": o.this_run}
-    row |= {"reason": kept + o.reason, "tries": str(o.tries), "seconds": f"{o.seconds:.1f}", "worker": o.worker}
-    if o.label:
-        row |= {
-            "frames": str(o.label["frames"]),
-            "frames_solved": str(o.label["frames_solved"]),
-            "solve_s": f"{o.label['timings']['solve_s']:.2f}",
-            "total_s": f"{o.label['timings']['total_s']:.2f}",
-        }
-        row |= {f"gate_{k}": f"{g['value']:.4g}" for k, g in o.label["gates"].items()}
-        row |= {f"peak_{m}": f"{o.label['peaks'][m]:.3f}" for m in ("vasmed_r", "vasmed_l") if m in o.label["peaks"]}
-    return row
-
-
-def _cell(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n') else text
-
-
 def _clear(folders: Iterable[Path]) -> None:
     for folder in folders:
         remove_abandoned(folder)
 
 
 def _outcome(request: TrialRequest, label: dict[str, Any]) -> Outcome:
-    return Outcome(request.session, request.trial, label["status"], label["reason"], label=label)
+    return Outcome(
+        request.session, request.trial, label["status"], label["reason"], label=label, motion=str(request.motion)
+    )
 
 
 def _failed(request: TrialRequest, reason: str) -> Outcome:
-    return Outcome(request.session, request.trial, FAILED, f"{request.motion}: {reason}.")
+    return Outcome(
+        request.session,
+        request.trial,
+        FAILED,
+        f"{request.motion} with {request.model}: {reason}.",
+        motion=str(request.motion),
+    )
 
 
 @dataclass(frozen=True)
@@ -280,5 +227,5 @@ def _try(job: _Job, desk: Desk) -> tuple[Outcome, bool]:
     finally:
         PROCESSES.give_back(process)
     if isinstance(found, str):
-        return Outcome(request.session, request.trial, FAILED, found), False
+        return Outcome(request.session, request.trial, FAILED, found, motion=str(request.motion)), False
     return _outcome(request, found), False

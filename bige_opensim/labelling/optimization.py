@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time as clock
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +11,17 @@ import numpy as np
 import torch
 
 from bige_opensim.labelling.kinematics import Prepared
-from bige_opensim.labelling.label_files import write_inputs
+from bige_opensim.labelling.label_files import MODEL_NAME, SETUP, ground_motion, write_inputs
 from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, polynomial_effort
 from bige_opensim.labelling.optimization_result import Solution
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.single_frames import solve_single_frames
-from bige_opensim.osim.model import OsimModel, static_optimization_model
+from bige_opensim.osim.model import OsimModel, write_static_optimization_model
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
 from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.joint_problem import Effort, net_generalized_forces, solve_with_ground, solve_with_loads
 from bige_opensim.physics.skeleton import Skeleton
 
-SETUP = "setup_static_optimization.xml"
-MODEL_NAME = "model_static_optimization.osim"
 BALANCED_NM, BALANCED_SHARE = 0.5, 0.01
 
 
@@ -34,7 +31,7 @@ def model_for_optimization(model: OsimModel, request: TrialRequest, folder: Path
     Another worker may be reading the shared file: it is replaced only where its content changes.
     """
     fresh = folder / MODEL_NAME
-    shutil.copyfile(static_optimization_model(model), fresh)
+    write_static_optimization_model(model, fresh)
     if request.model_folder == request.out:
         return MODEL_NAME
     shared = request.model_folder / MODEL_NAME
@@ -57,7 +54,7 @@ def solve(
     settings: LabelSettings,
     report: Report,
 ) -> Solution:
-    """Solve the frames of `window` into a Solution; inputs of StaticOptimization are written into `folder`.
+    """Solve the frames of `window` into a Solution; what OpenSim needs for its share is written into `folder`.
 
     model_file: path from the trial's final folder to the model that `model_for_optimization` wrote; whole: all frames
     of the trial, for the files; ground: height of the ground, m; loads: measured ground forces, None to estimate them
@@ -83,7 +80,9 @@ def solve(
         report("ground forces", 0.0)
         joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
     net = net_generalized_forces(skeleton, state, forces, effort.passive)
-    write_inputs(folder, model, whole, window, forces, model_file)
+    if settings.solver == "opensim" or settings.audit > 0:
+        time = window.q.time
+        write_inputs(folder, whole.q, model.rotational, time, ground_motion(time, forces), model_file)
     report("static optimization", 0.0)
     again = np.array([], dtype=int)
     if settings.solver == "fast":

@@ -5,6 +5,7 @@ Limits follow Hicks et al. 2015, "Is my model good enough?", doi:10.1115/1.40293
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +34,11 @@ class Gate:
     def as_dict(self) -> dict[str, Any]:
         """For label.json."""
         return asdict(self) | {"passed": self.passed}
+
+    @classmethod
+    def from_dict(cls, gate: Mapping[str, Any]) -> Gate:
+        """From label.json; labels of earlier versions may lack the remedy."""
+        return cls(float(gate["value"]), float(gate["limit"]), str(gate["unit"]), str(gate.get("remedy", "")))
 
 
 @dataclass(frozen=True)

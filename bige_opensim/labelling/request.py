@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -11,9 +10,18 @@ from typing import Any
 
 import bige_opensim
 from bige_opensim.doctor.person_checks import Stated
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
+from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
+from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.settings import in_range, one_of
+
+SOLVERS = ("opensim", "fast")
+GEOMETRIES = ("polynomial", "exact")
+GROUND_FORCES = ("estimated", "measured", "auto", "none")
+UNITS = ("degrees", "radians")
 
 FROM_PLATES = ("measured", "auto")
 """Values of `grf` for which the force file of a trial is read."""
@@ -31,6 +39,12 @@ class LabelSettings:
     measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
     loads of a trial are applied whatever `grf` says. allow_missing: coordinates that the file lacks keep the model's
     default, even if much of the body hangs on them.
+
+    Raises
+    ------
+    SettingError
+        A value that is not one of its choices, or a number that cannot be.
+
     """
 
     solver: str = "opensim"
@@ -45,6 +59,15 @@ class LabelSettings:
     contact: ContactSettings = field(default_factory=ContactSettings)
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
 
+    def __post_init__(self) -> None:
+        one_of("solver", self.solver, SOLVERS)
+        one_of("geometry", self.geometry, GEOMETRIES)
+        one_of("grf", self.grf, GROUND_FORCES)
+        if self.units is not None:
+            one_of("units", self.units, UNITS)
+        in_range("audit", self.audit, "", 0.0, 1.0)
+        in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
+
 
 @dataclass(frozen=True)
 class TrialRequest:
@@ -52,6 +75,7 @@ class TrialRequest:
 
     `sessions` are folders laid out like OpenCap sessions that receive the activations, too. `synthetic` says that the
     motion is no recording of a person, which the label passes on. `stated` is what the session says of the person.
+    `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name.
     """
 
     model: Path
@@ -66,6 +90,7 @@ class TrialRequest:
     forces: Path | None = None
     synthetic: bool = False
     stated: Stated = field(default_factory=Stated)
+    recorded: Motion | None = None
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
@@ -74,13 +99,18 @@ class TrialRequest:
 
     def fingerprint(self, settings: LabelSettings) -> dict[str, Any]:
         """What a finished label was made from; the same fingerprint need not be labelled again."""
-        files = {"model": self.model, "motion": self.motion, "external_loads": self.external_loads}
+        files = {"model": self.model, "external_loads": self.external_loads}
+        if self.recorded is None:
+            files["motion"] = self.motion
         if self.external_loads is not None:
             files["forces"] = read_external_loads(self.external_loads).datafile
         elif settings.grf in FROM_PLATES:
             files["forces"] = self.forces
+        hashes = {k: file_sha256(p) for k, p in files.items() if p is not None}
+        if self.recorded is not None:
+            hashes["motion"] = self.recorded.sha256
         return {
-            "files": {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items() if p is not None},
+            "files": hashes,
             "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": json.loads(json.dumps(asdict(settings))),
             "bige_opensim": bige_opensim.__version__,
@@ -89,7 +119,7 @@ class TrialRequest:
 
 def person_of(model: Path) -> str:
     """Name for whoever a model belongs to, where no session says it: one model, one person."""
-    digest = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else "missing"
+    digest = file_sha256(model) if model.is_file() else "missing"
     return f"{model.stem}-{digest[:8]}"
 
 
@@ -98,6 +128,6 @@ def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, 
     path = request.out / "label.json"
     if not path.is_file():
         return None
-    label = json.loads(path.read_text(encoding="utf-8"))
+    label = read_json(path)
     same = label.get("provenance", {}).get("fingerprint") == request.fingerprint(settings)
     return label if same else None

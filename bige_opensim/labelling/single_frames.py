@@ -11,7 +11,7 @@ from bige_opensim.io.storage import write_storage
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import coordinate_states
 from bige_opensim.osim.model import OsimModel
-from bige_opensim.osim.static_optimization import by_muscle, solve_frames
+from bige_opensim.osim.static_optimization import solve_frames
 
 STATES = "single_frames_states.sto"
 LOADS = "external_loads.xml"
@@ -32,17 +32,16 @@ def solve_single_frames(
 
     """
     rows = np.abs(whole.q.time[:, None] - time).argmin(0)
-    asked = np.unique([*rows, 0])  # a motion has two samples at least
     names, values = coordinate_states(model, whole)
     write_storage(folder / STATES, whole.q.time, values, names, in_degrees=False, title="States")
     loads = folder / LOADS
     try:
         found = solve_frames(
-            folder / model_file, folder / STATES, asked, external_loads=loads if loads.is_file() else None
+            folder / model_file, folder / STATES, rows, external_loads=loads if loads.is_file() else None
         )
     finally:
         (folder / STATES).unlink()
-    at = np.searchsorted(asked, rows)
-    return by_muscle(model, found).values[at], {
-        name: found[f"reserve_{name}"][at] for name in model.free_coordinates if f"reserve_{name}" in found
+    active = {m: np.zeros(len(rows)) for m in model.muscles_off} | found
+    return np.column_stack([active[name] for name in model.muscle_names]), {
+        name: found[f"reserve_{name}"] for name in model.free_coordinates if f"reserve_{name}" in found
     }

@@ -26,12 +26,26 @@ def read_motion(request: TrialRequest, settings: LabelSettings, model: OsimModel
 
     """
     known = [c.name for c in model.coordinates]
+    if request.recorded is not None:
+        return _coordinates_of(request.recorded, known)
     return read_coordinates(
         request.motion,
         rotational=model.rotational,
         known=known,
         units=settings.units,  # type: ignore[arg-type]
     )
+
+
+def _coordinates_of(motion: Motion, known: list[str]) -> CoordinateFile:
+    """A motion in memory without the channels that are no coordinates of the model."""
+    others = [name for name in motion.names if name not in known]
+    if len(others) == len(motion.names):
+        raise MotionError(
+            f"none of the motion's channels ({', '.join(others[:4])}, ...) is a coordinate of the model; name the "
+            "model that it belongs to."
+        )
+    notes = (f"left out, because the model has no such coordinates: {', '.join(others)}",) if others else ()
+    return CoordinateFile(motion.select([name for name in motion.names if name in known]), notes)
 
 
 def require_frames(motion: Motion, where: str) -> None:

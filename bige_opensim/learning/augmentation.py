@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bige_opensim.learning.channels import Mirror
+from bige_opensim.learning.setting_limits import require_within
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Augmentation:
     translation_m: float = 0.002
     curves: int = 4
     tempo: float = 0.1
+
+    def __post_init__(self) -> None:
+        mix = {"mixed": (0.0, 1.0), "mix_low": (-1.0, 2.0), "mix_high": (-1.0, 2.0)}
+        size = {"angle_deg": (0.0, 45.0), "translation_m": (0.0, 0.5), "curves": (1, 100), "tempo": (0.0, 1.0)}
+        require_within(self, mix | size)
 
 
 def mirrored_rows(values: Float[Tensor, "batch *rest"], mirror: Mirror, flip: Tensor) -> Float[Tensor, "batch *rest"]:

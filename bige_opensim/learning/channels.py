@@ -1,5 +1,6 @@
 """Channels of a learned model: names, units, scaling by training statistics, and the left-right mirror."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ FEATURE_FLOOR = 0.02
 """Least scale of a subject feature, as a fraction of its mean."""
 
 LOG_DURATION_FLOOR = 0.1
+LEAST_FEATURE_SCALE, LARGEST_SCALE = 1e-9, 1e9
 
 
 class ChannelsError(ValueError):
@@ -90,7 +92,7 @@ class Channels:
             angle, translation = SCALE_FLOOR[name]
             floor = torch.tensor([angle if r else translation for r in rotational])
             scaling[name] = Scaling.measure(values, floor)
-        scaling["features"] = Scaling.measure(features, FEATURE_FLOOR * features.abs().mean(0) + 1e-9)
+        scaling["features"] = Scaling.measure(features, FEATURE_FLOOR * features.abs().mean(0) + LEAST_FEATURE_SCALE)
         scaling["log_duration"] = Scaling.measure(duration.log()[:, None], torch.tensor([LOG_DURATION_FLOOR]))
         kinds = tuple(bool(r) for r in rotational)
         return cls(tuple(coordinates), kinds, tuple(muscles), tuple(feature_names), scaling)
@@ -118,7 +120,7 @@ class Channels:
             scaling = {kind: _collect([c[kind] for c in coordinates]) for kind in kinds}
             scaling["features"] = _collect([f["scaling"] for f in data["features"]])
             scaling["log_duration"] = _collect([data["log_duration"]["scaling"]])
-            return cls(
+            channels = cls(
                 coordinates=tuple(str(c["name"]) for c in coordinates),
                 rotational=tuple(c["unit"] == "rad" for c in coordinates),
                 muscles=tuple(str(m["name"]) for m in data["muscles"]),
@@ -127,6 +129,31 @@ class Channels:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ChannelsError(f"not a description of channels, {type(error).__name__}: {error}") from error
+        channels.check()
+        return channels
+
+    def check(self) -> None:
+        """Raise ChannelsError where a name is there twice, or a scaling is none that training measures."""
+        for names in (self.coordinates, self.muscles, self.features):
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise ChannelsError(f"the channel {twice[0]} is there {names.count(twice[0])} times")
+        for kind, scaling in self.scaling.items():
+            names = {"features": self.features, "log_duration": ("log_duration",)}.get(kind, self.coordinates)
+            for i, (name, offset, scale) in enumerate(zip(names, scaling.offset, scaling.scale, strict=True)):
+                least = self._least_scale(kind, i)
+                if not (math.isfinite(offset) and least <= scale <= LARGEST_SCALE):
+                    raise ChannelsError(
+                        f"the scaling of {name} ({kind}: offset {offset:g}, scale {scale:g}) is none that training "
+                        f"measures, whose scales are {least:g} at least; train again"
+                    )
+
+    def _least_scale(self, kind: str, channel: int) -> float:
+        """The floor of `measure`, less rounding."""
+        if kind in SCALE_FLOOR:
+            angle, translation = SCALE_FLOOR[kind]
+            return 0.99 * (angle if self.rotational[channel] else translation)
+        return 0.99 * LOG_DURATION_FLOOR if kind == "log_duration" else LEAST_FEATURE_SCALE
 
     def _entry(self, kind: str, i: int) -> dict[str, float]:
         return {"offset": self.scaling[kind].offset[i], "scale": self.scaling[kind].scale[i]}

@@ -10,6 +10,7 @@ references.nc         of a generator: its training repetitions
 
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -18,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.learning.channels import Channels, ChannelsError
+from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 
@@ -46,8 +50,11 @@ def save_checkpoint(
     provenance: dict[str, Any],
     metrics: Sequence[dict[str, int | float]],
     card: str,
+    references: xr.Dataset | None = None,
 ) -> Path:
     """Write the folder whole or not at all; a checkpoint that is there already is replaced.
+
+    `references` are the training repetitions of a generator.
 
     Raises
     ------
@@ -62,15 +69,18 @@ def save_checkpoint(
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, partial / "weights.safetensors")
+        _write_json(partial / "channels.json", model.channels.to_json())
+        if references is not None:
+            save_dataset(references, partial / REFERENCES)
         config = {
             "format": FORMAT,
             "kind": "surrogate" if isinstance(model, Surrogate) else "generator",
             "model": dataclasses.asdict(model.config),
             "training": training,
             "provenance": provenance,
+            "sha256": {path.name: _sha256(path) for path in sorted(partial.iterdir())},
         }
         _write_json(partial / "config.json", config)
-        _write_json(partial / "channels.json", model.channels.to_json())
         _write_csv(partial / "metrics.csv", metrics)
         (partial / "card.md").write_text(card, encoding="utf-8")
         _put_in_place(partial, folder)
@@ -126,6 +136,7 @@ def _load(folder: Path, kind: str, device: str | torch.device) -> Surrogate | Ge
         channels = Channels.from_json(_read_json(folder / "channels.json"))
         model = network(settings(**config["model"]), channels)  # type: ignore[arg-type]
         model.load_state_dict(load_file(folder / "weights.safetensors"))
+        model.folder = folder
     except ChannelsError as error:
         raise CheckpointError(f"{folder / 'channels.json'}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -134,7 +145,34 @@ def _load(folder: Path, kind: str, device: str | torch.device) -> Surrogate | Ge
         raise CheckpointError(
             f"{folder / 'weights.safetensors'} does not fit {folder / 'config.json'}: {error}"
         ) from error
+    _check_weights(model, folder / "weights.safetensors")
+    _check_together(folder, config)
     return model.to(device).eval()
+
+
+def _check_together(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse files of several checkpoints in one folder; earlier versions wrote no hashes."""
+    hashes = config.get("sha256", {})
+    other = [name for name in hashes if (folder / name).is_file() and hashes[name] != _sha256(folder / name)]
+    if other:
+        raise CheckpointError(
+            f"{folder / other[0]} is not the file that was written with {folder / 'config.json'}: changed since, or of "
+            "another checkpoint. Put it back, or train again"
+        )
+
+
+def _check_weights(model: torch.nn.Module, path: Path) -> None:
+    """Refuse numbers that are none, and matrices of zeros, which no training leaves."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite; train again")
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    if matrices and not any(p.any() for p in matrices):
+        raise CheckpointError(f"{path}: all weights are zero, which no training leaves; train again")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:
@@ -159,9 +197,9 @@ def _write_json(path: Path, data: dict[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+        data = read_json(path)
+    except DocumentError as error:
+        raise CheckpointError(str(error)) from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: expected an object, found {type(data).__name__}")
     return data

@@ -9,16 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 import bige_opensim
+from bige_opensim.learning.dataset_checks import NAMES, DatasetError, check_dataset
 from bige_opensim.learning.labelled_trials import (
     FEATURES,
     LabelledTrial,
     LeftOut,
+    TrialSource,
     label_files,
+    labelled_trial,
     read_labelled_trial,
 )
 from bige_opensim.learning.split import SplitError, split_by_subject
@@ -47,12 +51,8 @@ VARIABLES = {  # name: (dimensions, units, long name)
 ABSENT_IN_OLDER_FILES = {"side": "both", "events": "[]"}
 
 
-class DatasetError(ValueError):
-    """Labels that make no dataset, or a file that is none."""
-
-
 def build_dataset(
-    labels_root: Path,
+    labels: Path | Sequence[TrialSource],
     *,
     include_failed: bool = False,
     split: Mapping[str, str] | None = None,
@@ -60,13 +60,14 @@ def build_dataset(
     movement: str = "squat",
     trials: str = "*",
 ) -> xr.Dataset:
-    """Cut every labelled trial below a folder into repetitions of 101 samples, split by subject.
+    """Cut every labelled trial of a folder, or in memory, into repetitions of 101 samples, split by subject.
 
     Each repetition is resampled by cubic splines from 0 to 100 % of its duration, turned about the vertical to face
     forward at its first sample, and moved to start above the origin with the ground at height 0.
 
     Args:
-        labels_root: Folder with labelled trials (`label.json`, `states.sto`, `inverse_dynamics.sto`) at any depth.
+        labels: Folder with labelled trials (`label.json`, `states.sto`, `inverse_dynamics.sto`) at any depth, or what
+            trials in memory bring.
         include_failed: Keep trials that failed quality gates; their `status` says so.
         split: Split by subject, replacing the one drawn from `seed`.
         seed: Draws the split among equals.
@@ -82,7 +83,7 @@ def build_dataset(
         DatasetError: If the movement has no event rule, there are no labels, all are left out, muscles, root joints or
             movements differ between trials, or `split` lacks a subject.
     """
-    found, left_out = _read(Path(labels_root), include_failed, movement, trials)
+    found, left_out = _read(labels, include_failed, movement, trials)
     first = found[0]
     _check_one_movement(found)
     for other in found[1:]:
@@ -103,6 +104,7 @@ def build_dataset(
         "synthetic": json.dumps(any(trial.label.get("synthetic", False) for trial in found)),
         "root": json.dumps(first.label["root"]),
         "excluded": json.dumps([{"trial": item.trial, "reason": item.reason} for item in left_out]),
+        "names": json.dumps({kind: ds[kind].values.tolist() for kind in NAMES}),
         "coordinates_left_out": json.dumps(sorted({name for trial in found for name in trial.q.names} - shared)),
         **_provenance(found),
     }
@@ -131,12 +133,14 @@ def load_dataset(path: Path) -> xr.Dataset:
     """Read a dataset that `save_dataset` wrote, into memory.
 
     Raises:
-        DatasetError: If the file is missing, no netCDF, cut off, or holds something else.
+        DatasetError: If the file is missing, no netCDF, cut off, or holds something else than repetitions that can be
+            trained with: see `check_dataset`.
     """
     path = Path(path)
     if not path.is_file():
         raise DatasetError(f"{path}: there is no such file; make it with `bige dataset LABELS --out {path.name}`.")
     try:
+        h5py.File(path).close()  # xarray's reader prints a traceback where this fails
         ds = xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise DatasetError(f"{path}: not a netCDF file, or cut off ({problem}); build the dataset again.") from problem
@@ -147,38 +151,55 @@ def load_dataset(path: Path) -> xr.Dataset:
             f"missing: {', '.join(missing) or 'nothing'}); build it with `bige dataset LABELS --out {path.name}`."
         )
     added = {n: _variable(n, [v] * ds.sizes["repetition"]) for n, v in ABSENT_IN_OLDER_FILES.items() if n not in ds}
-    return ds.assign(added)
+    ds = ds.assign(added)
+    try:
+        check_dataset(ds, VARIABLES)
+    except (DatasetError, RecursionError) as problem:
+        raise DatasetError(f"{path}: {problem}") from problem
+    return ds
 
 
-def _read(root: Path, include_failed: bool, movement: str, trials: str) -> tuple[list[LabelledTrial], list[LeftOut]]:
+def _read(
+    labels: Path | Sequence[TrialSource], include_failed: bool, movement: str, trials: str
+) -> tuple[list[LabelledTrial], list[LeftOut]]:
     try:
         if movement != AUTO:
             event_rule(movement)
     except RepetitionError as problem:
         raise DatasetError(str(problem)) from None
-    paths = label_files(root)
-    if not paths:
-        raise DatasetError(
-            f"{root}: no labelled trials (label.json) in it or below it; label recordings first with "
-            "`bige label SESSIONS --out LABELS`, and give that LABELS folder."
-        )
-    read = [
-        read_labelled_trial(
-            path,
-            path.parent.relative_to(root).as_posix(),
-            include_failed=include_failed,
-            movement=movement,
-            trials=trials,
-        )
-        for path in paths
-    ]
+    read: list[LabelledTrial | LeftOut]
+    if isinstance(labels, Path):
+        where = str(labels)
+        paths = label_files(labels)
+        if not paths:
+            raise DatasetError(
+                f"{labels}: no labelled trials (label.json) in it or below it; label recordings first with "
+                "`bige label SESSIONS --out LABELS`, and give that LABELS folder."
+            )
+        read = [
+            read_labelled_trial(
+                path,
+                path.parent.relative_to(labels).as_posix(),
+                include_failed=include_failed,
+                movement=movement,
+                trials=trials,
+            )
+            for path in paths
+        ]
+    else:
+        where = "the labels given"
+        if not labels:
+            raise DatasetError("no labels were given; label recordings first, and look at why trials failed.")
+        read = [
+            labelled_trial(source, include_failed=include_failed, movement=movement, trials=trials) for source in labels
+        ]
     found = [trial for trial in read if isinstance(trial, LabelledTrial)]
     left_out = [trial for trial in read if isinstance(trial, LeftOut)]
     if not found:
         reasons = "\n".join(f"  {item.trial}: {item.reason}" for item in left_out)
         remedy = "\nUse --include-failed to take trials that failed quality gates."
         raise DatasetError(
-            f"{root}: none of its {len(paths)} labelled trial(s) can be used:\n{reasons}"
+            f"{where}: none of the {len(read)} labelled trial(s) can be used:\n{reasons}"
             + (remedy if any(item.gates for item in left_out) else "")
         )
     return found, left_out

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.storage import StorageError, read_storage
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.movements.heading import Root, RootError
@@ -39,6 +39,22 @@ THERE_WHEN_LABELLED = ("model", "ground_height_m", "coordinates", "muscles", "ro
 
 class LabelError(ValueError):
     """A labelled trial whose files cannot be used."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrialSource:
+    """What a dataset takes of a label, from its folder or from memory; attributes as of `LabelledTrial`.
+
+    `vertical_force` is that of each foot in N where it was measured.
+    """
+
+    name: str
+    label: Mapping[str, Any]
+    sha256: str
+    q: Motion
+    activations: Motion
+    rotational: frozenset[str]
+    vertical_force: Motion | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,24 +115,40 @@ def read_labelled_trial(
     """
     try:
         label = _read_label(path)
-        if not fnmatch(str(label["trial"]), trials):
-            return LeftOut(name, f"its name does not match '{trials}'")
-        if label["status"] == "failed":
-            return LeftOut(name, f"failed: {label['reason']}")
-        if label["status"] != "passed" and not include_failed:
-            return LeftOut(name, f"{label['status']}: {label['reason']}", gates=True)
-        return _read_trial(path, name, label, movement)
+        refused = _refused(name, label, include_failed, trials)
+        return refused if refused is not None else _with_repetitions(_read_source(path, name, label), movement)
     except (LabelError, StorageError, MotionError, RepetitionError) as problem:
         return LeftOut(name, str(problem))
     except RootError as problem:
         return LeftOut(name, f"{name}: {problem}")
 
 
+def labelled_trial(source: TrialSource, *, include_failed: bool, movement: str, trials: str) -> LabelledTrial | LeftOut:
+    """The trial of a label in memory, or the reason for leaving it out; arguments as of `read_labelled_trial`."""
+    try:
+        refused = _refused(source.name, source.label, include_failed, trials)
+        return refused if refused is not None else _with_repetitions(source, movement)
+    except (MotionError, RepetitionError) as problem:
+        return LeftOut(source.name, str(problem))
+    except RootError as problem:
+        return LeftOut(source.name, f"{source.name}: {problem}")
+
+
+def _refused(name: str, label: Mapping[str, Any], include_failed: bool, trials: str) -> LeftOut | None:
+    if not fnmatch(str(label["trial"]), trials):
+        return LeftOut(name, f"its name does not match '{trials}'")
+    if label["status"] == "failed":
+        return LeftOut(name, f"failed: {label['reason']}")
+    if label["status"] != "passed" and not include_failed:
+        return LeftOut(name, f"{label['status']}: {label['reason']}", gates=True)
+    return None
+
+
 def _read_label(path: Path) -> dict[str, Any]:
     try:
-        label = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise LabelError(f"{path}: not readable as JSON ({problem}); label the trial again.") from problem
+        label = read_json(path)
+    except DocumentError as problem:
+        raise LabelError(f"{problem} Label the trial again.") from problem
     if not isinstance(label, dict) or label.get("format") != LABEL_FORMAT:
         raise LabelError(f"{path}: not a label in format {LABEL_FORMAT}; label the trial again.")
     needed = ALWAYS_THERE if label.get("status") == "failed" else ALWAYS_THERE + THERE_WHEN_LABELLED
@@ -128,7 +160,7 @@ def _read_label(path: Path) -> dict[str, Any]:
     return label
 
 
-def _read_trial(path: Path, name: str, label: Mapping[str, Any], movement: str) -> LabelledTrial | LeftOut:
+def _read_source(path: Path, name: str, label: Mapping[str, Any]) -> TrialSource:
     states = read_storage(path.with_name("states.sto"))
     columns = {tuple(column.strip("/").split("/")[-2:]): at for at, column in enumerate(states.names)}
     wanted = [(c, "value") for c in label["coordinates"]] + [(m, "activation") for m in label["muscles"]]
@@ -137,29 +169,43 @@ def _read_trial(path: Path, name: str, label: Mapping[str, Any], movement: str) 
         raise LabelError(f"{states.path}: lacks {', '.join(missing[:6])}, named in its label; label the trial again.")
     values, count = states.values[:, [columns[key] for key in wanted]], len(label["coordinates"])
     q = Motion(states.time, values[:, :count], tuple(label["coordinates"]))
-    recording = _recording(path, label, q)
-    found = find_movement(recording) if movement == AUTO else _found(recording, movement)
-    if found.movement is None or not found.repetitions:
-        return LeftOut(name, _nothing_found(recording, movement))
-    return LabelledTrial(
+    measured = label.get("grf") == "measured"
+    return TrialSource(
         name=name,
         label=label,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         q=q,
         activations=Motion(states.time, values[:, count:], tuple(label["muscles"])),
-        rotational=_rotational(path.with_name("inverse_dynamics.sto")),
+        rotational=_rotational(path.with_name("inverse_dynamics.sto"), label),
+        vertical_force=_vertical_force(path.with_name("grf.mot")) if measured else None,
+    )
+
+
+def _with_repetitions(source: TrialSource, movement: str) -> LabelledTrial | LeftOut:
+    recording = _recording(source)
+    found = find_movement(recording) if movement == AUTO else _found(recording, movement)
+    if found.movement is None or not found.repetitions:
+        return LeftOut(source.name, _nothing_found(recording, movement))
+    return LabelledTrial(
+        name=source.name,
+        label=source.label,
+        sha256=source.sha256,
+        q=source.q,
+        activations=source.activations,
+        rotational=source.rotational,
         movement=found.movement,
         repetitions=found.repetitions,
     )
 
 
-def _recording(path: Path, label: Mapping[str, Any], q: Motion) -> Recording:
+def _recording(source: TrialSource) -> Recording:
+    label = source.label
     missing = label.get("missing_support") or ()
     return Recording(
-        q,
+        source.q,
         root=Root.from_label(label["root"]),
         lengths={name: float(value) for name, value in label["subject_features"].items()},
-        vertical_force=_vertical_force(path.with_name("grf.mot")) if label.get("grf") == "measured" else None,
+        vertical_force=source.vertical_force,
         missing_support=tuple((float(item["start_s"]), float(item["end_s"])) for item in missing),
     )
 
@@ -190,7 +236,13 @@ def _nothing_found(recording: Recording, movement: str) -> str:
     return f"{reason}; it holds {len(other.repetitions)} of the movement '{other.movement}'"
 
 
-def _rotational(inverse_dynamics: Path) -> frozenset[str]:
-    """Coordinates whose generalized force is a moment (OpenSim's InverseDynamicsTool names columns `<q>_moment`)."""
+def _rotational(inverse_dynamics: Path, label: Mapping[str, Any]) -> frozenset[str]:
+    """Coordinates that are angles, as the label says.
+
+    Labels of earlier versions do not: there, those whose generalized force is a moment (OpenSim's InverseDynamicsTool
+    names columns `<q>_moment`).
+    """
+    if "rotational" in label:
+        return frozenset(label["rotational"])
     names = read_storage(inverse_dynamics).names
     return frozenset(name.removesuffix("_moment") for name in names if name.endswith("_moment"))

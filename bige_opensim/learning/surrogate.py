@@ -6,6 +6,7 @@ batch. Static optimization knows a frame by its coordinates, speeds and accelera
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from bige_opensim.learning.channels import Channels, Normaliser
 from bige_opensim.learning.derivatives import time_derivatives
+from bige_opensim.learning.setting_limits import require_within
 
 FEATURE_LIMIT = 3.0
 """Scaled subject features bend towards this bound: few subjects are seen, and a new one must not lead far outside."""
@@ -30,6 +32,7 @@ class SurrogateConfig:
     subject_dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        require_within(self, {"width": (1, 8192), "heads": (1, 256), "layers": (1, 100)})
         if min(self.width, self.heads, self.layers) < 1 or self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of 2 * heads, got width {self.width}, heads {self.heads}")
         if not (0 <= self.dropout < 1 and 0 <= self.subject_dropout < 1):
@@ -78,6 +81,9 @@ class Surrogate(nn.Module):
 
     The weights of the subject start at zero: a feature that all training subjects share must not move a new one.
     """
+
+    folder: Path | None = None
+    """The checkpoint that the network was loaded from."""
 
     def __init__(self, config: SurrogateConfig, channels: Channels) -> None:
         super().__init__()

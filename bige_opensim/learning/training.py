@@ -9,7 +9,6 @@ import json
 import math
 import platform
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bige_opensim import __version__
+from bige_opensim.io.documents import DocumentError, read_json, read_toml
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, shuffled_batches, varied
 from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, Mirror
-from bige_opensim.learning.checkpoint import REFERENCES, is_checkpoint, read_config, require_free, save_checkpoint
-from bige_opensim.learning.dataset import save_dataset
+from bige_opensim.learning.checkpoint import is_checkpoint, read_config, require_free, save_checkpoint
+from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
 from bige_opensim.learning.training_data import Repetitions, TrainingError
 from bige_opensim.learning.training_state import Progress, load_state, save_state
@@ -33,6 +33,19 @@ from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 
 Report = Callable[[int, int, dict[str, int | float]], None]
 """(epoch, epochs, metrics of the epoch)."""
+
+
+LIMITS = {
+    "seed": (0, 2**63 - 1),
+    "epochs": (1, 100_000),
+    "batch_size": (1, 100_000),
+    "learning_rate": (1e-9, 1.0),
+    "weight_decay": (0.0, 10.0),
+    "warmup_epochs": (0, 100_000),
+    "clip_norm": (1e-6, 1e6),
+    "patience": (1, 1_000_000),
+    "state_every": (1, 100_000),
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +65,12 @@ class TrainingConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.patience, self.state_every) < 1 or self.learning_rate <= 0:
-            raise TrainingError(f"epochs, batch_size, patience, state_every, learning_rate must be positive: {self}")
+        require_within(self, LIMITS, TrainingError)
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(f"device = {self.device!r} cannot be used ({reason}); cpu always can") from error
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,10 @@ class SurrogateTraining(TrainingConfig):
 
     peak_weight: float = 2.0
     model: SurrogateConfig = field(default_factory=SurrogateConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within(self, {"peak_weight": (0.0, 1e6)}, TrainingError)
 
 
 @dataclass(frozen=True)
@@ -103,10 +124,10 @@ def read_training_config(path: Path, kind: type[ConfigT]) -> ConfigT:
 
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        return configured(kind, data)
-    except (OSError, ValueError, TypeError) as error:
+        return configured(kind, read_json(path) if path.suffix == ".json" else read_toml(path))
+    except DocumentError as error:
+        raise TrainingError(str(error)) from error
+    except (ValueError, TypeError) as error:
         raise TrainingError(f"{path}: {error}") from error
 
 
@@ -143,9 +164,8 @@ def train_generator(
     """
     config = GeneratorTraining() if config is None else config
     data = Repetitions.read(dataset, labelled=False, seed=config.seed, device=config.device)
-    folder = _train(lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume)
-    save_dataset(dataset.isel(repetition=dataset["split"].values == "train"), folder / REFERENCES)
-    return folder
+    references = dataset.isel(repetition=dataset["split"].values == "train")
+    return _train(lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume, references)
 
 
 class SurrogateTask:
@@ -311,6 +331,7 @@ def _train(
     out: Path,
     report: Report | None,
     resume: bool,
+    references: xr.Dataset | None = None,
 ) -> Path:
     require_free(out)
     settings = dataclasses.asdict(config)
@@ -338,7 +359,15 @@ def _train(
     }
     with torch.no_grad():
         text = card(task.model.eval(), data, settings, provenance, lambda rows: measured_as(task, rows))
-    save_checkpoint(out, task.model, training=settings, provenance=provenance, metrics=progress.history, card=text)
+    save_checkpoint(
+        out,
+        task.model,
+        training=settings,
+        provenance=provenance,
+        metrics=progress.history,
+        card=text,
+        references=references,
+    )
     state.unlink(missing_ok=True)
     if state.parent.is_dir() and not any(state.parent.iterdir()):
         state.parent.rmdir()

@@ -18,6 +18,7 @@ pelvis: sharp events, such as leaving a chair, are smoothed.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,10 +31,22 @@ from torch.nn import functional
 from bige_opensim.learning.channels import Channels, Normaliser
 from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.quantiser import Quantised, ResidualQuantiser
+from bige_opensim.learning.setting_limits import require_within
 
 SPLINE_DEGREE = 3
 DOWNSAMPLE = 4
 GROUPS = 8
+
+
+LIMITS = {
+    **dict.fromkeys(("width", "latent_width"), (1, 8192)),
+    "samples": (9, 10_001),
+    "codes": (2, 100_000),
+    "stages": (1, 64),
+    **dict.fromkeys(
+        ("dead_below", "commitment_weight", "velocity_weight", "acceleration_weight", "duration_weight"), (0.0, 1e6)
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class GeneratorConfig:
     duration_weight: float = 0.5
 
     def __post_init__(self) -> None:
+        require_within(self, LIMITS)
         if self.width % GROUPS or min(self.width, self.latent_width, self.stages) < 1 or self.codes < 2:
             raise ValueError(f"width must be a multiple of {GROUPS}, with at least 2 codes and 1 stage, got {self}")
         if self.samples < 2 * DOWNSAMPLE + 1 or (self.samples - 1) % DOWNSAMPLE:
@@ -97,6 +111,9 @@ class Generator(nn.Module):
     """Motions to latents, latents to codes, codes to motions; names, units and scaling in `channels`."""
 
     spline: Tensor
+
+    folder: Path | None = None
+    """The checkpoint that the network was loaded from."""
 
     def __init__(self, config: GeneratorConfig, channels: Channels) -> None:
         super().__init__()

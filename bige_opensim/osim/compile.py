@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import opensim
 
-from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, cache_folder, file_sha256, load
+from bige_opensim.io.cache import kept
+from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, file_sha256, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
 FORMAT = 6
@@ -44,23 +43,12 @@ def compile_skeleton(path: Path | str, *, cache: bool = True) -> SkeletonTables:
         A joint or constraint is not supported; the message names the component's path.
 
     """
-    folder = cache_folder() / f"skeleton-{FORMAT}-{file_sha256(path)[:32]}"
-    if cache and (folder / "tables.json").is_file():
-        return SkeletonTables.load(folder)
-    tables = _Compiler(load(path)).tables()
-    if cache:
-        _store(tables, folder)
-    return tables
+    name = f"skeleton-{FORMAT}-{file_sha256(path)[:32]}"
 
+    def make() -> SkeletonTables:
+        return _Compiler(load(path)).tables()
 
-def _store(tables: SkeletonTables, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent))
-    tables.save(partial)
-    try:
-        partial.replace(folder)
-    except OSError:  # another process was first
-        shutil.rmtree(partial)
+    return kept(name, make, pack=SkeletonTables.to_bytes, unpack=SkeletonTables.from_bytes) if cache else make()
 
 
 @dataclass

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +12,8 @@ import opensim
 from jaxtyping import Float
 from scipy.stats import qmc
 
-from bige_opensim.osim.model import ModelError, OsimModel, cache_folder, file_sha256, load, require_muscles
+from bige_opensim.io.cache import kept
+from bige_opensim.osim.model import ModelError, OsimModel, file_sha256, load, require_muscles
 from bige_opensim.osim.muscle_parameters import muscle_curves, muscle_parameters
 from bige_opensim.osim.path_fit import PathFit, fit_paths
 from bige_opensim.osim.path_sampler import PathSampler
@@ -63,31 +62,20 @@ def compile_muscles(
         range names an unknown coordinate, or a spanned coordinate has no finite range.
 
     """
-    folder = cache_folder() / f"muscles-{_cache_key(file_sha256(path), ranges or {}, poses, seed)}"
-    if cache and (folder / "muscles.json").is_file():
-        return MuscleTables.load(folder)
-    model = load(path)
-    require_muscles(model)
-    tables = _Compiler(model).tables(ranges or {}, poses, seed)
-    if cache:
-        _store(tables, folder)
-    return tables
+    name = f"muscles-{FORMAT}-{_cache_key(file_sha256(path), ranges or {}, poses, seed)}"
+
+    def make() -> MuscleTables:
+        model = load(path)
+        require_muscles(model)
+        return _Compiler(model).tables(ranges or {}, poses, seed)
+
+    return kept(name, make, pack=MuscleTables.to_bytes, unpack=MuscleTables.from_bytes) if cache else make()
 
 
 def _cache_key(sha256: str, ranges: Mapping[str, tuple[float, float]], poses: int, seed: int) -> str:
     plain = {name: [float(v) for v in limits] for name, limits in sorted(ranges.items())}
-    what = json.dumps([FORMAT, opensim.GetVersion(), sha256, plain, poses, seed])
+    what = json.dumps([opensim.GetVersion(), sha256, plain, poses, seed])
     return hashlib.sha256(what.encode()).hexdigest()[:32]
-
-
-def _store(tables: MuscleTables, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent))
-    tables.save(partial)
-    try:
-        partial.replace(folder)
-    except OSError:  # another process was first
-        shutil.rmtree(partial)
 
 
 class _Compiler:

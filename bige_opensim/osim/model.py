@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from xml.parsers import expat
 
 import numpy as np
 import opensim
 from jaxtyping import Float, Int
 
+from bige_opensim.io import file_hash
+from bige_opensim.io.cache import kept
+from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.topology import Root, find_root
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
-
-opensim.Logger.removeFileSink()
-opensim.Logger.setLevelString("Error")
 
 _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereHalfSpaceForce")
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
 RESIDUAL_OPTIMAL_FORCE = 1000.0
 STRIPPED_FORMAT = 2
+DEEPEST_XML = 200
+REPAIRABLE = "`bige doctor MODEL --fix FOLDER` writes a repaired copy."
 
 REACH = {"rotational": np.pi, "translational": 1.0, "coupled": np.pi}
 """How far from its default a coordinate is looked at where its range says nothing of use, rad or m."""
@@ -51,6 +56,7 @@ class Coordinate:
     locked: bool
     dependent: bool
     prescribed: bool
+    clamped: bool = True
 
     @property
     def held(self) -> bool:
@@ -107,6 +113,7 @@ class OsimModel:
                     locked=bool(c.getLocked(self.state)),
                     dependent=c.getName() in dependents,
                     prescribed=bool(c.isPrescribed(self.state)),
+                    clamped=bool(c.getDefaultClamped()),
                 )
             )
         self._refuse_impossible(found)
@@ -311,18 +318,12 @@ def _is_replaced(force: opensim.Force) -> bool:
     return force.getConcreteClassName() in (*_CONTACT_FORCES, "CoordinateActuator")
 
 
-def cache_folder() -> Path:
-    """Where compiled models are kept: $BIGE_CACHE, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bige_opensim"
-    return Path(os.environ.get("BIGE_CACHE", default))
-
-
 def file_sha256(path: Path | str) -> str:
-    """Hash of a model file; ModelError where there is none."""
+    """Hash of a model file, read once while the file does not change; ModelError where there is none."""
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file. Name an .osim file.")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_hash.file_sha256(path)
 
 
 def load(path: Path | str) -> OsimModel:
@@ -337,14 +338,47 @@ def load(path: Path | str) -> OsimModel:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file. Name an .osim file.")
+    _refuse_bottomless(path)
     try:
-        model = opensim.Model(str(path))
-        return OsimModel(model, path)
+        with quiet_opensim():
+            return OsimModel(opensim.Model(str(path)), path)
     except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = opensim_reason(error)
+        remedy = REPAIRABLE if "Minimum activation" in reason else "Open it in the OpenSim GUI to see what is wrong."
+        raise ModelError(f"{path}: OpenSim cannot read this model: {reason} {remedy}") from error
+
+
+def opensim_reason(error: RuntimeError) -> str:
+    """What an exception of OpenSim says, in one line: all of its sentences, without places in OpenSim's source."""
+    text = re.sub(
+        r"^std::exception in '.*?': |\s*Thrown at \S+ in .*?\(\)\.", "", str(error).strip(), flags=re.MULTILINE
+    )
+    line = " ".join(text.split())
+    return line if line.endswith(".") else f"{line}."
+
+
+def _refuse_bottomless(path: Path) -> None:
+    """Refuse XML nested so deep that OpenSim's recursive reader would end the process."""
+    depth = deepest = 0
+
+    def opened(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, deepest
+        depth += 1
+        deepest = max(deepest, depth)
+
+    def closed(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = opened, closed
+    with path.open("rb") as file, suppress(expat.ExpatError):  # what is no XML, OpenSim says itself
+        parser.ParseFile(file)
+    if deepest > DEEPEST_XML:
         raise ModelError(
-            f"{path}: OpenSim cannot read this model ({reason}). Open it in the OpenSim GUI to see what is wrong."
-        ) from error
+            f"{path}: its XML is nested {deepest} levels deep, and models have about 15: this is no model, or it is "
+            "damaged. Restore it from where it came from."
+        )
 
 
 def opensim_version() -> str:
@@ -451,13 +485,15 @@ def _poses(model: OsimModel) -> Iterator[dict[str, float]]:
         yield default | {n: float(rng.uniform(*c.pose_range)) for n, c in moving.items()}
 
 
-def static_optimization_model(model: OsimModel) -> Path:
-    """The model that `save_for_static_optimization` writes, kept in the cache by the model's hash."""
+def write_static_optimization_model(model: OsimModel, path: Path) -> Path:
+    """Write what `save_for_static_optimization` writes, from the cache where it was written before."""
     version = hashlib.sha256(opensim_version().encode()).hexdigest()[:8]
-    path = cache_folder() / f"static-optimization-{STRIPPED_FORMAT}-{version}-{model.sha256[:32]}.osim"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_for_static_optimization(model, path)
+    name = f"static-optimization-{STRIPPED_FORMAT}-{version}-{model.sha256[:32]}"
+
+    def make() -> bytes:
+        return save_for_static_optimization(model, path).read_bytes()
+
+    path.write_bytes(kept(name, make, pack=bytes, unpack=bytes))
     return path
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import opensim
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from bige_opensim.io.storage import read_storage
 from bige_opensim.motion import Motion
@@ -78,8 +78,8 @@ def _analysis(start: float, end: float) -> opensim.StaticOptimization:
 
 def solve_frames(
     model_file: Path, states_file: Path, rows: Int[np.ndarray, " frame"], *, external_loads: Path | None = None
-) -> Motion:
-    """Activations, and forces of reserves, in some frames, by the analysis of `run_setup` without the tool around it.
+) -> dict[str, Float[np.ndarray, " frame"]]:
+    """Activations, and forces of reserves, by name, in one frame or some, by the analysis of `run_setup` alone.
 
     AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
     coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way.
@@ -130,9 +130,8 @@ def solve_frames(
         raise StaticOptimizationError(f"{model_file}: {found.getSize()} of {len(rows)} frames were solved by OpenSim.")
     labels = found.getColumnLabels()
     frames = [found.getStateVector(i) for i in range(found.getSize())]
-    time = np.array([f.getTime() for f in frames])
-    names = tuple(labels.get(i) for i in range(1, labels.getSize()))
-    return Motion(time, np.array([_values(f) for f in frames]), names)
+    names = [labels.get(i) for i in range(1, labels.getSize())]
+    return dict(zip(names, np.array([_values(f) for f in frames]).T, strict=True))
 
 
 def _values(row: opensim.StateVector) -> list[float]:

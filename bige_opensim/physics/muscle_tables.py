@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from safetensors.numpy import load_file, save_file
+
+from bige_opensim.physics.packed_tables import pack, unpack
 
 MILLARD = "Millard2012EquilibriumMuscle"
 THELEN = "Thelen2003Muscle"
@@ -18,7 +16,7 @@ MUSCLE_CLASSES = (MILLARD, THELEN, DEGROOTE)
 
 
 class MuscleTablesError(ValueError):
-    """A folder that holds no readable muscle tables, or tables that cannot be evaluated."""
+    """Muscle tables that cannot be evaluated as asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,31 +95,11 @@ class MuscleTables:
             :, rows
         ]
 
-    def save(self, folder: Path) -> None:
-        """Write `muscles.safetensors` and, when that is complete, `muscles.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {f.name: getattr(self, f.name) for f in fields(self)}
-        arrays = {k: np.ascontiguousarray(v) for k, v in content.items() if isinstance(v, np.ndarray)}
-        arrays |= {f"parameters.{k}": np.ascontiguousarray(v) for k, v in self.parameters.items()}
-        rest = {k: v for k, v in content.items() if k not in arrays and k != "parameters"}
-        partial = folder / "muscles.safetensors.partial"
-        save_file(arrays, partial)
-        partial.replace(folder / "muscles.safetensors")
-        partial = folder / "muscles.json.partial"
-        partial.write_text(json.dumps(rest, indent=1), encoding="utf-8")
-        partial.replace(folder / "muscles.json")
+    def to_bytes(self) -> bytes:
+        """All of it as one block."""
+        return pack({f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
-    def load(cls, folder: Path) -> MuscleTables:
-        """Read what `save` wrote; MuscleTablesError when the folder does not hold it."""
-        for name in ("muscles.safetensors", "muscles.json"):
-            if not (folder / name).is_file():
-                raise MuscleTablesError(f"{folder}: expected {name} of compiled muscles; compile the model again.")
-        arrays = load_file(folder / "muscles.safetensors")
-        content: dict[str, Any] = {k: v for k, v in arrays.items() if "." not in k}
-        content["parameters"] = {k.split(".", 1)[1]: v for k, v in arrays.items() if "." in k}
-        rest = json.loads((folder / "muscles.json").read_text(encoding="utf-8"))
-        content |= {k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()}
-        if set(content) != {f.name for f in fields(cls)}:
-            raise MuscleTablesError(f"{folder}: muscle tables of another version; compile the model again.")
-        return cls(**content)
+    def from_bytes(cls, block: bytes) -> MuscleTables:
+        """Inverse of `to_bytes`."""
+        return cls(**unpack(block))

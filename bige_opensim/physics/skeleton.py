@@ -8,16 +8,15 @@ OpenSim's joints all reduce to such chains: X_FM = Trans(t1 a1 + t2 a2 + t3 a3) 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
+
+from bige_opensim.physics.packed_tables import pack, unpack
 
 ROTATION, TRANSLATION = 0, 1
 
@@ -93,22 +92,14 @@ class SkeletonTables:
     passive_forces: tuple[str, ...]
     source: dict[str, str]
 
-    def save(self, folder: Path) -> None:
-        """Write `tables.safetensors` and `tables.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {f.name: getattr(self, f.name) for f in fields(self)}
-        arrays = {k: np.ascontiguousarray(v) for k, v in content.items() if isinstance(v, np.ndarray)}
-        rest = {k: v for k, v in content.items() if k not in arrays}
-        save_file(arrays, folder / "tables.safetensors")
-        (folder / "tables.json").write_text(json.dumps(rest, indent=1), encoding="utf-8")
+    def to_bytes(self) -> bytes:
+        """All of it as one block."""
+        return pack({f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
-    def load(cls, folder: Path) -> SkeletonTables:
-        """Read what `save` wrote."""
-        content: dict[str, Any] = dict(load_file(folder / "tables.safetensors"))
-        rest = json.loads((folder / "tables.json").read_text(encoding="utf-8"))
-        content |= {k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()}
-        return cls(**content)
+    def from_bytes(cls, block: bytes) -> SkeletonTables:
+        """Inverse of `to_bytes`."""
+        return cls(**unpack(block))
 
 
 class Poses(NamedTuple):

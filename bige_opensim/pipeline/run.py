@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import bige_opensim
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.label_trials import STATUS_FILE
+from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
 from bige_opensim.pipeline.settings import PipelineError
 from bige_opensim.pipeline.stages import Work
+from bige_opensim.workflows.threads import one_thread
 
 FORMAT = "bige-pipeline/1"
 RECORD = "pipeline.json"
@@ -75,7 +75,6 @@ def run(work: Work, until: str = REPORT_STAGE) -> Iterator[StageDone]:
     """
     if until not in NAMES:
         raise PipelineError(f"{until} is no stage. Stages: {', '.join(NAMES)}.")
-    torch.set_num_threads(1)  # small networks: more threads are no faster, and the results depend on their number
     record = _record(work)
     mark = hashlib.sha256(_marks(work).encode()).hexdigest()
     for stage in STAGES:
@@ -101,7 +100,8 @@ def _run_stage(work: Work, stage: Stage, mark: str | None, record: dict[str, Any
     _write(work, record)
     began = time.monotonic()
     try:
-        summary = stage.does(work)
+        with one_thread():
+            summary = stage.does(work)
     finally:
         spent += time.monotonic() - began
         record["stages"][stage.name]["seconds"] = spent
@@ -133,8 +133,8 @@ def _record(work: Work) -> dict[str, Any]:
     path = work.out / RECORD
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            found = read_json(path)
+        except DocumentError:
             found = {}
         if isinstance(found, dict) and found.get("format") == FORMAT:
             return found

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.io.documents import DocumentError, read_toml
+from bige_opensim.labelling.request import LabelSettings
+from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
+from bige_opensim.movements.repetitions import AUTO, EVENT_RULES
+from bige_opensim.settings import one_of
+from bige_opensim.workflows.generate import SearchSettings
 
 
 class PipelineError(ValueError):
     """A pipeline that cannot be run as it is described, or a stage that came to nothing."""
+
+
+SEEDS = (0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,9 @@ class Cohort:
     reps: int = 4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_within(self, {"subjects": (1, 100_000), "reps": (1, 1000), "seed": SEEDS})
+
 
 @dataclass(frozen=True)
 class Label:
@@ -31,6 +42,13 @@ class Label:
     solver: str = "fast"
     audit: float = 0.02
     cutoff_hz: float = 6.0
+
+    def __post_init__(self) -> None:
+        self.settings()
+
+    def settings(self) -> LabelSettings:
+        """For the labelling room, which checks them."""
+        return LabelSettings(solver=self.solver, audit=self.audit, cutoff_hz=self.cutoff_hz)
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,9 @@ class Dataset:
     trials: str = "*"
     include_failed: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("movement", self.movement, (*EVENT_RULES, AUTO))
 
 
 @dataclass(frozen=True)
@@ -54,6 +75,13 @@ class Search:
     predictor: str = "physics"
     iterations: int | None = None
     physics_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        self.settings()
+
+    def settings(self) -> SearchSettings:
+        """For the search, which checks them."""
+        return SearchSettings(self.count, self.seed, self.iterations, self.predictor, self.physics_share)
 
 
 @dataclass(frozen=True)
@@ -90,9 +118,9 @@ def read_pipeline(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = 
 
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"{path}: cannot be read as TOML ({error}).") from error
+        content = read_toml(path)
+    except DocumentError as error:
+        raise PipelineError(str(error)) from error
     unknown = sorted(set(content) - {"name", *TABLES})
     if unknown:
         raise PipelineError(f"{path}: {', '.join(unknown)} is not known. Known: name, {', '.join(TABLES)}.")

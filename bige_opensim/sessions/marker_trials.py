@@ -22,12 +22,14 @@ import numpy as np
 
 import bige_opensim
 from bige_opensim.io.c3d import C3dError, Up, read_c3d
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.opencap import Session, SessionError
 from bige_opensim.io.storage import StorageError, write_whole
 from bige_opensim.io.trc import Markers, TrcError, read_trc
 from bige_opensim.io.ui_prmd import UiPrmdError
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.inverse_kinematics import MarkerError, inverse_kinematics, write_marker_fit
+from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import ModelError, load, opensim_version
 
 FORMAT = "bige-ik/1"
@@ -252,6 +254,7 @@ def _in_a_process(request: MarkerRequest) -> MarkerOutcome:
 
 
 def _work(connection: Connection, task: Callable[[Any], dict[str, Any]], argument: Any) -> None:
+    only_errors()
     try:
         connection.send((SOLVED, task(argument)))
     except FILE_ERRORS as error:
@@ -262,7 +265,7 @@ def _work(connection: Connection, task: Callable[[Any], dict[str, Any]], argumen
 
 def _finished(request: MarkerRequest) -> dict[str, Any] | None:
     try:
-        record = json.loads(request.record_path.read_text(encoding="utf-8"))
+        record = read_json(request.record_path)
         same = record["format"] == FORMAT and record["provenance"]["fingerprint"] == request.fingerprint()
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 import bige_opensim
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import write_whole
 from bige_opensim.io.trc import Markers, write_trc
 from bige_opensim.io.ui_prmd import CLUSTERS, RATE_HZ, Clip, UiPrmdError, generic_places, read_clip
@@ -165,7 +166,7 @@ def _poses(markers: Sequence[Markers]) -> Markers:
 
 def _outcome(request: PersonRequest) -> PersonOutcome:
     try:
-        record = json.loads((request.folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(request.folder / RECORD)
         if record["provenance"]["fingerprint"] == request.fingerprint():
             return PersonOutcome(request.subject, KEPT, "made before from the same files.", record)
     except (OSError, ValueError, KeyError, TypeError):

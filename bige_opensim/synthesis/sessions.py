@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,10 +19,12 @@ import torch
 import yaml
 
 import bige_opensim
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import write_coordinates, write_whole
 from bige_opensim.motion import Motion
 from bige_opensim.osim.anthropometric_scaling import scale_model
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import opensim_version
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.synthesis.closed_chain import ClosedChainError
@@ -44,6 +45,10 @@ class SynthesisError(ValueError):
     """A cohort that cannot be made as asked."""
 
 
+MOST = {"subjects": 100_000, "reps": 1000}
+LARGEST_NOISE_DEG = 45.0
+
+
 @dataclass(frozen=True)
 class CohortSettings:
     """What to make: people, squats of each, seed, and noise on every coordinate, degrees (and 2 mm per degree)."""
@@ -55,9 +60,9 @@ class CohortSettings:
 
     def __post_init__(self) -> None:
         for what, value in (("subjects", self.subjects), ("reps", self.repetitions)):
-            if value < 1:
-                raise SynthesisError(f"--{what} must be at least 1, got {value}.")
-        if not (math.isfinite(self.noise_deg) and self.noise_deg >= 0.0):
+            if not 1 <= value <= MOST[what]:
+                raise SynthesisError(f"--{what} must be at least 1 and at most {MOST[what]}, got {value}.")
+        if not 0.0 <= self.noise_deg <= LARGEST_NOISE_DEG:
             raise SynthesisError(f"--noise must be degrees, 0 for none, got {self.noise_deg:g}.")
 
 
@@ -98,6 +103,7 @@ def make_cohort(out: Path, model: Path, settings: CohortSettings, *, jobs: int |
 
 def make_person(folder: Path, index: int, model: Path, settings: CohortSettings) -> PersonMade:
     """Draw a person and their squats, and write the session, whole or not at all."""
+    only_errors()
     fingerprint = _fingerprint(index, model, settings)
     if folder.exists():
         record = _record_of(folder)
@@ -200,7 +206,7 @@ def _fingerprint(index: int, model: Path, settings: CohortSettings) -> dict[str,
 
 def _record_of(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        content = read_json(folder / RECORD)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

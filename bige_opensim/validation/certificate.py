@@ -1,32 +1,37 @@
-"""The certificate of one motion: what was asked, what was predicted, what OpenSim found."""
+"""The certificate of one motion: what was asked, what was predicted, what OpenSim found, and from which files."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 
-from bige_opensim.guidance.objective import BoundObjective, Objective
+from bige_opensim.guidance.conflicts import band_text
+from bige_opensim.guidance.objective import BoundObjective, BoundTerm, Evaluation, Objective
 from bige_opensim.guidance.quantities import GRF_COLUMNS, Dynamics
-from bige_opensim.io.storage import read_coordinates, read_storage
+from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
 from bige_opensim.motion import Motion
+from bige_opensim.physics.contact import FEET, GroundForces
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.validation.motion_gates import MotionGate
 
-FORMAT = "bige-certificate/1"
-NEAR_GROUND_M = 0.02
-LOADED_SHARE = 0.05
+FORMAT = "bige-certificate/2"
+FORMAT_WITHOUT_HASHES = "bige-certificate/1"
 
 
 @dataclass(frozen=True)
 class Simulated:
     """What OpenSim analysed, on its own time grid: coordinates (T, C) rad and m, activations (T, M), moments, forces.
 
-    moments (T, C) N·m and N, grf (T, 6) N in the order of `GRF_COLUMNS`.
+    moments (T, C) N·m and N, grf (T, 6) N in the order of `GRF_COLUMNS`; `ground` has the same forces with their points
+    and torques, None where no ground forces were asked for.
     """
 
     q: Motion
@@ -34,26 +39,54 @@ class Simulated:
     moments: Float[np.ndarray, "time coordinate"]
     grf: Float[np.ndarray, "time 6"]
     label: dict[str, Any]
+    ground: GroundForces | None = None
+
+    @property
+    def vertical_n(self) -> Float[np.ndarray, "time 2"]:
+        """Vertical force under the right and the left foot."""
+        return self.grf[:, [1, 4]]
 
 
 def read_simulated(folder: Path, skeleton: Skeleton) -> Simulated:
-    """Read a labelled trial folder back, as any user would."""
+    """Read a labelled trial folder back, as any user would.
+
+    Raises
+    ------
+    OSError, StorageError, MotionError
+        A file is missing, cannot be read, or has other frames than the others.
+
+    """
     label = json.loads((folder / "label.json").read_text(encoding="utf-8"))
     rotational = [n for n, r in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if r]
     activations = read_storage(folder / "activations.sto")
     recorded = read_coordinates(folder / "coordinates.mot", rotational=rotational, units="degrees").motion
     moments = read_storage(folder / "inverse_dynamics.sto")
-    forces = np.zeros((len(activations.time), 6))
+    forces, ground = np.zeros((len(activations.time), 6)), None
     if (folder / "grf.mot").is_file():
-        grf = read_storage(folder / "grf.mot")
-        forces = grf.values[:, [grf.names.index(n) for n in GRF_COLUMNS]]
+        table = read_storage(folder / "grf.mot")
+        grf = Motion(table.time, table.values, table.names)
+        forces, ground = grf.select(GRF_COLUMNS).values, _ground_forces(grf)
     q = recorded.select(skeleton.coordinates).between(float(activations.time[0]), float(activations.time[-1]))
-    return Simulated(q, Motion(activations.time, activations.values, activations.names), moments.values, forces, label)
+    frames = {"coordinates.mot": q.frames, "inverse_dynamics.sto": len(moments.time), "grf.mot": len(forces)}
+    wrong = [f"{name} has {n}" for name, n in frames.items() if n != len(activations.time)]
+    if wrong:
+        raise StorageError(
+            f"{folder}: activations.sto has {len(activations.time)} frames, {', '.join(wrong)}; expected the same. "
+            "Simulate the motion again."
+        )
+    active = Motion(activations.time, activations.values, activations.names)
+    return Simulated(q, active, moments.values, forces, label, ground)
 
 
-def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tuple[BoundObjective, dict[str, Any]]:
-    """Evaluate the objective on what OpenSim found: per term the target, the value and whether it is met."""
-    duration = simulated.q.duration
+def _ground_forces(grf: Motion) -> GroundForces:
+    """Force, point and torque of the right and the left foot from the columns of grf.mot."""
+    kinds = ("ground_force_{}_v{}", "ground_force_{}_p{}", "ground_torque_{}_{}")
+    parts = [[grf.select([kind.format(side, axis) for axis in "xyz"]).values for side in FEET] for kind in kinds]
+    return GroundForces(*(torch.as_tensor(np.stack(part, axis=1)) for part in parts))
+
+
+def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tuple[BoundObjective, Evaluation]:
+    """The objective on what OpenSim found, a batch of one."""
     dynamics = Dynamics(torch.as_tensor(simulated.moments)[None], torch.as_tensor(simulated.grf)[None])
     bound = objective.bind(
         skeleton.coordinates,
@@ -64,33 +97,15 @@ def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tup
     )
     evaluation = bound.evaluate(
         torch.as_tensor(simulated.q.values)[None],
-        torch.tensor([duration], dtype=torch.float64),
+        torch.tensor([simulated.q.duration], dtype=torch.float64),
         torch.as_tensor(simulated.activations.values)[None],
     )
-    return bound, {
-        "values": {k: float(v[0]) for k, v in evaluation.values.items()},
-        "met": {k: bool(v[0]) for k, v in evaluation.met.items()},
-        "satisfied": bool(evaluation.satisfied[0]),
-    }
+    return bound, evaluation
 
 
-def contact_quality(skeleton: Skeleton, simulated: Simulated) -> dict[str, float]:
-    """Penetration of the contact points below ground and horizontal slide of loaded feet's points, mm.
-
-    Slide is the largest horizontal distance between two positions of one contact point that is within 2 cm of the
-    ground while its foot carries more than 5 % of body weight.
-    """
-    points = skeleton.contact_points(skeleton(torch.as_tensor(simulated.q.values))).numpy()
-    ground = simulated.label["ground_height_m"]
-    weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
-    slide = 0.0
-    for p, name in enumerate(skeleton.contact_names):
-        vertical = simulated.grf[:, 1 if name.endswith("_r") else 4]
-        down = (vertical > LOADED_SHARE * weight) & (points[:, p, 1] - ground < NEAR_GROUND_M)
-        if down.sum() > 1:
-            where = points[down, p][:, [0, 2]]
-            slide = max(slide, float(np.linalg.norm(np.ptp(where, axis=0))))
-    return {"penetration_mm": 1e3 * max(0.0, float(ground - points[..., 1].min())), "foot_slide_mm": 1e3 * slide}
+def target_of(bound: BoundTerm) -> str:
+    """What a term asks for, as certificates and the record of a search have it: 'between 0.35 and 0.45'."""
+    return band_text(bound) if bound.bounded else bound.term.goal
 
 
 def surrogate_gap(predicted: Motion, simulated: Simulated) -> dict[str, Any]:
@@ -108,50 +123,217 @@ def surrogate_gap(predicted: Motion, simulated: Simulated) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class TermFound:
+    """One term: its target, the value the search predicted and the one OpenSim found, in `unit`.
+
+    `satisfied` is None where the term has no bound; `decides` says whether it is part of the verdict.
+    """
+
+    target: str
+    predicted: float | None
+    simulated: float
+    unit: str
+    satisfied: bool | None
+    decides: bool
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Everything that is known about one motion; `confirmed` says that OpenSim bears it out.
+
+    Attributes
+    ----------
+    name, objective
+        The motion, and what was asked.
+    terms
+        Every term of the objective by its name.
+    labels
+        Status and reason of the label: whether OpenSim's simulation holds.
+    gates
+        The quality gates of the label (`labelling.quality_gates`): value, limit, unit, remedy, passed.
+    motion_gates
+        Gates of the motion itself (`validation.motion_gates`); none in certificates of earlier versions.
+    surrogate_gap, nearest_training_motion
+        Error of the predicted activations, and novelty; None where they are not known.
+    limit_violations, contact
+        Coordinates beyond the model's range, degrees or m; penetration and slide of the feet, mm.
+    whole_body_shift, timings, provenance
+        As the label has them.
+    files
+        sha256 of every file that the certificate was made from, by its path in the folder of the motions.
+    notes
+        What a reader should know besides.
+
+    """
+
+    name: str
+    objective: str
+    terms: dict[str, TermFound]
+    labels: dict[str, str]
+    gates: dict[str, dict[str, Any]]
+    motion_gates: dict[str, MotionGate]
+    surrogate_gap: dict[str, Any] | None
+    limit_violations: dict[str, float]
+    contact: dict[str, float]
+    nearest_training_motion: dict[str, Any] | None
+    whole_body_shift: dict[str, float] | None
+    timings: dict[str, float]
+    provenance: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether every deciding term is met by the simulated values."""
+        return bool(self.terms) and all(t.satisfied is True for t in self.terms.values() if t.decides)
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the motion passes all of its own gates."""
+        return all(gate.satisfied for gate in self.motion_gates.values())
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the simulation holds, the motion could be a person's, and the objective's deciding terms are met."""
+        return self.satisfied and self.labels["status"] == "passed" and self.plausible
+
+    @property
+    def checkable(self) -> bool:
+        """Whether it says from which files it was made; certificates of earlier versions do not."""
+        return bool(self.files)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For certificate.json."""
+        content = {k: v for k, v in vars(self).items() if k not in ("terms", "motion_gates", "notes")}
+        verdict = {"confirmed": self.confirmed, "satisfied": self.satisfied}
+        return {
+            "format": FORMAT,
+            **{k: content.pop(k) for k in ("name", "objective")},
+            **verdict,
+            "terms": {name: asdict(t) for name, t in self.terms.items()},
+            "motion_gates": {name: g.as_dict() for name, g in self.motion_gates.items()},
+            **content,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Certificate:
+        """Read what `as_dict` made, or what earlier versions wrote.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            The content is no certificate.
+
+        """
+        if content["format"] not in (FORMAT, FORMAT_WITHOUT_HASHES):
+            raise ValueError(f"format {content['format']}; expected {FORMAT} or {FORMAT_WITHOUT_HASHES}")
+        gates = {
+            n: {k: v for k, v in g.items() if k != "satisfied"} for n, g in content.get("motion_gates", {}).items()
+        }
+        return cls(
+            name=content["name"],
+            objective=content["objective"],
+            terms={n: TermFound(**t) for n, t in content["terms"].items()},
+            labels=dict(content["labels"]),
+            gates=dict(content["gates"]),
+            motion_gates={n: MotionGate(**g) for n, g in gates.items()},
+            surrogate_gap=content["surrogate_gap"],
+            limit_violations=content["limit_violations"],
+            contact=content["contact"],
+            nearest_training_motion=content["nearest_training_motion"],
+            whole_body_shift=content["whole_body_shift"],
+            timings=content["timings"],
+            provenance=content["provenance"],
+            files=dict(content.get("files", {})),
+            notes=tuple(content.get("notes", ())),
+        )
+
+    @classmethod
+    def not_simulated(cls, name: str, reason: str) -> Certificate:
+        """What can be said of a motion that OpenSim did not simulate: why."""
+        nothing: dict[str, Any] = {}
+        return cls(
+            name=name,
+            objective="",
+            terms={},
+            labels={"status": "failed", "reason": reason},
+            gates=nothing,
+            motion_gates={},
+            surrogate_gap=None,
+            limit_violations={},
+            contact={},
+            nearest_training_motion=None,
+            whole_body_shift=None,
+            timings={},
+            provenance=nothing,
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """The terms as a table: a row per term; target, predicted, simulated, unit, satisfied and decides."""
+        frame = pd.DataFrame([asdict(t) for t in self.terms.values()], index=list(self.terms))
+        return frame.rename_axis("term")
+
+
 def certificate(
     name: str,
     bound: BoundObjective,
-    verdict: dict[str, Any],
-    record: dict[str, Any] | None,
+    evaluation: Evaluation,
+    entry: Mapping[str, Any],
     simulated: Simulated,
-    skeleton: Skeleton,
+    gates: dict[str, MotionGate],
     predicted: Motion | None,
-    targets: dict[str, str],
-) -> dict[str, Any]:
-    """Everything that is known about one motion; `confirmed` says that OpenSim bears it out.
+    *,
+    files: dict[str, str] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Certificate:
+    """The certificate of a motion.
 
-    A motion is confirmed when its labels pass the quality gates and the simulated values meet the objective's verdict
-    terms (the hard ones, or all bounded ones where none is hard).
+    A motion is confirmed when its label passes the quality gates, the motion its own gates, and the simulated values
+    meet the objective's verdict terms (the hard ones, or all bounded ones where none is hard).
+
+    Parameters
+    ----------
+    bound, evaluation
+        The objective, and what came of it (`judge`).
+    entry
+        What the record of the search says of this motion; empty where it says nothing.
+    gates
+        The motion's own gates.
+    predicted
+        Activations that the search predicted.
+    files
+        sha256 of the files that all this was read from.
+
     """
-    entry = record or {}
-    verdict_terms = {t.name for t in bound.verdict_terms}
+    deciding = {t.name for t in bound.verdict_terms}
     terms = {
-        t.name: {
-            "target": targets[t.name],
-            "predicted": entry.get("predicted", {}).get(t.name),
-            "simulated": verdict["values"][t.name],
-            "unit": t.measured.unit,
-            "satisfied": verdict["met"].get(t.name),
-            "decides": t.name in verdict_terms,
-        }
+        t.name: TermFound(
+            target=target_of(t),
+            predicted=entry.get("predicted", {}).get(t.name),
+            simulated=float(evaluation.values[t.name][0]),
+            unit=t.measured.unit,
+            satisfied=bool(evaluation.met[t.name][0]) if t.name in evaluation.met else None,
+            decides=t.name in deciding,
+        )
         for t in bound.terms
     }
     label = simulated.label
-    q = torch.as_tensor(simulated.q.values)[None]
-    return {
-        "format": FORMAT,
-        "name": name,
-        "objective": bound.objective.name,
-        "confirmed": bool(verdict["satisfied"] and label["status"] == "passed"),
-        "satisfied": verdict["satisfied"],
-        "labels": {"status": label["status"], "reason": label["reason"]},
-        "terms": terms,
-        "gates": label["gates"],
-        "surrogate_gap": surrogate_gap(predicted, simulated) if predicted is not None else None,
-        "limit_violations": bound.limit_violations(q)[0],
-        "contact": contact_quality(skeleton, simulated),
-        "nearest_training_motion": entry.get("nearest_training_motion"),
-        "whole_body_shift": label["whole_body_shift"],
-        "timings": label["timings"],
-        "provenance": label["provenance"],
-    }
+    return Certificate(
+        name=name,
+        objective=bound.objective.name,
+        terms=terms,
+        labels={"status": label["status"], "reason": label["reason"]},
+        gates=label["gates"],
+        motion_gates=gates,
+        surrogate_gap=surrogate_gap(predicted, simulated) if predicted is not None else None,
+        limit_violations=bound.limit_violations(torch.as_tensor(simulated.q.values)[None])[0],
+        contact={f"{key}_mm": gates[key].value if key in gates else 0.0 for key in ("penetration", "foot_slide")},
+        nearest_training_motion=entry.get("nearest_training_motion"),
+        whole_body_shift=label["whole_body_shift"],
+        timings=label["timings"],
+        provenance=label["provenance"],
+        files=files or {},
+        notes=notes,
+    )

@@ -5,38 +5,72 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bige_opensim.guidance.conflicts import band_text
-from bige_opensim.guidance.objective import Objective
-from bige_opensim.io.storage import read_storage, write_whole
+from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.label_trials import FAILED, Outcome, label_trials
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
-from bige_opensim.motion import Motion
-from bige_opensim.osim.compile import compile_skeleton
-from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.validation.certificate import certificate, judge, read_simulated
+from bige_opensim.validation.certificate import Certificate
+from bige_opensim.validation.generated_folder import (
+    CERTIFICATE,
+    MODEL,
+    OBJECTIVE,
+    RECORD,
+    GeneratedFolder,
+    ValidationError,
+    generated_motions,
+)
 
-MODEL, OBJECTIVE, RECORD = "model.osim", "objective.toml", "generation.json"
-CERTIFICATE, SUMMARY = "certificate.json", "summary.csv"
+__all__ = [
+    "CERTIFICATE",
+    "MODEL",
+    "OBJECTIVE",
+    "RECORD",
+    "SUMMARY",
+    "ValidationError",
+    "Verdict",
+    "generated_motions",
+    "summary_row",
+    "validate",
+    "write_summary",
+]
+
+SUMMARY = "summary.csv"
 SETTINGS = LabelSettings(solver="opensim", grf="estimated", cutoff_hz=0.0)
 """Motions are judged as they were written: no filter."""
 
-
-class ValidationError(ValueError):
-    """A folder that is no folder of generated motions."""
+CONFIRMED, NOT_CONFIRMED, NOT_SIMULATED = "confirmed", "not confirmed", "not simulated"
+CONTRADICTED, NOT_CHECKABLE = "contradicted", "not checkable"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one motion: its certificate, or the reason why there is none."""
+    """What became of one motion: its certificate, or the reason why there is none, and what contradicts it."""
 
     name: str
-    certificate: dict[str, Any] | None
+    certificate: Certificate | None
     reason: str
+    contradictions: tuple[str, ...] = ()
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether OpenSim bears the motion out, by files that nothing contradicts."""
+        return self.status == CONFIRMED
+
+    @property
+    def status(self) -> str:
+        """One of the five words for a verdict: confirmed, not confirmed, not simulated, contradicted, not checkable."""
+        if self.contradictions:
+            return CONTRADICTED
+        if self.certificate is None:
+            return NOT_SIMULATED
+        if not self.certificate.checkable:
+            return NOT_CHECKABLE
+        return CONFIRMED if self.certificate.confirmed else NOT_CONFIRMED
 
 
 def validate(
@@ -48,7 +82,8 @@ def validate(
 ) -> Iterator[Verdict]:
     """Label every `<name>.mot` of the folder into `<name>/` and write its certificate; then `summary.csv`.
 
-    Motions that are already validated with the same settings are not simulated again.
+    Motions that are already validated with the same settings are not simulated again, unless their files were changed
+    since, or do not belong together: what is simulated then is said in the verdict's reason.
 
     Raises
     ------
@@ -56,70 +91,47 @@ def validate(
         The folder lacks motions, the model or the objective.
 
     """
-    motions = generated_motions(folder)
-    model = folder / MODEL
-    skeleton = Skeleton(compile_skeleton(model))
-    objective = Objective.load(folder / OBJECTIVE)
-    record = _record(folder)
+    generated = GeneratedFolder(folder)
+    again = {path.stem: _forget_what_was_tampered_with(generated, path.stem) for path in generated.motions}
     requests = [
-        TrialRequest(model, path, folder / path.stem, folder, folder.name, "generated", path.stem) for path in motions
+        TrialRequest(folder / MODEL, path, folder / path.stem, folder, folder.name, "generated", path.stem)
+        for path in generated.motions
     ]
     verdicts = []
     for outcome in label_trials(requests, settings, jobs=jobs, progress=progress):
-        verdict = _certify(folder, outcome, skeleton, objective, record)
+        verdict = _certify(generated, outcome, again[outcome.trial])
         verdicts.append(verdict)
         yield verdict
     write_summary(folder, verdicts)
 
 
-def generated_motions(folder: Path) -> list[Path]:
-    """The motions of a folder that `bige generate` wrote, by name.
-
-    Raises
-    ------
-    ValidationError
-        The folder lacks motions, the model or the objective.
-
-    """
-    motions = sorted(folder.glob("*.mot"))
-    missing = [n for n in (MODEL, OBJECTIVE) if not (folder / n).is_file()]
-    if not motions or missing:
-        raise ValidationError(
-            f"{folder}: expected motions (*.mot), {MODEL} and {OBJECTIVE}, found {len(motions)} motions"
-            + (f" and no {', '.join(missing)}" if missing else "")
-            + ". Name a folder that `bige generate` wrote."
-        )
-    return motions
+def _forget_what_was_tampered_with(generated: GeneratedFolder, name: str) -> tuple[str, ...]:
+    """Remove a label whose files were changed since OpenSim wrote them, so that it is made anew; say what was wrong."""
+    trial = generated.folder / name
+    if not (trial / "label.json").is_file():
+        return ()
+    wrong = (*generated.changed_in_trial(name), *generated.inconsistencies(name))
+    if wrong:
+        shutil.rmtree(trial)
+    return wrong
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    path = folder / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _certify(
-    folder: Path, outcome: Outcome, skeleton: Skeleton, objective: Objective, record: dict[str, Any]
-) -> Verdict:
-    if outcome.status == FAILED:
-        return Verdict(outcome.trial, None, outcome.reason)
+def _certify(generated: GeneratedFolder, outcome: Outcome, wrong: Sequence[str]) -> Verdict:
+    """Write the certificate of a motion that was simulated; remove one that is about another simulation."""
     name = outcome.trial
-    simulated = read_simulated(folder / name, skeleton)
-    bound, verdict = judge(objective, skeleton, simulated)
-    entry = next((m for m in record.get("motions", []) if m["name"] == name), None)
-    predicted_file = folder / "predicted" / f"{name}_activations.sto"
-    predicted = None
-    if predicted_file.is_file():
-        table = read_storage(predicted_file)
-        predicted = Motion(table.time, table.values, table.names)
-    targets = {t.name: band_text(t) if t.bounded else t.term.goal for t in bound.terms}
-    content = certificate(name, bound, verdict, entry, simulated, skeleton, predicted, targets)
-    write_whole(folder / name / CERTIFICATE, json.dumps(content, indent=1))
-    return Verdict(name, content, outcome.reason)
+    path = generated.folder / name / CERTIFICATE
+    if outcome.status == FAILED:
+        path.unlink(missing_ok=True)
+        return Verdict(name, None, outcome.reason)
+    content = generated.certify(name)
+    write_whole(path, json.dumps(content.as_dict(), indent=1))
+    reason = f"Simulated again: {' '.join(wrong)} {outcome.reason}" if wrong else outcome.reason
+    return Verdict(name, content, reason, generated.other_search())
 
 
-def write_summary(folder: Path, verdicts: list[Verdict]) -> Path:
-    """One row per motion: confirmed or not, per term target, predicted and simulated value, and the main gates."""
-    rows = [_row(v) for v in sorted(verdicts, key=lambda v: v.name)]
+def write_summary(folder: Path, verdicts: Sequence[Verdict]) -> Path:
+    """One row per motion: the verdict, per term target, predicted and simulated value, and all gates."""
+    rows = [summary_row(v) for v in sorted(verdicts, key=lambda v: v.name)]
     names = list(dict.fromkeys(k for row in rows for k in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="")
@@ -130,25 +142,28 @@ def write_summary(folder: Path, verdicts: list[Verdict]) -> Path:
     return path
 
 
-def _row(v: Verdict) -> dict[str, Any]:
+def summary_row(v: Verdict) -> dict[str, Any]:
+    """The row of a motion in `summary.csv`, by column."""
+    row: dict[str, Any] = {"name": v.name, "confirmed": v.confirmed, "verdict": v.status}
+    contradictions = {"contradictions": " ".join(v.contradictions)}
     c = v.certificate
     if c is None:
-        return {"name": v.name, "confirmed": False, "reason": v.reason}
-    row: dict[str, Any] = {"name": v.name, "confirmed": c["confirmed"], "satisfied": c["satisfied"]}
-    row |= {"labels": c["labels"]["status"], "reason": v.reason}
-    for name, t in c["terms"].items():
+        return row | {"reason": v.reason} | contradictions
+    row |= {"satisfied": c.satisfied, "labels": c.labels["status"], "reason": v.reason} | contradictions
+    row["notes"] = " ".join(c.notes)
+    for name, t in c.terms.items():
         row |= {
-            f"{name} target": t["target"],
-            f"{name} predicted": _rounded(t["predicted"]),
-            f"{name} simulated": _rounded(t["simulated"]),
-            f"{name} satisfied": t["satisfied"],
+            f"{name} target": t.target,
+            f"{name} predicted": _rounded(t.predicted),
+            f"{name} simulated": _rounded(t.simulated),
+            f"{name} satisfied": t.satisfied,
         }
-    row |= {f"gate {k}": _rounded(g["value"]) for k, g in c["gates"].items()}
-    row["surrogate rmse"] = _rounded(c["surrogate_gap"]["rmse"]) if c["surrogate_gap"] else ""
-    if c["nearest_training_motion"]:
-        row["novelty"] = _rounded(c["nearest_training_motion"]["novelty"])
-    row |= {k: _rounded(x) for k, x in c["contact"].items()}
-    return row
+    row |= {f"gate {k}": _rounded(g["value"]) for k, g in c.gates.items()}
+    row |= {f"motion {k}": _rounded(g.value) for k, g in c.motion_gates.items()}
+    row["surrogate rmse"] = _rounded(c.surrogate_gap["rmse"]) if c.surrogate_gap else ""
+    if c.nearest_training_motion:
+        row["novelty"] = _rounded(c.nearest_training_motion["novelty"])
+    return row | {k: _rounded(x) for k, x in c.contact.items()}
 
 
 def _rounded(value: float | None) -> str:

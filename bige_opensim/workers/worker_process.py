@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
@@ -25,7 +26,7 @@ WORN_BYTES = 10**9
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 PR_SET_PDEATHSIG = 1
 
-READY, PROGRESS, DONE, RAISED, ENDED = "ready", "progress", "done", "raised", "ended"
+READY, PROGRESS, WARNED, DONE, RAISED, ENDED = "ready", "progress", "warned", "done", "raised", "ended"
 
 Report = Callable[[str, float], None]
 Task = Callable[..., Any]
@@ -95,6 +96,8 @@ class WorkerProcess:
     ) -> Any:
         """Do one task and return its result; time counts from when the process has started.
 
+        This package's warnings in the process become warnings here, where each is shown once.
+
         Raises
         ------
         ProcessLostError
@@ -119,6 +122,9 @@ class WorkerProcess:
                 self._ready, started = True, time.monotonic()
             elif kind == PROGRESS:
                 report(*content)
+            elif kind == WARNED:
+                text, category = content
+                warnings.warn(text, category, stacklevel=2)
             elif kind == DONE:
                 return content
             elif kind == RAISED:
@@ -241,6 +247,7 @@ def serve(parent: int, idle_s: float, ready_for: str = "") -> None:
         os._exit(1)
 
     sys.excepthook = tell
+    _hand_on_warnings(lambda text, category: send(WARNED, (text, category)))
     tasks: queue.SimpleQueue[tuple[Task, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(os.fdopen(os.dup(0), "rb"), tasks), daemon=True).start()
     import torch
@@ -255,6 +262,19 @@ def serve(parent: int, idle_s: float, ready_for: str = "") -> None:
         except queue.Empty:
             os._exit(0)
         send(DONE, task(*arguments, lambda step, share: send(PROGRESS, (step, share))))
+
+
+def _hand_on_warnings(tell: Callable[[str, type[Warning]], None]) -> None:
+    """Let warnings of this package be told, and others be shown as they are."""
+    show, package = warnings.showwarning, __name__.partition(".")[0]
+
+    def hand_on(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__module__.partition(".")[0] == package:
+            tell(str(message), category)
+        else:
+            show(message, category, *where, **more)
+
+    warnings.showwarning = hand_on
 
 
 def _listen(stream: IO[bytes], tasks: queue.SimpleQueue[tuple[Task, tuple[Any, ...]]]) -> None:

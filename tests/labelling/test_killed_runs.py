@@ -13,7 +13,7 @@ import psutil
 import pytest
 from small_models import biped, write_squat
 
-from bige_opensim.labelling.label_trials import read_status
+from bige_opensim.labelling.status_table import read_status
 
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 

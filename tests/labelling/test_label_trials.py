@@ -13,11 +13,8 @@ from bige_opensim.labelling.label_trials import (
     FAILED,
     PASSED,
     SKIPPED,
-    Outcome,
     label_trials,
-    read_status,
     requests_of,
-    write_status,
 )
 
 
@@ -160,18 +157,6 @@ def test_trials_of_sessions_become_requests_or_say_why_not(tmp_path):
     assert why["without", "squat"].status == FAILED
     assert "no .osim model; add the subject's scaled model" in why["without", "squat"].reason
     assert why["without", "squat"].reason.startswith(str(tmp_path / "data" / "without"))
-
-
-def test_the_status_table_has_a_row_for_every_trial_and_keeps_commas(tmp_path, request_of, fast):
-    (done,) = label_trials([request_of()], fast, jobs=1)
-    lost = Outcome("s0", "lost", FAILED, 'it said "no", twice')
-    rows = read_status(write_status(tmp_path, [done, lost]))
-    assert [(r["session"], r["trial"], r["status"]) for r in rows] == [("s0", "lost", FAILED), ("s1", "squat", PASSED)]
-    assert rows[0]["reason"] == 'it said "no", twice'
-    assert rows[0]["frames"] == ""
-    assert rows[1]["frames"] == "60"
-    assert float(rows[1]["gate_residual_force"]) < 5
-    assert float(rows[1]["peak_vasmed_r"]) == pytest.approx(done.label["peaks"]["vasmed_r"], abs=1e-3)
 
 
 def test_sessions_of_real_recordings_become_requests_for_every_trial_with_coordinates(shared_data, tmp_path):

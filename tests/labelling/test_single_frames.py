@@ -27,7 +27,7 @@ def activations(request: TrialRequest) -> np.ndarray:
     return read_storage(request.out / "activations.sto").values
 
 
-@pytest.mark.parametrize("wrong", [[7], [3, 4, 20]], ids=["one frame", "several"])
+@pytest.mark.parametrize("wrong", [[0], [7], [3, 4, 20]], ids=["the first frame alone", "one frame", "several"])
 def test_frames_that_a_run_got_wrong_are_solved_again(request_of_a_squat, monkeypatch, wrong):
     request = request_of_a_squat
     plain = label_trial(request, SETTINGS)

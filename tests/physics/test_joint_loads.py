@@ -14,7 +14,7 @@ from bige_opensim.io.external_loads import ground_forces, write_external_loads, 
 from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.motion import Motion
-from bige_opensim.osim.model import OsimModel, load, static_optimization_model
+from bige_opensim.osim.model import OsimModel, load, write_static_optimization_model
 from bige_opensim.osim.muscles import MuscleFrames, muscle_frames
 from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.joint_loads import (
@@ -60,7 +60,7 @@ def by_opensim(
     ground: GroundForces, whole: Prepared | None = None,
 ) -> tuple[tuple[str, ...], np.ndarray]:  # fmt: skip
     """Columns and values of OpenSim's JointReaction on all joints, on child in ground, for the same forces."""
-    stripped = static_optimization_model(model)
+    stripped = write_static_optimization_model(model, folder / "model_static_optimization.osim")
     net = net_generalized_forces(skeleton, p.state(skeleton), ground)
     arms = muscle_moments(skeleton, p, frames, tension)
     reserves = {n: (net - arms)[:, c].numpy() for c, n in enumerate(skeleton.coordinates)}

@@ -4,12 +4,14 @@ import csv
 import json
 
 import pytest
+from certificate_checks import assert_certificate_says_what_opensim_wrote
 
 from bige_opensim.built_in import DEMO, built_in
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.pipeline.run import NAMES, run
 from bige_opensim.pipeline.settings import read_pipeline
 from bige_opensim.pipeline.stages import Work, default_subject, subjects_of
+from bige_opensim.reporting.evidence import read_evidence
 
 SHORT = {
     "cohort": {"subjects": 4, "reps": 2, "seed": 1},
@@ -56,13 +58,15 @@ def test_motions_are_searched_for_a_person_whom_the_networks_do_not_know(demo):
 
 
 def test_every_motion_has_a_certificate_and_a_row(demo):
-    work, _ = demo
+    work, done = demo
     with (work.motions / "summary.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
-    for motion in ("motion_01", "motion_02"):
-        content = json.loads((work.motions / motion / "certificate.json").read_text(encoding="utf-8"))
-        assert content["terms"]["vastus medialis peak"]["simulated"] > 0.0
+    confirmed = [assert_certificate_says_what_opensim_wrote(work.motions, row["name"]) for row in rows]
+    assert [row["confirmed"] for row in rows] == [str(x) for x in confirmed]
+    summary = next(d.summary for d in done if d.name == "validate")
+    assert summary == f"{sum(confirmed)} of 2 motions confirmed by OpenSim"
+    assert not read_evidence(work.motions, cohort=work.repetitions).contradictions
 
 
 def test_dataset_motions_and_report_say_that_people_are_synthetic(demo):

@@ -41,7 +41,11 @@ def test_paths_are_relative_to_the_file_and_changes_replace_values(write):
         ('[search]\ncount = "three"', r"\[search\]: count = 'three': expected int"),
         ('[search]\nobjective = "none.toml"', "there is no file"),
         ("[generator]\nepochs = 0", r"\[generator\]"),
-        ("[search", "cannot be read as TOML"),
+        ('[label]\nsolver = "fsat"', r"\[label\]: solver = 'fsat' is not a choice\. Choose one of: opensim, fast"),
+        ("[label]\naudit = 3.0", r"\[label\]: audit = 3.0: a number from 0 to 1"),
+        ('[search]\npredictor = "phisics"', r"\[search\]: predictor = 'phisics'.*surrogate, physics"),
+        ('[dataset]\nmovement = "sqat"', r"\[dataset\]: movement = 'sqat'.*squat, sit-to-stand"),
+        ("[search", "not a TOML file"),
     ],
 )
 def test_what_is_wrong_is_said(write, text, message):

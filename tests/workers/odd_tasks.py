@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 
 Report = Callable[[str, float], None]
@@ -36,6 +37,13 @@ def take_memory(megabytes: int, report: Report) -> int:
     block = bytearray(os.urandom(1024)) * (1024 * megabytes)
     time.sleep(20.0)
     return len(block)
+
+
+def warn(text: str, report: Report) -> int:
+    from bige_opensim.io.cache import CacheWarning
+
+    warnings.warn(text, CacheWarning, stacklevel=1)
+    return os.getpid()
 
 
 def crash(report: Report) -> None:

@@ -49,6 +49,21 @@ def test_tasks_follow_each_other_in_one_process_and_prints_do_not_disturb_them(p
     pool.give_back(process)
 
 
+def test_a_warning_of_many_processes_is_shown_once_by_their_parent(pool):
+    code = (
+        "import odd_tasks\n"
+        "from bige_opensim.workers.worker_process import Processes\n"
+        "pool = Processes()\n"
+        "two = [pool.take(), pool.take()]\n"
+        "print(len({p.run(odd_tasks.warn, 'the cache is full') for p in two}))\n"
+        "pool.close()\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert finished.stdout == "2\n"
+    assert finished.stderr.count("the cache is full") == 1
+
+
 def test_a_process_computes_on_one_thread(pool):
     process = pool.take()
     assert process.run(odd_tasks.threads) == ("1", 1)

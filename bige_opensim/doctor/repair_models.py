@@ -1,0 +1,61 @@
+"""Repaired copies of models that earlier versions of OpenSim read and today's does not, or not as it means."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from bige_opensim.io.storage import write_whole
+
+THELEN = "Thelen2003Muscle"
+LEAST_ACTIVATION = 0.01
+"""OpenSim's Thelen2003Muscle divides by its activation, and refuses models that allow less."""
+
+
+class ModelRepairError(ValueError):
+    """A model whose XML cannot be read."""
+
+
+def repair_model(path: Path, target: Path) -> list[str]:
+    """Write a copy whose Thelen muscles keep an activation of 0.01, and controls not below it, where they do not.
+
+    Returns
+    -------
+    One sentence for every kind of change; none, and no copy, where nothing is to be changed.
+
+    Raises
+    ------
+    ModelRepairError
+        The file is no XML.
+
+    """
+    try:
+        document = ElementTree.parse(path, ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True)))
+    except ElementTree.ParseError as error:
+        raise ModelRepairError(f"{path}: not XML ({error}); restore the file from where it came from.") from error
+    raised: dict[str, list[str]] = {"minimum_activation": [], "min_control": []}
+    for muscle in document.getroot().iter(THELEN):
+        least = max(_number(muscle, "minimum_activation", LEAST_ACTIVATION), LEAST_ACTIVATION)
+        for name, muscles in raised.items():
+            element = muscle.find(name)
+            if element is not None and _number(muscle, name, least) < least:
+                element.text = f"{least:g}"
+                muscles.append(muscle.get("name", "a default"))
+    actions = [
+        f"{name} was raised to {LEAST_ACTIVATION:g} in {len(muscles)} {THELEN}(s): {', '.join(muscles[:5])}"
+        + (", ..." if len(muscles) > 5 else "")
+        for name, muscles in raised.items()
+        if muscles
+    ]
+    if actions:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = ElementTree.tostring(document.getroot(), encoding="unicode")
+        write_whole(target, f'<?xml version="1.0" encoding="UTF-8" ?>\n{text}\n')
+    return actions
+
+
+def _number(muscle: ElementTree.Element, name: str, absent: float) -> float:
+    try:
+        return float(muscle.findtext(name, ""))
+    except ValueError:
+        return absent

@@ -1,0 +1,1 @@
+"""One function per job: what Python scripts, commands and pipelines all call."""

@@ -1,0 +1,131 @@
+"""Motions that meet an objective, by the networks and, where asked, the physics of the person's own model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bige_opensim.guidance.generated import Generated
+from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, GenerationRequest, reference_ranges
+from bige_opensim.guidance.generation import generate as search
+from bige_opensim.guidance.language import MOST_ITERATIONS
+from bige_opensim.learning.surrogate import Surrogate
+from bige_opensim.learning.vqvae import Generator
+from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_muscles import compile_muscles
+from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.settings import in_range, one_of
+from bige_opensim.workflows.progress import Show, Silent
+from bige_opensim.workflows.train import folder_of
+
+LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How motions are searched.
+
+    count: how many motions; seed: of the starting points; iterations: instead of the objective's; predictor: what says
+    how active muscles are, the surrogate alone, or, after its search, a shorter one through the physics of the model;
+    physics_share: length of that one in shares of the first.
+
+    Raises
+    ------
+    SettingError
+        A value that is none of its choices.
+
+    """
+
+    count: int = 8
+    seed: int = 0
+    iterations: int | None = None
+    predictor: str = "surrogate"
+    physics_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        one_of("predictor", self.predictor, PREDICTORS)
+        in_range("count", self.count, "motions", 1, MOST_MOTIONS)
+        in_range("seed", self.seed, "", 0, LARGEST_SEED)
+        if self.iterations is not None:
+            in_range("iterations", self.iterations, "", 1, MOST_ITERATIONS)
+        in_range("physics_share", self.physics_share, "of the first search", 0.0, 10.0)
+
+
+def generate(
+    objective: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str],
+    generator: Generator | str | os.PathLike[str],
+    surrogate: Surrogate | str | os.PathLike[str],
+    count: int = 8,
+    seed: int = 0,
+    iterations: int | None = None,
+    predictor: str = "surrogate",
+    physics_share: float = 0.25,
+    show: Show = Silent,
+) -> Generated:
+    """Search for motions of one person that meet an objective.
+
+    Parameters
+    ----------
+    objective
+        Objective file (TOML).
+    model
+        The person's model.
+    generator, surrogate
+        The networks, or their folders.
+    count
+        How many motions.
+    seed
+        Seed of the starting points: the same seed gives the same motions.
+    iterations
+        Iterations of the search, instead of the objective's.
+    predictor
+        "surrogate", or "physics": after the surrogate's search a shorter one in which activations come from the
+        physics of the person's model, which closes most of the gap to what OpenSim finds.
+    physics_share
+        Iterations through the physics, in shares of those before.
+    show
+        How progress is shown; by default not at all.
+
+    Returns
+    -------
+    Generated
+        In memory; `save` writes the folder. What was predicted is no verdict: ask `validate`.
+
+    Raises
+    ------
+    SettingError
+        A setting that is none of its values.
+    ObjectiveError, GenerationError, CheckpointError, ModelError
+        The objective, the networks or the model cannot be used, or do not belong together.
+
+    """
+    settings = SearchSettings(count, seed, iterations, predictor, physics_share)
+    return search_motions(Path(objective), Path(model), folder_of(generator), folder_of(surrogate), settings, show)
+
+
+@quiet_opensim()
+def search_motions(
+    objective: Path, model: Path, generator: Path, surrogate: Path, settings: SearchSettings, show: Show = Silent
+) -> Generated:
+    """`generate` from files and settings."""
+    tables = compile_skeleton(model)
+    physics = settings.predictor == "physics"
+    request = GenerationRequest(
+        generator=generator,
+        surrogate=surrogate,
+        objective=objective,
+        model=model,
+        tables=tables,
+        count=settings.count,
+        seed=settings.seed,
+        iterations=settings.iterations,
+        muscles=compile_muscles(model, reference_ranges(generator, tables)) if physics else None,
+        physics_share=settings.physics_share,
+    )
+    total = request.iterations_in_all
+    with show(total, "searching") as steps:
+        every = max(1, total // 10)
+        return search(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))

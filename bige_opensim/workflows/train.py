@@ -1,0 +1,164 @@
+"""Networks from repetitions, and back from their folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import xarray as xr
+
+from bige_opensim.learning import checkpoint, training
+from bige_opensim.learning.surrogate import Surrogate
+from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining
+from bige_opensim.learning.vqvae import Generator
+from bige_opensim.workflows.dataset import dataset_of
+from bige_opensim.workflows.progress import Show, Silent
+
+PathLike = str | os.PathLike[str]
+SettingsT = TypeVar("SettingsT", SurrogateTraining, GeneratorTraining)
+
+
+def train_surrogate(
+    repetitions: xr.Dataset | PathLike,
+    *,
+    out: PathLike,
+    seed: int | None = None,
+    epochs: int | None = None,
+    settings: SurrogateTraining | Mapping[str, Any] | PathLike | None = None,
+    show: Show = Silent,
+) -> Surrogate:
+    """Train the network that predicts activations from kinematics.
+
+    Parameters
+    ----------
+    repetitions
+        What `repetitions` returned, or its file.
+    out
+        Checkpoint folder; an interrupted training there goes on, a finished one of the same data and settings is kept.
+    seed, epochs
+        Replace those of the settings.
+    settings
+        All settings: a `SurrogateTraining`, a dictionary of its fields, or a TOML or JSON file.
+    show
+        How progress is shown; by default not at all.
+
+    Returns
+    -------
+    Surrogate
+        In evaluation mode; its `folder` is `out`, with `card.md` on what it was trained on and how well it does.
+
+    Raises
+    ------
+    TrainingError
+        Data or settings that cannot be trained with, or `out` holds another training.
+    DatasetError, CheckpointError
+        The file is no dataset; the folder is taken.
+
+    """
+    chosen = training_settings(SurrogateTraining, settings, seed, epochs)
+    _train(training.train_surrogate, repetitions, Path(out), chosen, "training surrogate", show)
+    return load_surrogate(out)
+
+
+def train_generator(
+    repetitions: xr.Dataset | PathLike,
+    *,
+    out: PathLike,
+    seed: int | None = None,
+    epochs: int | None = None,
+    settings: GeneratorTraining | Mapping[str, Any] | PathLike | None = None,
+    show: Show = Silent,
+) -> Generator:
+    """Train the network that makes motions; arguments and errors as of `train_surrogate`.
+
+    Returns
+    -------
+    Generator
+        In evaluation mode; its `folder` is `out`, which also holds the training repetitions.
+
+    """
+    chosen = training_settings(GeneratorTraining, settings, seed, epochs)
+    _train(training.train_generator, repetitions, Path(out), chosen, "training generator", show)
+    return load_generator(out)
+
+
+def load_surrogate(folder: PathLike) -> Surrogate:
+    """The surrogate that a training left in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        The folder holds no surrogate, or not all of it.
+
+    """
+    return checkpoint.load_surrogate(Path(folder))
+
+
+def load_generator(folder: PathLike) -> Generator:
+    """The generator that a training left in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        The folder holds no generator, or not all of it.
+
+    """
+    return checkpoint.load_generator(Path(folder))
+
+
+def folder_of(network: Surrogate | Generator | PathLike) -> Path:
+    """The checkpoint folder of a network.
+
+    Raises
+    ------
+    CheckpointError
+        The network was never saved.
+
+    """
+    if isinstance(network, str | os.PathLike):
+        return Path(network)
+    if network.folder is None:
+        raise checkpoint.CheckpointError(
+            "this network came from no folder: train it with an `out`, or load it with `load_surrogate` or "
+            "`load_generator`."
+        )
+    return network.folder
+
+
+def training_settings(
+    kind: type[SettingsT],
+    given: SettingsT | Mapping[str, Any] | PathLike | None,
+    seed: int | None = None,
+    epochs: int | None = None,
+) -> SettingsT:
+    """Settings of a training from what was given; errors as `train_surrogate`."""
+    if given is None:
+        found = kind()
+    elif isinstance(given, Mapping):
+        found = training.configured(kind, dict(given))
+    elif isinstance(given, str | os.PathLike):
+        found = training.read_training_config(Path(given), kind)
+    else:
+        found = given
+    return replace(found, seed=found.seed if seed is None else seed, epochs=found.epochs if epochs is None else epochs)
+
+
+def _train(
+    run: Callable[..., Path],
+    repetitions: xr.Dataset | PathLike,
+    out: Path,
+    settings: SurrogateTraining | GeneratorTraining,
+    what: str,
+    show: Show,
+) -> None:
+    data = dataset_of(repetitions)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with show(settings.epochs, what) as steps:
+        run(data, out, settings, report=lambda e, n, m: steps.advance(e, _metrics(m), every=20))
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{k} {v:.4g}" for k, v in metrics.items())

@@ -1,0 +1,195 @@
+"""What does not belong together, or would never end, is said in a sentence before a search begins."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from squat_like_repetitions import MUSCLES_6, squat_like_dataset
+
+from bige_opensim.built_in import MODEL, built_in
+from bige_opensim.cli import app
+from bige_opensim.guidance.generated import RECORD
+from bige_opensim.guidance.generation import GenerationError, GenerationRequest, generate
+from bige_opensim.guidance.language import ObjectiveError
+from bige_opensim.learning.checkpoint import CheckpointError
+from bige_opensim.learning.dataset import save_dataset
+from bige_opensim.learning.surrogate import SurrogateConfig
+from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, train_generator, train_surrogate
+from bige_opensim.learning.vqvae import GeneratorConfig
+from bige_opensim.osim.compile import compile_skeleton
+
+OBJECTIVE = """
+name = "Deep"
+[[term]]
+quantity = "coordinate"
+of = ["knee_angle_r"]
+stat = "peak"
+between = [60, 140]
+[search]
+iterations = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> GenerationRequest:
+    """A request that works: networks of one epoch, the package's model."""
+    folder, data = tmp_path_factory.mktemp("networks"), squat_like_dataset(MUSCLES_6)
+    small = GeneratorConfig(width=16, latent_width=8, codes=16, stages=1)
+    train_generator(data, folder / "generator", GeneratorTraining(epochs=1, model=small))
+    train_surrogate(data, folder / "surrogate", SurrogateTraining(epochs=1, model=SurrogateConfig(16, 2, 1)))
+    (folder / "objective.toml").write_text(OBJECTIVE)
+    model = built_in(MODEL)
+    tables = compile_skeleton(model)
+    return GenerationRequest(folder / "generator", folder / "surrogate", folder / "objective.toml", model, tables, 2, 0)
+
+
+@pytest.fixture
+def request_(whole: GenerationRequest, tmp_path: Path) -> GenerationRequest:
+    """The same with copies of the networks that a test may spoil."""
+    for name in ("generator", "surrogate"):
+        shutil.copytree(getattr(whole, name), tmp_path / name)
+    shutil.copy(whole.objective, tmp_path / "objective.toml")
+    return replace(
+        whole,
+        generator=tmp_path / "generator",
+        surrogate=tmp_path / "surrogate",
+        objective=tmp_path / "objective.toml",
+    )
+
+
+def out_of(request: GenerationRequest) -> Path:
+    """Where the motions of a request go."""
+    return request.objective.parent / "out"
+
+
+def refuses(request: GenerationRequest, error: type[ValueError], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        generate(request)
+    assert "\n" not in str(caught.value)
+    assert not out_of(request).exists()
+    assert not list(out_of(request).parent.glob(".*"))
+
+
+def retrained(request: GenerationRequest, change: Callable) -> None:
+    """Train the surrogate on another dataset."""
+    shutil.rmtree(request.surrogate)
+    data = change(squat_like_dataset(MUSCLES_6))
+    config = SurrogateTraining(epochs=1, mirror=False, model=SurrogateConfig(16, 2, 1))
+    train_surrogate(data, request.surrogate, config)
+
+
+def test_a_surrogate_of_another_dataset_is_told_and_the_search_goes_on(request_):
+    generate(request_).save(out_of(request_))
+    assert json.loads((out_of(request_) / RECORD).read_text())["notes"] == []
+    retrained(request_, lambda ds: ds.assign(q=ds["q"] + 0.3))
+    words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate, "-n", 2]
+    words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_)]
+    assert app([str(word) for word in words], result_action="return_value") == 0
+    (note,) = json.loads((out_of(request_) / RECORD).read_text())["notes"]
+    assert "generator and surrogate were trained on different datasets" in note
+    assert "differs most, its mean by" in note
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ds: ds.isel(coordinate=slice(0, 30)), "surrogate: the surrogate knows .* is in one of them only"),
+        (lambda ds: ds.isel(coordinate=[1, 0, *range(2, 33)]), "they are in another order"),
+        (lambda ds: ds.assign(rotational=ds["rotational"] | True), "turns .*pelvis_tx is in one of them only"),
+        (lambda ds: ds.assign_coords(muscle=[f"{m}x" for m in ds["muscle"].values]), "lacks the muscles vasmed_rx"),
+        (lambda ds: ds.assign_coords(feature=[f"my_{f}" for f in ds["feature"].values]), "subject features my_mass_kg"),
+    ],
+)  # fmt: skip
+def test_channels_that_differ_are_named(request_, change: Callable, message: str):
+    retrained(request_, change)
+    refuses(request_, GenerationError, message)
+
+
+def test_coordinates_that_the_model_lacks_are_named(request_):
+    names = tuple(n.replace("lumbar", "spine") for n in request_.tables.coordinates)
+    tables = replace(request_.tables, coordinates=names)
+    refuses(
+        replace(request_, tables=tables), GenerationError, "coordinates lumbar_extension.*nearest.* spine_extension"
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_references_that_are_cut_off_are_one_sentence(request_, share: float):
+    path = request_.generator / "references.nc"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    refuses(request_, ValueError, r"references\.nc.*(not the file that was written|train the generator again)")
+
+
+def test_references_of_another_generator_are_refused(request_):
+    save_dataset(squat_like_dataset(MUSCLES_6, seed=1), request_.generator / "references.nc")
+    refuses(request_, CheckpointError, r"references\.nc is not the file that was written with .*config\.json")
+
+
+def test_references_without_a_hash_are_checked_too(request_):
+    """As earlier versions wrote them: they must at least be repetitions of the generator's coordinates."""
+    path = request_.generator / "config.json"
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    path.write_text(json.dumps(content))
+    references = request_.generator / "references.nc"
+    save_dataset(squat_like_dataset(MUSCLES_6).isel(coordinate=slice(0, 20)), references)
+    refuses(request_, GenerationError, "its repetitions have .* is in one of them only")
+    save_dataset(squat_like_dataset(MUSCLES_6).isel(repetition=[0]), references)
+    refuses(request_, GenerationError, "fewer than two repetitions")
+    references.write_text("not netCDF")
+    refuses(request_, GenerationError, "not a netCDF file.*train the generator again")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"iterations": 10**9}, "--iterations: 1000000000 iterations; from 1 to 100000"),
+        ({"iterations": 0}, "--iterations: 0 iterations"),
+        ({"iterations": -5}, "--iterations: -5 iterations"),
+        ({"count": 10**9}, "1000000000 motions: from 1 to 1000"),
+        ({"count": 0}, "0 motions: from 1 to 1000"),
+    ],
+)
+def test_a_search_without_end_does_not_start(request_, fields: dict[str, int], message: str):
+    refuses(replace(request_, **fields), ValueError, message)
+    with pytest.raises(ValueError, match=message):
+        _ = replace(request_, **fields).iterations_in_all
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("iterations = 1000000000", "1000000000 iterations; from 1 to 100000 are possible, and 600 are usual"),
+        ("learning_rate = 1e9", "learning_rate must be a number of at most"),
+        ("learning_rate = 50.0", r"learning_rate = 50 is beyond 1"),
+        ("beta = 1e300", "beta must be a number of at most"),
+        ("manifold = nan", "manifold must be a number"),
+    ],
+)
+def test_settings_that_ruin_every_search_are_refused(request_, line: str, message: str):
+    request_.objective.write_text(OBJECTIVE.replace("iterations = 3", line))
+    refuses(request_, ObjectiveError, message)
+
+
+def test_the_largest_settings_that_are_possible_keep_the_loss_finite(request_):
+    text = OBJECTIVE.replace("between = [60, 140]", "between = [60, 140]\nweight = 1e6\nscale = 1e-6")
+    request_.objective.write_text(text.replace("iterations = 3", "iterations = 3\nlearning_rate = 1.0\nbeta = 1e6"))
+    assert np.isfinite(generate(request_).result.loss).all()
+
+
+def test_two_searches_at_once_into_one_folder_leave_one_whole_result(request_, tmp_path):
+    words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate]
+    words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_), "-n"]
+    command = [sys.executable, "-m", "bige_opensim.cli", *map(str, words)]
+    crowd = [subprocess.Popen([*command, str(n)], stderr=subprocess.PIPE, text=True) for n in (2, 5)]
+    ends = [process.communicate()[1] for process in crowd]
+    assert all("Traceback" not in end for end in ends)
+    record = json.loads((out_of(request_) / RECORD).read_text())
+    assert len(record["motions"]) == len(list(out_of(request_).glob("*.mot")))
+    assert not list(tmp_path.glob(".out*"))
