@@ -18,6 +18,7 @@ from bige_opensim.commands.motions import generate, report, validate
 from bige_opensim.commands.networks import dataset, train_generator, train_surrogate
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
+from bige_opensim.commands.viewing import view
 
 app = App(name="bige", help="Exercise motions that OpenSim confirms.", version=bige_opensim.__version__)
 train = App(name="train", help="Train a network on a dataset of repetitions.")
@@ -27,7 +28,7 @@ imports = App(name="import", help="Bring public recordings into the layout of Op
 imports.command(import_ui_prmd, name="ui-prmd")
 
 FILES, LABELS = (info, doctor), (scale, synth, imports, ik, label, compare)
-MOTIONS, WHOLE = (dataset, train, generate, validate, report), (demo, run)
+MOTIONS, WHOLE = (dataset, train, generate, validate, report, view), (demo, run)
 for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
     app.command(command)
 
