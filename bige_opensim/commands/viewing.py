@@ -36,7 +36,7 @@ def view(
     overlaid
         All motions in one place, instead of side by side.
     port
-        Port on this machine, which others cannot reach; where it is taken, the next that is free.
+        Port on this machine, which others cannot reach; where it is taken, one that is free.
     open_browser
         Open a browser; --no-open only says where the view is.
 
@@ -47,7 +47,7 @@ def view(
     from bige_opensim.motion import MotionError
     from bige_opensim.osim.model import ModelError
     from bige_opensim.validation.roundtrip import ValidationError
-    from bige_opensim.viewer.player import Player
+    from bige_opensim.viewer.live import LiveView
     from bige_opensim.viewer.sources import ViewError
     from bige_opensim.workflows.view import view as run
 
@@ -57,7 +57,7 @@ def view(
         )
     except (ViewError, LabelError, StorageError, ModelError, MotionError, ObjectiveError, ValidationError) as error:
         return fail(str(error))
-    if not isinstance(shown, Player):
+    if not isinstance(shown, LiveView):
         console.print(f"{shown}: open it in a browser", markup=False, highlight=False, soft_wrap=True)
         return 0
     console.print(f"{shown.url}: the view, for this machine alone; Ctrl+C ends it", highlight=False)

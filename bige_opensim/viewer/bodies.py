@@ -25,7 +25,7 @@ from bige_opensim.physics.capsules import (
 from bige_opensim.physics.skeleton import Skeleton
 
 SIDES = ("r", "l")
-AROUND = 12
+AROUND, AROUND_BONE = 12, 8
 """Corners of a ring."""
 
 Ring = tuple[float, float]
@@ -65,7 +65,10 @@ class Shape(NamedTuple):
 
 
 def loft(
-    centres: Float[np.ndarray, "ring 3"], half_widths: Float[np.ndarray, "ring 2"], across: Float[np.ndarray, " 3"]
+    centres: Float[np.ndarray, "ring 3"],
+    half_widths: Float[np.ndarray, "ring 2"],
+    across: Float[np.ndarray, " 3"],
+    around: int = AROUND,
 ) -> tuple[Float[np.ndarray, "vertex 3"], Int[np.ndarray, "face 3"]]:
     """A closed surface through elliptic rings along a line.
 
@@ -77,17 +80,17 @@ def loft(
     first = across - (across @ line) * line
     first = first / np.linalg.norm(first)
     second = np.cross(line, first)
-    angle = np.linspace(0.0, 2.0 * np.pi, AROUND, endpoint=False)
+    angle = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)
     ring = half_widths[:, :1, None] * np.cos(angle)[None, :, None] * first
     ring = ring + half_widths[:, 1:, None] * np.sin(angle)[None, :, None] * second
     vertices = np.concatenate([(centres[:, None] + ring).reshape(-1, 3), centres[:1], centres[-1:]])
-    count, i, j = len(centres), np.arange(AROUND), (np.arange(AROUND) + 1) % AROUND
+    count, i, j = len(centres), np.arange(around), (np.arange(around) + 1) % around
     faces = []
     for k in range(count - 1):
-        low, high = k * AROUND, (k + 1) * AROUND
+        low, high = k * around, (k + 1) * around
         faces += [np.stack([low + i, low + j, high + j], 1), np.stack([low + i, high + j, high + i], 1)]
-    start, end, last = count * AROUND, count * AROUND + 1, (count - 1) * AROUND
-    faces += [np.stack([np.full(AROUND, start), j, i], 1), np.stack([np.full(AROUND, end), last + i, last + j], 1)]
+    start, end, last = count * around, count * around + 1, (count - 1) * around
+    faces += [np.stack([np.full(around, start), j, i], 1), np.stack([np.full(around, end), last + i, last + j], 1)]
     return vertices, np.concatenate(faces)
 
 
@@ -142,11 +145,17 @@ RIGHT, FORWARD = (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)
 
 
 def _tube(
-    body: str, start: np.ndarray, end: np.ndarray, rings: Sequence[Ring], radius: float, across: np.ndarray
+    body: str,
+    start: np.ndarray,
+    end: np.ndarray,
+    rings: Sequence[Ring],
+    radius: float,
+    across: np.ndarray,
+    around: int = AROUND_BONE,
 ) -> Shape:
     place, girth = np.array(rings).T
     centres = start + place[:, None] * (end - start)
-    return Shape(body, *loft(centres, radius * np.stack([girth, girth], 1), across))
+    return Shape(body, *loft(centres, radius * np.stack([girth, girth], 1), across, around))
 
 
 def _limbs(seen: _Joints, *, bones: bool) -> list[Shape]:
@@ -162,8 +171,8 @@ def _limbs(seen: _Joints, *, bones: bool) -> list[Shape]:
             if length == 0.0 or mass == 0.0:
                 continue
             radius = BONE_RADIUS[limb] if bones else cylinder_radius(mass, length)
-            across = seen.direction(body, FORWARD)
-            found.append(_tube(body, 0.0 * axis, axis, BONE if bones else FLESH[limb], radius, across))
+            across, around = seen.direction(body, FORWARD), AROUND_BONE if bones else AROUND
+            found.append(_tube(body, 0.0 * axis, axis, BONE if bones else FLESH[limb], radius, across, around))
     return found
 
 

@@ -22,21 +22,6 @@ TOUCHING_M = 0.03
 APART_M, BEHIND_M, PER_ROW = 1.3, 1.9, 5
 
 
-def activation_colours(activation: Float[np.ndarray, " muscle"]) -> Int[np.ndarray, "muscle 3"]:
-    """Red, green and blue, 0 to 255, linear between the stops; beyond 0 and 1 the colours of the ends."""
-    channels = [np.interp(activation, STOPS, [c[k] for c in COLOURS]) for k in range(3)]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
-
-
-def linear(colour: object) -> Int[np.ndarray, "*colour 3"]:
-    """Colours of the screen (sRGB, 0 to 255) as linear intensities, which is what viser takes arrays of colours for.
-
-    IEC 61966-2-1: c / 12.92 up to 0.04045, ((c + 0.055) / 1.055)^2.4 beyond, for c from 0 to 1.
-    """
-    c = np.asarray(colour, dtype=float) / 255.0
-    return np.rint(255.0 * np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)).astype(np.uint8)
-
-
 def force_arrows(
     force: Float[np.ndarray, "*batch 3"], point: Float[np.ndarray, "*batch 3"], weight_n: float
 ) -> tuple[Float[np.ndarray, "*batch 2 3"], Bool[np.ndarray, "*batch"]]:
@@ -111,15 +96,6 @@ def side_by_side(count: int) -> Float[np.ndarray, "motion 3"]:
     row, column = at // columns, at % columns
     z = (columns - 1) / 2.0 - column
     return np.stack([-BEHIND_M * row, np.zeros(count), APART_M * z], axis=1)
-
-
-def ground_lines(
-    low: Float[np.ndarray, " 3"], high: Float[np.ndarray, " 3"], apart_m: float = 0.5
-) -> Float[np.ndarray, "line 2 3"]:
-    """A grid on the ground (y = 0) between two corners, whose sides are whole multiples of the distance apart."""
-    x, z = (np.arange(low[k], high[k] + 0.5 * apart_m, apart_m) for k in (0, 2))
-    along = [[(a, 0.0, low[2]), (a, 0.0, high[2])] for a in x]
-    return np.array(along + [[(low[0], 0.0, b), (high[0], 0.0, b)] for b in z])
 
 
 def quaternions(rotation: Float[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch 4"]:

@@ -180,7 +180,7 @@ def take(recorded: Recorded, person: Person, rate_hz: float) -> Take:
 
 def display_times(time: Float[np.ndarray, " sample"], rate_hz: float) -> Float[np.ndarray, " frame"]:
     """Times from the first sample on at an even rate, up to the last sample; two at least."""
-    count = max(int(np.floor((time[-1] - time[0]) * rate_hz + 1e-6)) + 1, 2)
+    count = max(int(np.floor((time[-1] - time[0]) * rate_hz + 1e-3)) + 1, 2)
     return np.minimum(time[0] + np.arange(count) / rate_hz, time[-1] - np.arange(count)[::-1] * 1e-9)
 
 

@@ -6,22 +6,20 @@ import os
 import webbrowser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bige_opensim.guidance.generated import Generated
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.label import Label
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.viewer.live import LiveView
+from bige_opensim.viewer.page import as_html
 from bige_opensim.viewer.sources import Source, Sources, ViewError
 from bige_opensim.viewer.take import Person, Take, take
 
-if TYPE_CHECKING:
-    from bige_opensim.viewer.player import Player
-
 Seen = Label | Generated | str | os.PathLike[str]
 
-LIVE_HZ, FILE_HZ = 40.0, 30.0
-"""Frames a second of the live view and of files."""
+LIVE_HZ, FILE_HZ = 60.0, 30.0
+"""Frames a second of the live view and of files, which are to stay small."""
 
 
 def view(
@@ -33,7 +31,7 @@ def view(
     overlaid: bool = False,
     port: int = 8080,
     open_browser: bool = True,
-) -> Player | Path:
+) -> LiveView | Path:
     """Show motions: bodies, muscles coloured by activation, ground forces, the mass centre over its base of support.
 
     Parameters
@@ -52,13 +50,13 @@ def view(
     overlaid
         All motions in one place, to be compared, instead of side by side.
     port
-        Port of the live view on this machine; where it is taken, the next that is free.
+        Port of the live view on this machine; where it is taken, one that is free.
     open_browser
         Whether to open the live view in a browser.
 
     Returns
     -------
-    Player or Path
+    LiveView or Path
         The live view, until its `stop()`; a script that would end then waits with `wait()`. With `html`, the file.
 
     Raises
@@ -78,16 +76,12 @@ def view(
         raise ViewError(f"{html}: the folder {Path(html).absolute().parent} does not exist; create it first.")
     takes = takes_of(found, FILE_HZ if html is not None else LIVE_HZ, model=model, geometry=geometry)
     if html is not None:
-        from bige_opensim.viewer.html_file import as_html
-
         write_whole(Path(html), as_html(takes, overlaid=overlaid, title=title_of(takes)))
         return Path(html)
-    from bige_opensim.viewer.player import Player
-
-    player = Player(takes, overlaid=overlaid, port=port, title=title_of(takes))
+    live = LiveView(as_html(takes, overlaid=overlaid, title=title_of(takes)), port)
     if open_browser:
-        webbrowser.open(player.url)
-    return player
+        webbrowser.open(live.url)
+    return live
 
 
 @quiet_opensim()
