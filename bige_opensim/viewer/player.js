@@ -204,5 +204,7 @@
 
   arrange();
   plot();
+  const moment = /^#t=([0-9.]+)$/.exec(location.hash); // PAGE#t=2.2 stands still there
+  if (moment) window.bigeSeek(+moment[1]);
   requestAnimationFrame(tick);
 })();
