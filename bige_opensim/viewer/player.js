@@ -85,6 +85,7 @@
       surfaces("skin", (i) => [...About.skins[state.overlaid ? i % About.skins.length : 0].map((c) => c / 255), 0.3]);
       gl.depthMask(true);
     }
+    if (!state.dirty) return; // titles stand still while the camera does
     takes.forEach((take, i) => {
       const o = offsetOf(i), raised = state.overlaid ? 0.14 * i : 0;
       const p = [o[0], take.about.top + raised, o[2], 1];
@@ -114,7 +115,7 @@
     if (state.dirty) takes.forEach((take) => (take.shown = -1));
     for (const i of seen()) takes[i].show(frame);
     draw();
-    if (frame !== state.drawn) { state.drawn = frame; state.frames++; $("time").value = frame; follow(frame); }
+    if (frame !== state.drawn) { state.drawn = frame; state.frames++; follow(frame, now); }
     state.dirty = false;
   };
 
@@ -125,7 +126,7 @@
   const level = (c, i, frame) => data["curves"][c * total + starts[i] + Math.min(frame, About.takes[i].frames - 1)] / 65535;
   const SVG = "http://www.w3.org/2000/svg";
   const path = (d, stroke) => { const p = document.createElementNS(SVG, "path"); p.setAttribute("d", d); p.setAttribute("stroke", stroke); $("plot").append(p); return p; };
-  let cursor = null, values = [];
+  let values = [], read = -1000;
   const plot = () => {
     const c = +$("channel").value, about = channel();
     $("plot").replaceChildren(); $("key").replaceChildren(); values = [];
@@ -142,13 +143,15 @@
       $("key").append(entry);
       values.push([i, value]);
     }
-    cursor = path("", "#333");
-    if (state.drawn >= 0) follow(state.drawn);
+    if (state.drawn >= 0) follow(state.drawn, Infinity);
   };
-  const follow = (frame) => {
-    const c = +$("channel").value, { low, high } = channel(), x = (frame / longest) * W;
+  const follow = (frame, now) => { // the line with every frame; figures as often as they can be read
+    $("cursor").style.transform = `translateX(${(frame / longest) * $("plot").clientWidth}px)`;
+    if (state.playing && now - read < 120) return;
+    read = now === Infinity ? -1000 : now;
+    const c = +$("channel").value, { low, high } = channel();
+    $("time").value = frame;
     $("now").textContent = `${(frame / rate).toFixed(2)} s`;
-    cursor.setAttribute("d", `M${x} 0L${x} ${H}`);
     for (const [i, node] of values) node.textContent = (low + level(c, i, frame) * (high - low)).toFixed(high - low > 20 ? 0 : 2);
   };
 

@@ -142,7 +142,7 @@ class Take:
     @property
     def top(self) -> float:
         """The highest point of a body at the start, with room for a head, m."""
-        return float(self.position[0, :, 1].max()) + 0.45
+        return float(self.position[0, :, 1].max()) + 0.38
 
 
 def take(recorded: Recorded, person: Person, rate_hz: float) -> Take:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import webbrowser
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bige_opensim.guidance.generated import Generated
@@ -106,7 +107,17 @@ def takes_of(
                 takes.append(take(source.recorded, persons[source.model], rate_hz))
     finally:
         sources.close()
-    return takes
+    return told_apart(takes)
+
+
+def told_apart(takes: Sequence[Take]) -> list[Take]:
+    """With a number behind titles that several takes have."""
+    titles = [take.title for take in takes]
+    again = [titles[: i + 1].count(title) for i, title in enumerate(titles)]
+    return [
+        replace(take, title=f"{take.title} ({n})") if titles.count(take.title) > 1 else take
+        for take, n in zip(takes, again, strict=True)
+    ]
 
 
 def title_of(takes: Sequence[Take]) -> str:

@@ -97,10 +97,10 @@ def test_layers_can_be_hidden_and_the_curve_follows_the_slider(seen: Seen, file:
     slider = seen.page.locator("#time")
     slider.focus()
     slider.press("Home")
-    first = seen.page.locator("#plot path").last.get_attribute("d")
+    first = seen.page.locator("#cursor").get_attribute("style")
     slider.press("End")
     seen.page.wait_for_timeout(1000)
-    assert seen.page.locator("#plot path").last.get_attribute("d") != first
+    assert seen.page.locator("#cursor").get_attribute("style") != first
     seen.page.locator("#channel").select_option(label="knee_angle_r")
     assert "°" in seen.page.locator("#range").inner_text()
     assert seen.errors == []

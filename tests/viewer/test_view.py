@@ -18,7 +18,7 @@ def test_labels_in_memory_and_in_folders_and_motions_are_seen_together(label: La
     folder = label.save(tmp_path / "labels" / "squat")
     motion = write_squat(small_model, tmp_path / "squat.mot")
     takes = takes_of([label, folder, tmp_path / "labels", motion], 30.0, model=small_model)
-    assert [t.title for t in takes] == [label.trial, label.trial, "squat", "squat"]
+    assert [t.title for t in takes] == ["motion (1)", "motion (2)", "squat (1)", "squat (2)"]
     assert [t.activations is not None for t in takes] == [True, True, True, False]
     assert len({t.person.sha256 for t in takes}) == 1
 
