@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.predict import predict
     from bige_opensim.workflows.report import report
     from bige_opensim.workflows.sample import sample_motion, sample_session
+    from bige_opensim.workflows.solve import solve
     from bige_opensim.workflows.train import load_generator, load_surrogate, train_generator, train_surrogate
     from bige_opensim.workflows.validate import validate
     from bige_opensim.workflows.view import view
@@ -58,6 +59,7 @@ __all__ = [
     "report",
     "sample_motion",
     "sample_session",
+    "solve",
     "train_generator",
     "train_surrogate",
     "validate",
@@ -80,6 +82,7 @@ _MODULES = {
     "report": "workflows.report",
     "sample_motion": "workflows.sample",
     "sample_session": "workflows.sample",
+    "solve": "workflows.solve",
     "train_generator": "workflows.train",
     "train_surrogate": "workflows.train",
     "validate": "workflows.validate",

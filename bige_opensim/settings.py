@@ -24,5 +24,5 @@ def in_range(name: str, value: float, unit: str, low: float, high: float = math.
     """Raise SettingError unless `value` is a number from `low` to `high`."""
     if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
         return
-    wanted = f"of at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+    wanted = f"of at least {low:g}" if math.isinf(high) else f"from {low:.10g} to {high:.10g}"
     raise SettingError(f"{name} = {value!r}: a number {wanted}{f' {unit}' if unit else ''} was expected.")

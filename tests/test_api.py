@@ -17,7 +17,7 @@ from bige_opensim.settings import SettingError
 
 PROMISED = {
     "read_motion", "label", "label_sessions", "repetitions", "train_surrogate", "train_generator", "load_surrogate",
-    "load_generator", "predict", "generate", "validate", "report", "view", "sample_session", "sample_motion",
+    "load_generator", "predict", "solve", "generate", "validate", "report", "view", "sample_session", "sample_motion",
     "Motion", "Label", "Certificate", "Generated",
 }  # fmt: skip
 PACKAGE = Path(bige.__file__).parent
@@ -70,7 +70,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         (lambda: bige.label("q.mot", model="m.osim", geometry="exakt"), "polynomial, exact"),
         (lambda: bige.label("q.mot", model="m.osim", units="deg"), "degrees, radians"),
         (lambda: bige.label("q.mot", model="m.osim", audit=2), "from 0 to 1"),
-        (lambda: bige.label("q.mot", model="m.osim", cutoff_hz=-1), "at least 0"),
+        (lambda: bige.label("q.mot", model="m.osim", cutoff_hz=-1), "from 0 to 1000 Hz"),
         (lambda: bige.label("q.mot", model="m.osim", forces="f.mot", grf="none"), "contradict"),
         (lambda: bige.label("q.mot", model="m.osim", forces="f.mot", external_loads="x.xml"), "name one"),
         (lambda: bige.label_sessions("nowhere", out="labels", solver="open"), "opensim, fast"),
@@ -79,7 +79,10 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
             lambda: bige.generate("o.toml", model="m.osim", generator="g", surrogate="s", predictor="phisics"),
             "surrogate, physics.*mean 'physics'",
         ),
-        (lambda: bige.generate("o.toml", model="m.osim", generator="g", surrogate="s", count=0), "at least 1"),
+        (
+            lambda: bige.generate("o.toml", model="m.osim", generator="g", surrogate="s", count=0),
+            "from 1 to 1000 motions",
+        ),
     ],
 )
 def test_a_setting_that_is_none_of_its_values_raises_at_once_and_names_them(call, says):

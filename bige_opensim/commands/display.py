@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from typing import Any
 
@@ -59,6 +60,20 @@ def show_warning(message: Warning | str, category: type[Warning], *where: Any, *
         errors.print(f"bige: {message}", markup=False, highlight=False, soft_wrap=True)
     else:
         _as_python_does(message, category, *where, **more)
+
+
+def explained(error: OSError) -> str:
+    """What a file system refused, and what to do."""
+    remedy = {
+        errno.ENOSPC: "Make room, and start again: what is finished is kept.",
+        errno.EDQUOT: "Make room, and start again: what is finished is kept.",
+        errno.EROFS: "Name a place that can be written.",
+        errno.EACCES: "Ask for the right to use it, or name another place.",
+        errno.EPERM: "Ask for the right to use it, or name another place.",
+        errno.ELOOP: "Its links lead in a circle: remove one.",
+        errno.ENAMETOOLONG: "Choose shorter names.",
+    }.get(error.errno or 0, "Check the path, and start again: what is finished is kept.")
+    return f"{error.filename or 'a file'}: {error.strerror or error}. {remedy}"
 
 
 def fail(message: str) -> int:

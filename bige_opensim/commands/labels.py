@@ -22,11 +22,15 @@ def label(
     grf: Literal["estimated", "measured", "auto", "none"] | None = None,
     solver: Literal["opensim", "fast"] = "opensim",
     geometry: Literal["polynomial", "exact"] = "polynomial",
-    audit: float = 0.02,
+    audit: float = 0.002,
     cutoff: float = 6.0,
     start: float | None = None,
     end: float | None = None,
     units: Literal["degrees", "radians"] | None = None,
+    exponent: float = 2.0,
+    weight: Annotated[list[str] | None, Parameter(negative=())] = None,
+    volume_weighted: Annotated[bool, Parameter(negative=())] = False,
+    passive: Annotated[bool, Parameter(negative=())] = False,
     allow_missing: Annotated[bool, Parameter(negative=())] = False,
     jobs: int | None = None,
     timeout: float | None = None,
@@ -58,7 +62,8 @@ def label(
     geometry
         Muscle paths of the fast solver: polynomials fitted to OpenSim, or OpenSim's own.
     audit
-        Share of frames that OpenSim solves again to check the fast solver, at least 10 frames; 0 for none.
+        Share of frames that OpenSim solves again to check the fast solver, drawn over the trials of a session and
+        model, at least 20 of them; 0 for none.
     cutoff
         Low-pass cut-off of the coordinates, Hz; 0 filters nothing.
     start
@@ -67,6 +72,14 @@ def label(
         Last time of a single motion, s.
     units
         Unit of the rotations, whatever the file's header says.
+    exponent
+        Exponent of activations and reserves in the cost, above 1.
+    weight
+        Weight of a muscle, a pattern or a group in the cost, such as vas*_r=2; can be given several times.
+    volume_weighted
+        Weight muscles by their volume.
+    passive
+        Let passive fibre forces act, which OpenSim's static optimization leaves out.
     allow_missing
         Label motions that lack coordinates, which keep the model's default; the label says so.
     jobs
@@ -105,7 +118,8 @@ def label(
     from bige_opensim.io.opencap import SessionError, find_sessions
     from bige_opensim.labelling.label_trials import Outcome, requests_of
     from bige_opensim.labelling.request import LabelSettings
-    from bige_opensim.labelling.status_table import StatusError
+    from bige_opensim.labelling.status_table import StatusError, audits_in_short
+    from bige_opensim.physics.effort_cost import EffortCost, EffortCostError, parse_weights
     from bige_opensim.settings import SettingError
     from bige_opensim.workers.cluster import ClusterError
     from bige_opensim.workflows.label import chosen_forces, single_request
@@ -123,11 +137,14 @@ def label(
             end=end,
             units=units,
             allow_missing=allow_missing,
+            cost=EffortCost(exponent, parse_weights(weight or []), volume_weighted, passive),
         )
         if model is not None and motion is not None:
             requests = [single_request(model, motion, out, forces, external_loads)]
         else:
-            requests, rejected = requests_of(find_sessions(sessions or []), out, into_sessions=into_sessions)
+            requests, rejected = requests_of(
+                find_sessions(sessions or [], outside=out), out, into_sessions=into_sessions
+            )
         outcomes = label_requests(
             requests,
             rejected,
@@ -139,10 +156,12 @@ def label(
             scheduler=scheduler,
             show=Steps,
         )
-    except (SettingError, SessionError, StatusError, ClusterError) as error:
+    except (EffortCostError, SettingError, SessionError, StatusError, ClusterError) as error:
         return fail(str(error))
     if single:
         return 0 if outcomes[0].labelled else 1
     counts = {s: sum(o.status == s for o in outcomes) for s in ("passed", "gates_failed", "skipped", "failed")}
-    console.print(", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n), highlight=False)
+    checked = audits_in_short(outcomes)
+    said = [f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n] + ([checked] if checked else [])
+    console.print(", ".join(said), highlight=False)
     return 0 if any(o.labelled for o in outcomes) else 1

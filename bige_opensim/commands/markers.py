@@ -19,9 +19,10 @@ def ik(
     into_sessions: bool = False,
     trials: str = "*",
     up: Literal["x", "y", "z"] | None = None,
+    solver: Literal["fast", "opensim"] = "fast",
     jobs: int | None = None,
 ) -> int:
-    """Find coordinates for trials that have markers only, by OpenSim's inverse kinematics.
+    """Find coordinates for trials that have markers only, by inverse kinematics.
 
     Parameters
     ----------
@@ -35,8 +36,10 @@ def ik(
         Pattern of trial names to take, such as "squat*".
     up
         Axis of the markers that points up; by default what a .c3d file says, and y of a .trc file.
+    solver
+        "fast" solves all trials of a model at once, to convergence; "opensim" is OpenSim's own solver, frame by frame.
     jobs
-        Trials solved at once; by default one per processor core.
+        Processes at once; by default one per processor core.
 
     """
     from bige_opensim.io.opencap import SessionError, find_sessions
@@ -49,7 +52,7 @@ def ik(
     try:
         for session in find_sessions(sessions):
             folder = session.path if out is None else run.session_copy(session, out)
-            mine, others = run.marker_requests(session, folder, trials=trials, up=up)
+            mine, others = run.marker_requests(session, folder, trials=trials, up=up, solver=solver)
             requests, outcomes = requests + mine, outcomes + others
     except SessionError as error:
         return fail(str(error))

@@ -115,6 +115,7 @@ def train_generator(
 
 
 def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None) -> int:
+    from bige_opensim.io.file_lock import LockedError
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.learning.training import TrainingError
@@ -123,7 +124,7 @@ def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epo
     run: Callable[..., Any] = train.train_surrogate if kind == "surrogate" else train.train_generator
     try:
         run(data, out=out, seed=seed, epochs=epochs or None, settings=config, show=Steps)
-    except (DatasetError, CheckpointError, TrainingError) as error:
+    except (DatasetError, CheckpointError, LockedError, TrainingError) as error:
         return fail(str(error))
     console.print((out / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     return 0

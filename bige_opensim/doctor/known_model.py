@@ -42,10 +42,14 @@ class KnownModel:
 
     @cached_property
     def root(self) -> frozenset[str]:
-        """Coordinates that place the model in ground."""
+        """Coordinates that place the model in ground; none where nothing floats, or where that cannot be said."""
         if self.osim is None or not self.coordinates:
             return frozenset()
-        return frozenset(self.osim.root_coordinates)
+        try:
+            return frozenset(self.osim.root_coordinates)
+        except ModelError as error:
+            self.skeleton_fault = str(error)
+            return frozenset()
 
     @cached_property
     def skeleton(self) -> Skeleton | None:
@@ -73,6 +77,12 @@ class KnownModel:
         """Poses of all bodies."""
         assert self.skeleton is not None
         return self.skeleton(torch.as_tensor(self.independent(motion)))
+
+    @cached_property
+    def mass_kg(self) -> float:
+        """Mass of what floats in ground, of all bodies where nothing does: a belt in the model is nobody's weight."""
+        assert self.osim is not None
+        return self.osim.mass_kg if self.skeleton is None else float(self.skeleton.person_mass.sum())
 
     def has_feet(self) -> bool:
         """Whether there is a skeleton with both calcanei."""

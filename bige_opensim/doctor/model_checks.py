@@ -33,7 +33,7 @@ def check_model(model: KnownModel, stated: Stated | None = None) -> list[Finding
 def _mass(model: KnownModel) -> list[Finding]:
     """The mass of models whose build nothing tells."""
     assert model.osim is not None
-    mass = model.osim.mass_kg
+    mass = model.mass_kg
     if mass <= 0:
         sentence = f"The model weighs {mass:.4g} kg."
         return [Finding(model.path, "", "error", "mass", sentence, "Give its bodies their masses.")]

@@ -86,12 +86,6 @@ def check_gravity(model: KnownModel, severity: Severity) -> list[Finding]:
     ]
 
 
-def mass_of(model: KnownModel) -> float:
-    """Mass of the bodies that float in ground, kg: a belt or a floor in the model is nobody's."""
-    assert model.osim is not None
-    return model.osim.mass_kg if model.skeleton is None else float(model.skeleton.person_mass.sum())
-
-
 def height_of(model: KnownModel) -> float | None:
     """Standing height of a model's person, m, from its lengths; None without a leg.
 
@@ -112,7 +106,7 @@ def height_of(model: KnownModel) -> float | None:
 
 
 def _stated_mass(model: KnownModel, stated_kg: float, source: str) -> list[Finding]:
-    mass_kg = mass_of(model)
+    mass_kg = model.mass_kg
     away = abs(mass_kg / stated_kg - 1.0)
     if away <= MASS_NOTE:
         return []
@@ -144,7 +138,7 @@ def _other_unit(ratio: float, units: dict[float, str]) -> str:
 
 def _build(model: KnownModel, height_m: float, stated: Stated) -> list[Finding]:
     """The body mass index of mass and lengths; a mass that is stated too needs only be that of a person."""
-    mass = mass_of(model)
+    mass = model.mass_kg
     index = mass / height_m**2
     confirmed = stated.mass_kg is not None and abs(mass / stated.mass_kg - 1.0) <= MASS_TOLERANCE
     low, high = (LEAN_CHILD if height_m < CHILD_M else LEAN, OBESE) if not confirmed else NOBODY
@@ -175,7 +169,7 @@ def _strength(model: KnownModel, height_m: float) -> list[Finding]:
     pull = 100.0 * sum(_force_times_fibre(model.osim))
     if pull <= 0.0 or not legs:
         return []
-    lean_kg = float(np.clip(mass_of(model), 18.5 * height_m**2, 30.0 * height_m**2))
+    lean_kg = float(np.clip(model.mass_kg, 18.5 * height_m**2, 30.0 * height_m**2))
     tension = pull / (legs * (47.0 * lean_kg * height_m + 1285.0))
     if WEAKEST <= tension <= STRONGEST:
         return []

@@ -114,7 +114,8 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     result = find(activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
     outside: torch.Tensor | None = None
     if by_physics and request.muscles is not None:
-        physics = PhysicsPredictor(Skeleton(request.tables), Muscles(request.muscles), channels, samples=q.shape[1])
+        body, cost = (Skeleton(request.tables), Muscles(request.muscles)), objective.objective.cost
+        physics = PhysicsPredictor(*body, channels, samples=q.shape[1], cost=cost)
         order = [request.muscles.names.index(m) for m in muscles]
         result = find(
             activations=lambda q, duration: physics(q, duration)[..., order],

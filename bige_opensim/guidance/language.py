@@ -10,6 +10,8 @@
     between = [0.35, 0.45]           # or at_least, at_most, equals (with tolerance), minimise = true, maximise = true
     weight = 1.0                     # optional, 1
     hard = true                      # optional, false: part of the verdict
+    [effort]                         # optional: what muscles mind, in the physics and in the verdict
+    exponent = 2.0                   # of activations, above 1; OpenSim's activation_exponent
     [search]                         # optional: see SearchSettings
     iterations = 600
 
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bige_opensim.io.documents import DocumentError, read_toml
+from bige_opensim.physics.effort_cost import USUAL, EffortCost, EffortCostError
 
 STATS = ("peak", "min", "mean", "range", "rms")
 BOUNDS = ("between", "at_least", "at_most", "equals", "minimise", "maximise")
@@ -143,6 +146,7 @@ class Document(NamedTuple):
     description: str
     terms: tuple[Term, ...]
     settings: SearchSettings
+    cost: EffortCost = USUAL
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -165,7 +169,7 @@ def read_document(path: Path) -> Document:
 
 def check_document(content: Mapping[str, Any], *, source: str) -> Document:
     """Check the content of an objective; `source` names it in errors."""
-    _known_keys(content, ("name", "description", "term", "search"), source)
+    _known_keys(content, ("name", "description", "term", "effort", "search"), source)
     tables = content.get("term")
     if not isinstance(tables, list) or not tables:
         raise ObjectiveError(f"{source}: no terms; an objective needs at least one [[term]] table")
@@ -176,7 +180,21 @@ def check_document(content: Mapping[str, Any], *, source: str) -> Document:
             raise ObjectiveError(f"{source}: two terms are called '{name}'; give each its own name")
     _refuse_contradictions(terms, source)
     settings = _settings(content.get("search", {}), f"{source}: [search]")
-    return Document(str(content.get("name", source)), str(content.get("description", "")), terms, settings)
+    cost = _cost(content.get("effort", {}), f"{source}: [effort]")
+    return Document(str(content.get("name", source)), str(content.get("description", "")), terms, settings, cost)
+
+
+def _cost(table: Any, where: str) -> EffortCost:
+    """The exponent alone: OpenSim, which decides whether a motion holds, has no weights and no passive fibres."""
+    if not isinstance(table, Mapping):
+        raise ObjectiveError(f"{where}: must be a table")
+    _known_keys(table, ("exponent",), where)
+    exponent = _number(table, "exponent", where, default=2.0)
+    assert exponent is not None
+    try:
+        return EffortCost(exponent=exponent)
+    except EffortCostError as error:
+        raise ObjectiveError(f"{where}: {error}") from error
 
 
 def _known_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:

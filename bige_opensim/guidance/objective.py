@@ -28,6 +28,7 @@ from bige_opensim.guidance.quantities import (
     needs_dynamics,
     statistic,
 )
+from bige_opensim.physics.effort_cost import USUAL, EffortCost
 from bige_opensim.physics.skeleton import Skeleton
 
 LIMIT_SCALE = {True: UNITS["deg"].size * 2.0, False: 0.02}
@@ -39,25 +40,26 @@ CONTACT_SCALE_M = 0.01
 
 @dataclass(frozen=True)
 class Objective:
-    """Terms and search settings, in the units of the file; `bind` ties them to channels."""
+    """Terms, search settings and the cost of effort, in the units of the file; `bind` ties them to channels."""
 
     name: str
     terms: tuple[Term, ...]
     settings: SearchSettings
     description: str = ""
     source: str = "objective"
+    cost: EffortCost = USUAL
 
     @classmethod
     def load(cls, path: Path) -> "Objective":
         """Read an objective file; raises `ObjectiveError` naming the file, the term and the remedy."""
         document = read_document(Path(path))
-        return cls(document.name, document.terms, document.settings, document.description, str(path))
+        return cls(document.name, document.terms, document.settings, document.description, str(path), document.cost)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], *, source: str = "objective") -> "Objective":
         """The same from a dictionary with the keys of the file."""
         document = check_document(content, source=source)
-        return cls(document.name, document.terms, document.settings, document.description, source)
+        return cls(document.name, document.terms, document.settings, document.description, source, document.cost)
 
     def bind(
         self,

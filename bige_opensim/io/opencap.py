@@ -8,6 +8,7 @@ Layout as downloaded from app.opencap.ai (Uhlrich et al. 2023, doi:10.1371/journ
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -68,10 +69,11 @@ class Session:
     synthetic: bool = False
 
 
-def find_sessions(paths: Iterable[Path | str]) -> list[Session]:
+def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -> list[Session]:
     """Every session at or below `paths`, in the order of `paths` and then of folder names, each once.
 
-    A session is a folder with `sessionMetadata.yaml` or `OpenSimData`; sessions are not looked for inside sessions.
+    A session is a folder with `sessionMetadata.yaml` or `OpenSimData`; sessions are not looked for inside sessions, nor
+    in the folder `outside`: what is made of sessions is laid out like them, and may lie among them.
 
     Raises:
         SessionError: If a path is no folder, or there is no session at or below it.
@@ -80,7 +82,8 @@ def find_sessions(paths: Iterable[Path | str]) -> list[Session]:
     for path in map(Path, paths):
         if not path.is_dir():
             raise SessionError(f"{path}: not a folder; give an OpenCap session or a folder of sessions.")
-        below = _session_folders(path, frozenset())
+        apart = frozenset(() if outside is None else [_real(outside)]) - {_real(path)}
+        below = _session_folders(path, apart)
         if not below:
             raise SessionError(
                 f"{path}: no OpenCap session at or below it; a session is a folder with {_METADATA} or OpenSimData."
@@ -91,12 +94,17 @@ def find_sessions(paths: Iterable[Path | str]) -> list[Session]:
     return [_read_session(folder, name) for folder, name in zip(folders.values(), names, strict=True)]
 
 
+def _real(path: Path) -> Path:
+    """Without links; unlike `Path.resolve`, no error where links lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def _session_folders(folder: Path, above: frozenset[Path]) -> list[Path]:
-    if (folder / _METADATA).is_file() or (folder / "OpenSimData").is_dir():
-        return [folder]
     here = folder.resolve()
     if here in above:
         return []
+    if (folder / _METADATA).is_file() or (folder / "OpenSimData").is_dir():
+        return [folder]
     inside = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     return [found for child in inside for found in _session_folders(child, above | {here})]
 

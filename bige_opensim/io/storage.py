@@ -117,18 +117,75 @@ def write_storage(
     Raises:
         StorageError: If anything above does not hold; nothing is written then.
     """
+    time, values = np.asarray(time, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if time.ndim != 1 or len(time) < 2 or values.shape != (len(time), len(names)) or not len(names):
+        raise StorageError(
+            f"{path}: {len(names)} names, times of shape {time.shape} and values of shape {values.shape} do not make a "
+            "table; (T,) times with T ≥ 2 and (T, names) values were expected. Nothing was written."
+        )
+    write_columns(path, time, [columns_text(values, names, path)], in_degrees=in_degrees, title=title, version=version)
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnsText:
+    """Columns of a table as text, a line per row: what goes into several files is formatted once."""
+
+    names: tuple[str, ...]
+    rows: list[str]
+
+    def at(self, rows: Iterable[int]) -> ColumnsText:
+        """Some rows."""
+        return ColumnsText(self.names, [self.rows[int(k)] for k in rows])
+
+    def named(self, names: Iterable[str]) -> ColumnsText:
+        """The same under other names."""
+        return ColumnsText(tuple(names), self.rows)
+
+
+def columns_text(
+    values: Float[np.ndarray, "time channel"], names: Sequence[str], path: Path | str = "table"
+) -> ColumnsText:
+    """Columns as text with digits enough to read back the same numbers; StorageError, naming `path`, if not finite."""
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise StorageError(f"{path}: '{names[column]}' is {values[row, column]} in row {row}. Nothing was written.")
+    rows = _readable(np.asarray(values, dtype=np.float64)).tolist()
+    return ColumnsText(tuple(names), [repr(row)[1:-1].replace(", ", "\t") for row in rows])
+
+
+def _readable(values: np.ndarray) -> np.ndarray:
+    """Without magnitudes that OpenSim cannot read."""
+    return np.where(np.abs(values) < np.finfo(np.float64).tiny, 0.0, values)
+
+
+def write_columns(
+    path: Path | str,
+    time: Float[np.ndarray, " time"],
+    parts: Sequence[ColumnsText],
+    *,
+    in_degrees: bool,
+    title: str = "Coordinates",
+    version: int = 1,
+) -> None:
+    """Write columns side by side, as `write_storage`, whose errors it has."""
     path = Path(path)
-    table = _checked_table(path, time, values, names)
+    names = [name for part in parts for name in part.names]
+    _check_labels(path, names)
+    time = _readable(np.asarray(time, dtype=np.float64))
+    times = columns_text(time[:, None], ["time"], path)
+    if (np.diff(time) <= 0).any():
+        at = int(np.argmax(np.diff(time) <= 0))
+        raise StorageError(f"{path}: time does not increase after row {at} ({time[at]:.9g} s). Nothing was written.")
     if version not in (1, 2, 3):
         raise StorageError(f"{path}: versions 1, 2 and 3 can be written, not {version}.")
     if _Header.parse(path, title.splitlines()).title != title or title.strip().lower() in ("", "endheader"):
         raise StorageError(f"{path}: the title must be one line of text and no header entry; got {title!r}.")
     degrees = f"inDegrees={'yes' if in_degrees else 'no'}"
     if version == 1:
-        header = [title, "version=1", f"nRows={len(table)}", f"nColumns={table.shape[1]}", degrees, "endheader"]
+        header = [title, "version=1", f"nRows={len(time)}", f"nColumns={1 + len(names)}", degrees, "endheader"]
     else:
         header = [title, degrees, "DataType=double", f"version={version}", "endheader"]
-    body = [repr(row)[1:-1].replace(", ", "\t") for row in table.tolist()]
+    body = map("\t".join, zip(times.rows, *(part.rows for part in parts), strict=True))
     write_whole(path, "\n".join([*header, "\t".join(["time", *names]), *body, ""]))
 
 
@@ -179,9 +236,13 @@ def write_coordinates(
     Raises:
         StorageError: As `write_storage`.
     """
+    write_columns(path, motion.time, [coordinates_text(motion, rotational, path)], in_degrees=True, title=title)
+
+
+def coordinates_text(motion: Motion, rotational: Collection[str], path: Path | str = "table") -> ColumnsText:
+    """Coordinates (radians, metres) as `write_coordinates` writes them."""
     turns = np.array([name in rotational for name in motion.names], dtype=bool)
-    values = np.where(turns, np.rad2deg(motion.values), motion.values)
-    write_storage(path, motion.time, values, motion.names, in_degrees=True, title=title)
+    return columns_text(np.where(turns, np.rad2deg(motion.values), motion.values), motion.names, path)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -320,15 +381,7 @@ def _bad_cell(path: Path, labels: tuple[str, ...], at: int, texts: list[str]) ->
     raise AssertionError("every cell is a number")
 
 
-def _checked_table(
-    path: Path, time: np.ndarray, values: np.ndarray, names: Sequence[str]
-) -> Float[np.ndarray, "time column"]:
-    time, values = np.asarray(time, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    if time.ndim != 1 or len(time) < 2 or values.shape != (len(time), len(names)) or not len(names):
-        raise StorageError(
-            f"{path}: {len(names)} names, times of shape {time.shape} and values of shape {values.shape} do not make a "
-            "table; (T,) times with T ≥ 2 and (T, names) values were expected. Nothing was written."
-        )
+def _check_labels(path: Path, names: Sequence[str]) -> None:
     labels = ["time", *names]
     unusable = [label for label in labels if not label or label != "".join(label.split()) or not label.isprintable()]
     unusable += [label for label in names if label.lower() == "time"]
@@ -338,15 +391,6 @@ def _checked_table(
             f"{path}: labels must be unique, without blanks and not 'time'; wrong: "
             f"{', '.join(map(repr, (unusable + repeated)[:8]))}. Nothing was written."
         )
-    table = np.column_stack([time, values])
-    if not np.isfinite(table).all():
-        row, column = np.argwhere(~np.isfinite(table))[0]
-        raise StorageError(f"{path}: '{labels[column]}' is {table[row, column]} in row {row}. Nothing was written.")
-    table[np.abs(table) < np.finfo(np.float64).tiny] = 0.0
-    if (np.diff(table[:, 0]) <= 0).any():
-        at = int(np.argmax(np.diff(table[:, 0]) <= 0))
-        raise StorageError(f"{path}: time does not increase after row {at} ({time[at]:.9g} s). Nothing was written.")
-    return table
 
 
 def _coordinate_columns(

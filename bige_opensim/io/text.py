@@ -42,6 +42,17 @@ def number(text: str) -> float:
     return float(text)
 
 
+def numbers(line: str, separator: str) -> list[float]:
+    """Numbers of a line as `number` reads each of them.
+
+    Raises:
+        ValueError: If a cell holds none.
+    """
+    if not is_plain(line):
+        raise ValueError(f"not a row of numbers: {line[:40]!r}")
+    return list(map(float, line.split(separator)))
+
+
 def count(text: str | None) -> int | None:
     """A count of a header, None where it is not one."""
     return int(text) if text is not None and re.fullmatch(r"[0-9]{1,18}", text) else None

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bige_opensim.io.storage import StorageError, write_whole
-from bige_opensim.io.text import count, number, read_text
+from bige_opensim.io.text import count, is_plain, number, read_text
 
 LengthUnits = Literal["m", "cm", "mm"]
 
@@ -229,6 +229,41 @@ def _numbers(
     """All cells, NaN where empty; the first two columns are frame number and time."""
     if len(rows) < 2:
         raise TrcError(f"{path}: has {len(rows)} frame(s); at least two are needed. Export the trial again.")
+    table = _full_rows(rows, width, max(width, axes + 2))
+    if table is None:
+        table = _checked_rows(path, names, width, axes, rows)
+    time = table[:, 1]
+    if not np.isfinite(time).all():
+        raise TrcError(f"{path}: line {rows[int(np.argmin(np.isfinite(time)))][0]} has no time; repair the column.")
+    backwards = np.flatnonzero(np.diff(time) <= 0)
+    if len(backwards):
+        k = int(backwards[0])
+        raise TrcError(
+            f"{path}: time must increase, but goes from {time[k]:.6g} s to {time[k + 1]:.6g} s at line "
+            f"{rows[k + 1][0]}; remove or reorder the rows."
+        )
+    return table
+
+
+def _full_rows(rows: list[tuple[int, str]], width: int, widest: int) -> Float[np.ndarray, "time column"] | None:
+    """The table of a file with tabs whose rows are all full; None where a row is not, or anything in it is odd."""
+    found: list[list[float]] = []
+    for _, line in rows:
+        cells = line.split("\t")
+        if len(cells) != len(found[0] if found else cells) or not width <= len(cells) <= widest or not is_plain(line):
+            return None
+        try:
+            found.append([float(cell) if cell else np.nan for cell in cells])
+        except ValueError:
+            return None
+    table = np.array(found)[:, :width]
+    return None if np.isinf(table).any() else table
+
+
+def _checked_rows(
+    path: Path, names: tuple[str, ...], width: int, axes: int, rows: list[tuple[int, str]]
+) -> Float[np.ndarray, "time column"]:
+    """All cells one by one, which tells what is wrong and where."""
     table = np.full((len(rows), width), np.nan)
     counts = [len(_cells(line)) for _, line in rows]
     for k, (at, line) in enumerate(rows):
@@ -255,16 +290,6 @@ def _numbers(
         for c, cell in enumerate(cells[:width]):
             if cell:
                 table[k, c] = _number(path, at, cell)
-    time = table[:, 1]
-    if not np.isfinite(time).all():
-        raise TrcError(f"{path}: line {rows[int(np.argmin(np.isfinite(time)))][0]} has no time; repair the column.")
-    backwards = np.flatnonzero(np.diff(time) <= 0)
-    if len(backwards):
-        k = int(backwards[0])
-        raise TrcError(
-            f"{path}: time must increase, but goes from {time[k]:.6g} s to {time[k + 1]:.6g} s at line "
-            f"{rows[k + 1][0]}; remove or reorder the rows."
-        )
     return table
 
 

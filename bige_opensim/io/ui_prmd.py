@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bige_opensim.io.text import number
+from bige_opensim.io.text import numbers
 from bige_opensim.io.trc import Markers
 
 RATE_HZ = 100.0
@@ -112,7 +112,7 @@ def read_clip(path: Path | str) -> Markers:
     try:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("ascii")
-        rows = [[number(cell) for cell in line.split(",")] for line in re.split("\r\n|\r|\n", text) if line.strip()]
+        rows = [numbers(line, ",") for line in re.split("\r\n|\r|\n", text) if line.strip()]
     except (OSError, EOFError, zlib.error) as problem:
         raise UiPrmdError(f"{path}: cannot be read ({problem}); download it again.") from problem
     except ValueError as problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class Prepared:
     qdd: Motion
     fastest_rotation: tuple[float, str]
     notes: tuple[str, ...]
+    _states: dict[int, State] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, q: Motion, fastest_rotation: tuple[float, str], notes: tuple[str, ...]) -> Prepared:
@@ -49,12 +50,18 @@ class Prepared:
 
     def between(self, start: float | None, end: float | None) -> Prepared:
         """Frames from start to end, s; derivatives stay those of the whole recording."""
+        time = self.q.time
+        if (start is None or start <= time[0]) and (end is None or end >= time[-1]):
+            return self
         q, qd, qdd = (m.between(start, end) for m in (self.q, self.qd, self.qdd))
         return Prepared(q, qd, qdd, self.fastest_rotation, self.notes)
 
     def state(self, skeleton: Skeleton) -> State:
-        """Poses, velocities and accelerations of all bodies."""
-        return kinematics(skeleton, *(self.tensor(skeleton, m) for m in (self.q, self.qd, self.qdd)))
+        """Poses, velocities and accelerations of all bodies, computed once."""
+        if id(skeleton) not in self._states:
+            motions = (self.tensor(skeleton, m) for m in (self.q, self.qd, self.qdd))
+            self._states[id(skeleton)] = kinematics(skeleton, *motions)
+        return self._states[id(skeleton)]
 
     @staticmethod
     def tensor(skeleton: Skeleton, motion: Motion) -> torch.Tensor:

@@ -25,10 +25,10 @@ from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.whole_body_shift import Shift
 from bige_opensim.osim.model import OsimModel, opensim_version
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.skeleton import Skeleton
 
 PASSED, GATES_FAILED = "passed", "gates_failed"
-COM_STRIDE = 10
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
         "reason": reason,
         **_identity(request, settings, model, found.skeleton),
         "grf": _source(found),
+        "cost": settings.cost.as_dict(),
         "frames": found.window.q.frames,
         "frames_solved": int(solution.solved.sum()),
         "ground_height_m": found.ground,
@@ -114,6 +115,16 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
     }
 
 
+def cost_notes(cost: EffortCost) -> tuple[str, ...]:
+    """What the files of the label, which OpenSim reads, do not say of its cost."""
+    notes = []
+    if cost.beyond_opensim:
+        notes.append("The setup file beside has the exponent of the cost, not its weights and passive fibre forces.")
+    if cost.passive:
+        notes.append("Not audited: OpenSim's static optimization has no passive fibre forces.")
+    return tuple(notes)
+
+
 def _timings(solution: Solution, started: float) -> dict[str, float]:
     total_s = clock.perf_counter() - started
     return {"frames": len(solution.time), "solve_s": solution.solve_s, "total_s": total_s}
@@ -133,7 +144,7 @@ def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
     driven = muscle_driven(model, skeleton)
     weight = float(skeleton.weight_n)
     external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
-    com = skeleton.com(skeleton(window.tensor(skeleton, window.q)[::COM_STRIDE]))[:, 1]
+    com = skeleton.com(window.state(skeleton).poses)[:, 1]
     return gates(
         Labelled(
             residual_force=s.reserves[rows][:, translations],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,15 @@ from bige_opensim.io.external_loads import (
     write_external_loads,
 )
 from bige_opensim.io.file_hash import file_sha256
-from bige_opensim.io.storage import StorageTable, read_storage, write_coordinates, write_storage
+from bige_opensim.io.storage import (
+    ColumnsText,
+    StorageTable,
+    columns_text,
+    coordinates_text,
+    read_storage,
+    write_columns,
+    write_storage,
+)
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label import Label, LabelChannels, LabelError
 from bige_opensim.labelling.label_folder import whole_folder
@@ -28,6 +36,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import write_setup
 from bige_opensim.physics.contact import GroundForces
+from bige_opensim.physics.effort_cost import USUAL
 
 LABEL = "label.json"
 ACTIVATIONS, STATES, MOMENTS = "activations.sto", "states.sto", "inverse_dynamics.sto"
@@ -39,14 +48,18 @@ FORMAT = "bige-label/1"
 
 def write_inputs(
     folder: Path,
-    coordinates: Motion,
-    rotational: Collection[str],
+    recorded: np.ndarray,
+    coordinates: ColumnsText,
     time: np.ndarray,
     ground: Motion | None,
     model_file: str,
+    exponent: float,
 ) -> None:
-    """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization."""
-    write_coordinates(folder / COORDINATES, coordinates, rotational=rotational)
+    """Coordinates, ground forces and the setup file: everything OpenSim needs to repeat the optimization.
+
+    `recorded` are the times of the coordinates, `time` those of the frames to solve, s.
+    """
+    write_columns(folder / COORDINATES, recorded, [coordinates], in_degrees=True)
     if ground is not None:
         path = folder / GROUND
         write_storage(path, ground.time, ground.values, ground.names, in_degrees=False, title=GROUND_FORCES_TITLE)
@@ -58,6 +71,7 @@ def write_inputs(
         external_loads_file=LOADS if ground is not None else None,
         start=float(time[0]),
         end=float(time[-1]),
+        exponent=exponent,
     )
 
 
@@ -89,27 +103,40 @@ def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: 
     return Label(record, channels, joints_of(model), model.rotational, None)
 
 
-def write_files(folder: Path, label: Label, model_file: str) -> None:
+@dataclass(frozen=True, eq=False)
+class LabelText:
+    """What several files of a label share, formatted once: activations, and coordinates in degrees, of its frames."""
+
+    time: np.ndarray
+    activations: ColumnsText
+    coordinates: ColumnsText
+
+
+def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
     """Write activations.sto, states.sto, inverse_dynamics.sto and what OpenSim needs, then label.json last.
 
     `model_file` is the path from the folder, where it will be, to the model with the reserves.
     """
     found = label.channels
+    time = found.activations.time
+    coordinates = coordinates_text(found.coordinates, label.rotational, folder / COORDINATES)
+    activations = columns_text(found.activations.values, found.activations.names, folder / ACTIVATIONS)
     if not (folder / SETUP).is_file():
-        time = found.activations.time
-        write_inputs(folder, found.coordinates, label.rotational, time, found.ground_forces, model_file)
-    _write(folder / ACTIVATIONS, found.activations, "Activations")
+        exponent = float(label.record.get("cost", {}).get("exponent", USUAL.exponent))
+        write_inputs(folder, found.coordinates.time, coordinates, time, found.ground_forces, model_file, exponent)
+    write_columns(folder / ACTIVATIONS, time, [activations], in_degrees=False, title="Activations")
     window = found.coordinates.between(float(found.speeds.time[0]), float(found.speeds.time[-1]))
     names, values = state_columns(label.joints, window, found.speeds)
-    names += [f"/forceset/{m}/activation" for m in found.activations.names]
-    values = np.hstack([values, found.activations.values])
-    write_storage(folder / STATES, found.activations.time, values, names, in_degrees=False, title="States")
-    _write(folder / MOMENTS, found.moments, "Inverse Dynamics Generalized Forces")
+    states = columns_text(values, names, folder / STATES)
+    shown = activations.named(f"/forceset/{m}/activation" for m in activations.names)
+    write_columns(folder / STATES, time, [states, shown], in_degrees=False, title="States")
+    moments = found.moments
+    path = folder / MOMENTS
+    write_storage(
+        path, time, moments.values, moments.names, in_degrees=False, title="Inverse Dynamics Generalized Forces"
+    )
     (folder / LABEL).write_text(json.dumps(label.record, indent=1), encoding="utf-8")
-
-
-def _write(path: Path, motion: Motion, title: str) -> None:
-    write_storage(path, motion.time, motion.values, motion.names, in_degrees=False, title=title)
+    return LabelText(time, activations, coordinates.at(np.searchsorted(found.coordinates.time, time - 1e-9)))
 
 
 def save_label(label: Label, out: Path) -> Path:
@@ -203,14 +230,19 @@ def _rotational(
 
 def with_model(label: Label, folder: Path) -> Label:
     """The label with the model that the setup of static optimization in a folder names, where it is there."""
-    path = folder / SETUP
-    named = folder / MODEL_NAME
+    named = model_of(folder)
+    return label if named is None else replace(label, model=_bytes(named, file_sha256(named)))
+
+
+def model_of(folder: Path) -> Path | None:
+    """The model that the setup of static optimization in a label's folder names, where it is there."""
+    path, named = folder / SETUP, folder / MODEL_NAME
     if path.is_file():
         try:
             named = folder / (ElementTree.parse(path).findtext(".//model_file") or MODEL_NAME).strip()
         except ElementTree.ParseError:
-            return label
-    return replace(label, model=_bytes(named, file_sha256(named))) if named.is_file() else label
+            return None
+    return named if named.is_file() else None
 
 
 @lru_cache(maxsize=8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,29 +17,30 @@ from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import StorageError
-from bige_opensim.labelling.audit import audit
+from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, Source, audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
-from bige_opensim.labelling.label_content import Found, label_content
-from bige_opensim.labelling.label_files import label_of, with_model, write_files
+from bige_opensim.labelling.label_content import Found, cost_notes, label_content
+from bige_opensim.labelling.label_files import LabelText, label_of, write_files
 from bige_opensim.labelling.label_folder import whole_folder
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import Support, find_missing_support
-from bige_opensim.labelling.muscle_capacity import root_of
+from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
 from bige_opensim.labelling.optimization import model_for_optimization, solve
+from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
-from bige_opensim.labelling.trial_inputs import ground_and_forces, read_motion, require_frames
+from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
 from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_of
 from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
-from bige_opensim.osim.compile import compile_skeleton
-from bige_opensim.osim.model import ModelError, load, require_muscles
+from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError),
+    *(PreflightError, StaticOptimizationError, EffortCostError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -55,11 +56,30 @@ def label_trial(
         The trial's files cannot be labelled; nothing is left behind.
 
     """
+    return dict(label_into_folder(request, settings, report)[0].record)
+
+
+def label_into_folder(
+    request: TrialRequest,
+    settings: LabelSettings,
+    report: Report = lambda step, share: None,
+    beside: Sequence[TrialRequest] = (),
+    *,
+    audited: bool = True,
+) -> tuple[Label, LabelText]:
+    """Label a trial and write its folder, as `label_trial`; `beside` are trials of the same model, itself included.
+
+    Returns the label and the text of its files. Muscle paths are fitted for all of these trials at once. Without
+    `audited`, OpenSim's audit is left to whoever labels the others.
+    """
     started = clock.perf_counter()
     with whole_folder(request.out) as folder, _named(request):
-        label, model_file = _label_into(folder, request, settings, report, started)
-        write_files(folder, label, model_file)
-    return dict(label.record)
+        label, model_file = _label_into(folder, request, settings, report, started, beside)
+        if audited:
+            label = _audited(label, request, folder / model_file, settings, report)
+        report("writing", 0.0)
+        text = write_files(folder, label, model_file)
+    return label, text
 
 
 def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Report = lambda step, share: None) -> Label:
@@ -68,8 +88,20 @@ def label_in_memory(request: TrialRequest, settings: LabelSettings, report: Repo
     with TemporaryDirectory(prefix="bige-label-") as scratch, _named(request):
         out = Path(scratch) / "label"
         out.mkdir()
-        label, _ = _label_into(out, replace(request, out=out, model_folder=out), settings, report, started)
-        return with_model(label, out)
+        request = replace(request, out=out, model_folder=out)
+        label, model_file = _label_into(out, request, settings, report, started, ())
+        return _audited(label, request, out / model_file, settings, report)
+
+
+def _audited(label: Label, request: TrialRequest, stripped: Path, settings: LabelSettings, report: Report) -> Label:
+    if not settings.audited:
+        return label
+    report("audit by OpenSim", 0.0)
+    frames = label.channels.activations.frames
+    weight = muscle_weights(person_model(request.model).model, settings.cost)
+    cost = AuditedCost(settings.cost.exponent, None if weight is None else weight.numpy())
+    found = audit([Source(frames, lambda: AuditedTrial.of(label))], stripped, settings.audit, cost)
+    return replace(label, record={**label.record, "audit": found})
 
 
 @contextmanager
@@ -83,14 +115,21 @@ def _named(request: TrialRequest) -> Iterator[None]:
 
 
 def _label_into(
-    folder: Path, request: TrialRequest, settings: LabelSettings, report: Report, started: float
+    folder: Path,
+    request: TrialRequest,
+    settings: LabelSettings,
+    report: Report,
+    started: float,
+    beside: Sequence[TrialRequest],
 ) -> tuple[Label, str]:
     """The label, and the path from the trial's folder to the model that static optimization runs on."""
     report("reading", 0.0)
-    model = load(request.model)
-    require_muscles(model)
-    skeleton = Skeleton(compile_skeleton(request.model))
-    recorded = read_motion(request, settings, model)
+    person = person_model(request.model)
+    model, skeleton = person.model, person.skeleton
+    fitted = settings.solver == "fast" and settings.geometry == "polynomial"
+    if fitted and len(beside) > 1:
+        person.look_at(beside, settings)
+    recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
     preflight = preflight_of(request, settings, KnownModel(request.model, model, skeleton), recorded)
     whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
@@ -113,21 +152,22 @@ def _label_into(
             support.missing if support is not None else None,
         )
         window = _at(whole, window.q.time)
-    model_file = model_for_optimization(model, request, folder)
-    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, report)
-    report("writing", 0.0)
+    model_file = model_for_optimization(person.stripped, request, folder)
+    report("muscle paths", 0.0)
+    muscles = person.muscles(window.q, beside, settings) if fitted else None
+    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q))
+    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report)
     if support is not None:
         support = support.at(window.q.time)
-    notes = (*recorded.notes, *window.notes, *noted)
+    notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
-    label = label_content(request, settings, found, started)
+    record = label_content(request, settings, found, started)
     if settings.solver == "fast":
-        label["geometry"] = settings.geometry
-        if settings.audit > 0:
-            report("audit by OpenSim", 0.0)
-            label["audit"] = audit(folder, model, model_file, whole, solution, settings.audit)
-    return label_of(label, model, whole, window, solution), model_file
+        record["geometry"] = settings.geometry
+    if muscles is not None:
+        record["muscle_paths"] = person.about_paths(muscles)
+    return replace(label_of(record, model, whole, window, solution), model=person.stripped), model_file
 
 
 def _support(

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bige_opensim.doctor.person_checks import Stated
+from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.opencap import Session
 from bige_opensim.io.partial_folders import remove_abandoned, remove_partial
-from bige_opensim.labelling.label_task import label_and_place, label_that_is_there
+from bige_opensim.labelling.label_task import audit_labels, label_and_place, label_that_is_there
+from bige_opensim.labelling.person_model import MOST_TRIALS
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
+from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.workers.cluster import Desk, Lost, each, local_count, workers
 from bige_opensim.workers.worker_process import PROCESSES, Limits, ProcessLostError, TaskStoppedError, TooLargeError
 
 PASSED, GATES_FAILED, FAILED, SKIPPED = "passed", "gates_failed", "failed", "skipped"
 TRIES, TRY = 2, "try"
+LEFT_ON_DISK = ("coordinates", "muscles", "rotational", "muscle_paths", "subject_features", "provenance")
+"""What `label.json` says at length; outcomes of thousands of trials stay in memory."""
 NEED_BYTES = {"opensim": 1.5e9, "fast": 1.0e9}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one trial: status, one sentence, and the label where there is one.
+    """What became of one trial: status, one sentence, and the record of its label but for LEFT_ON_DISK.
 
     `tries` counts how often this run began it, on which `worker` last; 0 where the label was there before. `motion` is
     the file of its coordinates.
@@ -52,6 +57,9 @@ class Outcome:
             return "done" if self.tries else SKIPPED
         return self.status
 
+
+Group = tuple[str, str]
+"""Name of a session, and hash of a model."""
 
 Progress = Callable[[str, str, float], None]
 """Called with the trial's name, the step it is at, and the share that is done."""
@@ -113,6 +121,10 @@ def label_trials(
     A trial whose process or worker dies is tried again by a fresh one, and marked as failed when that dies too. A trial
     that cannot be labelled, or takes more than it may, is marked at once.
 
+    Trials of one session and model go to one process as far as there are enough of them for all: model and muscle paths
+    are made once. When all of them are labelled, OpenSim audits the fast solver on frames drawn over them, and what it
+    finds is put into their labels and outcomes.
+
     Parameters
     ----------
     jobs
@@ -133,32 +145,102 @@ def label_trials(
     requests = list(requests)
     folders = {request.out.parent for request in requests}
     _clear(folders)
-    waiting = []
+    people = _People(requests, settings, Limits(timeout_s, memory_bytes))
     for request in requests:
         label = label_that_is_there(request, settings)
         if label is None:
-            waiting.append(_Job(request.absolute(), settings, Limits(timeout_s, memory_bytes)))
+            people.wait(request)
         else:
-            yield _outcome(request, label)
+            outcome = _outcome(request, label)
+            people.there(request, outcome)
+            yield outcome
+    waiting = people.jobs()
     if not waiting:
         return
-    waiting.sort(key=lambda job: -job.size)
     count = local_count(len(waiting), jobs, memory_bytes or NEED_BYTES[settings.solver])
     tries: Counter[Path] = Counter()
 
-    def hear(job: _Job, message: Any) -> None:
-        if message == TRY:
+    def hear(job: _Job | _Audit, message: Any) -> None:
+        if message != TRY:
+            progress(job.name, *message)
+        elif isinstance(job, _Job):
             tries[job.request.out] += 1
-        else:
-            step, share = message
-            progress(job.request.trial, step, share)
+
+    def more(job: _Job | _Audit, found: Any) -> list[_Audit]:
+        if isinstance(job, _Audit):
+            return []
+        outcome = _failed(job.request, found.reason) if isinstance(found, Lost) else found
+        return people.done(job, replace(outcome, tries=max(outcome.tries, tries[job.request.out])))
 
     with workers(count, scheduler) as client:
-        for job, found in each(client, _label, waiting, hear=hear):
-            if isinstance(found, Lost):
-                found = _failed(job.request, found.reason)
-            yield replace(found, tries=max(found.tries, tries[job.request.out]))
+        for job, found in each(client, _work, waiting, hear=hear, group=lambda job: job.group, more=more):
+            if isinstance(job, _Audit):
+                people.audited(job, found)
+            else:
+                yield people.outcomes[job.request.out]
     _clear(folders)
+
+
+class _People:
+    """Trials by session and model, what became of them, and which of their labels OpenSim has still to audit."""
+
+    def __init__(self, requests: Sequence[TrialRequest], settings: LabelSettings, limits: Limits) -> None:
+        self.settings, self.limits = settings, limits
+        self.groups: dict[Group, list[TrialRequest]] = {}
+        for request in requests:
+            self.groups.setdefault(_group(request), []).append(request.absolute())
+        self.outcomes: dict[Path, Outcome] = {}
+        self.waiting: dict[Group, list[_Job]] = {}
+        self.open: Counter[Group] = Counter()
+
+    def wait(self, request: TrialRequest) -> None:
+        """Have a trial wait to be labelled."""
+        group = _group(request)
+        beside = self.groups[group]
+        job = _Job(request.absolute(), self.settings, self.limits, group, tuple(_evenly(beside, MOST_TRIALS)))
+        self.waiting.setdefault(group, []).append(job)
+        self.open[group] += 1
+
+    def jobs(self) -> list[_Job | _Audit]:
+        """What is to be done: people and their trials with the most to read first; audits that a killed run left."""
+        groups = sorted(self.waiting.values(), key=lambda jobs: -sum(job.size for job in jobs))
+        labels = [job for jobs in groups for job in sorted(jobs, key=lambda job: -job.size)]
+        return [*labels, *(a for group in self.groups if not self.open[group] for a in self._audits(group))]
+
+    def there(self, request: TrialRequest, outcome: Outcome) -> None:
+        """Take the outcome of a trial that was labelled before."""
+        self.outcomes[request.absolute().out] = outcome
+
+    def done(self, job: _Job, outcome: Outcome) -> list[_Audit]:
+        """Take the outcome of a trial that was waited for; the audit of its group when it was the last of it."""
+        self.outcomes[job.request.out] = outcome
+        self.open[job.group] -= 1
+        return [] if self.open[job.group] else self._audits(job.group)
+
+    def _audits(self, group: Group) -> list[_Audit]:
+        if not self.settings.audited:
+            return []
+        outcomes = [(r, self.outcomes[r.out]) for r in self.groups[group]]
+        labels = tuple(r for r, o in outcomes if o.labelled and "audit" not in o.label)
+        return [_Audit(labels, self.settings.audit, self.settings.cost, self.limits, group)] if labels else []
+
+    def audited(self, job: _Audit, found: dict[str, Any] | str | Lost) -> None:
+        """Take what an audit found into the outcomes of its trials."""
+        reason = found.reason if isinstance(found, Lost) else found
+        for request in job.requests:
+            self.outcomes[request.out].label["audit"] = {"failed": reason} if isinstance(reason, str) else reason
+
+
+def _group(request: TrialRequest) -> Group:
+    """Session and model of a trial: whoever they are of, muscle paths and the audit are for all of these trials."""
+    try:
+        return request.session, file_sha256(request.model)
+    except OSError:  # said when the trial is labelled
+        return request.session, str(request.model)
+
+
+def _evenly(trials: Sequence[TrialRequest], most: int) -> Sequence[TrialRequest]:
+    return trials[:: -(-len(trials) // most)]
 
 
 def _clear(folders: Iterable[Path]) -> None:
@@ -167,6 +249,7 @@ def _clear(folders: Iterable[Path]) -> None:
 
 
 def _outcome(request: TrialRequest, label: dict[str, Any]) -> Outcome:
+    label = {name: entry for name, entry in label.items() if name not in LEFT_ON_DISK}
     return Outcome(
         request.session, request.trial, label["status"], label["reason"], label=label, motion=str(request.motion)
     )
@@ -184,9 +267,18 @@ def _failed(request: TrialRequest, reason: str) -> Outcome:
 
 @dataclass(frozen=True)
 class _Job:
+    """A trial to label; `beside` are trials of its group, for which muscle paths are fitted at once."""
+
     request: TrialRequest
     settings: LabelSettings
     limits: Limits
+    group: Group
+    beside: tuple[TrialRequest, ...]
+
+    @property
+    def name(self) -> str:
+        """For who watches."""
+        return self.request.trial
 
     @property
     def size(self) -> int:
@@ -194,8 +286,28 @@ class _Job:
         return self.request.motion.stat().st_size if self.request.motion.is_file() else 0
 
 
+@dataclass(frozen=True)
+class _Audit:
+    """Labels of a group for OpenSim to audit."""
+
+    requests: tuple[TrialRequest, ...]
+    share: float
+    cost: EffortCost
+    limits: Limits
+    group: Group
+
+    @property
+    def name(self) -> str:
+        """For who watches."""
+        return self.group[0]
+
+
+def _work(job: _Job | _Audit, desk: Desk) -> Any:
+    """What a worker does: label one trial, or audit labels, in a process beside it."""
+    return _label(job, desk) if isinstance(job, _Job) else _audit(job, desk)
+
+
 def _label(job: _Job, desk: Desk) -> Outcome:
-    """Label one trial in a process beside the worker: what a worker does."""
     started = time.monotonic()
     tries = 0
     while True:
@@ -208,13 +320,14 @@ def _label(job: _Job, desk: Desk) -> Outcome:
 
 def _try(job: _Job, desk: Desk) -> tuple[Outcome, bool]:
     """One try: what came of it, and whether a fresh process may do better."""
-    request, process = job.request, PROCESSES.take()
+    request, process = job.request, PROCESSES.take(job.group)
     fresh = process.tasks == 0
     try:
         found = process.run(
             label_and_place,
             request,
             job.settings,
+            job.beside,
             limits=job.limits,
             report=lambda step, share: desk.tell((step, share)),
             wanted=desk.wanted,
@@ -229,3 +342,25 @@ def _try(job: _Job, desk: Desk) -> tuple[Outcome, bool]:
     if isinstance(found, str):
         return Outcome(request.session, request.trial, FAILED, found, motion=str(request.motion)), False
     return _outcome(request, found), False
+
+
+def _audit(job: _Audit, desk: Desk) -> dict[str, Any] | str:
+    """Audit in the process that has labelled these trials, if it waits; once more in a fresh one where that is lost."""
+    for last in (False, True):
+        process = PROCESSES.take(job.group)
+        try:
+            return process.run(
+                audit_labels,
+                job.requests,
+                job.share,
+                job.cost,
+                limits=job.limits,
+                report=lambda step, share: desk.tell((step, share)),
+                wanted=desk.wanted,
+            )
+        except (ProcessLostError, TaskStoppedError) as error:
+            if last or isinstance(error, TaskStoppedError) or not desk.wanted():
+                return str(error)
+        finally:
+            PROCESSES.give_back(process)
+    raise AssertionError("the second try returns")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from bige_opensim.labelling.kinematics import Prepared
-from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.inverse_dynamics import passive_forces
 from bige_opensim.osim.model import OsimModel, reserve_optimal_forces
+from bige_opensim.osim.muscle_parameters import fibre_tables, fibre_volumes, muscle_groups
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
-from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort, muscle_columns, polynomial_columns
+from bige_opensim.physics.effort_cost import USUAL, EffortCost
+from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort
+from bige_opensim.physics.muscle_pulls import KnownPaths, Pulls, polynomial_pulls, tension_arms
+from bige_opensim.physics.muscle_strength import Strength
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -32,38 +36,107 @@ def muscle_driven(model: OsimModel, skeleton: Skeleton) -> list[int]:
     return [i for i, n in enumerate(skeleton.coordinates) if optimal.get(n) == LEG_RESERVE_NM]
 
 
-def exact_effort(model: OsimModel, skeleton: Skeleton, window: Prepared, state: State) -> Effort:
+def exact_effort(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, state: State, cost: EffortCost = USUAL
+) -> Effort:
     """Moment arms and strengths from OpenSim, frame by frame."""
+    return _effort(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
+
+
+def polynomial_effort(
+    model: OsimModel,
+    skeleton: Skeleton,
+    window: Prepared,
+    muscles: Muscles,
+    known: KnownPaths | None = None,
+    cost: EffortCost = USUAL,
+) -> Effort:
+    """Moment arms and strengths from path polynomials, and from OpenSim's own paths where those are known."""
+    return _effort(model, skeleton, window, fitted_pulls(skeleton, window, muscles, known, passive=cost.passive), cost)
+
+
+def exact_pulls(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, state: State, *, passive: bool = False
+) -> Pulls:
+    """Pulls of all muscles from OpenSim's own paths; passive tensions are 0 unless asked for."""
     frames = muscle_frames(model, window.q, window.qd, skeleton.bodies)
-    wrenches = (torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
-    return _effort(model, skeleton, window, muscle_columns(skeleton, state, *wrenches))
+    force, moment, strength = (torch.as_tensor(v) for v in (frames.force, frames.moment, frames.strength))
+    elastic = torch.zeros_like(strength)
+    if passive:
+        elastic = Strength(fibre_tables(model)).passive(torch.as_tensor(frames.length))
+    moving = torch.as_tensor(frames.generalized).transpose(1, 2)
+    return Pulls(tension_arms(skeleton, state, force, moment) + moving, strength, elastic)
 
 
-def polynomial_effort(model: OsimModel, skeleton: Skeleton, window: Prepared) -> Effort:
-    """Moment arms and strengths from path polynomials fitted over the movement's range, compiled once and cached."""
-    muscles = Muscles(compile_muscles(model.path, movement_ranges(skeleton, window)))
+def fitted_pulls(
+    skeleton: Skeleton, window: Prepared, muscles: Muscles, known: KnownPaths | None = None, *, passive: bool = False
+) -> Pulls:
+    """Pulls of all muscles from path polynomials and known paths; passive tensions 0 unless asked for."""
     q, qd = (window.tensor(skeleton, m) for m in (window.q, window.qd))
-    parts = [polynomial_columns(muscles, *part) for part in zip(q.split(CHUNK), qd.split(CHUNK), strict=True)]
-    return _effort(model, skeleton, window, torch.cat(parts))
+    parts = []
+    for rows in torch.arange(len(q)).split(CHUNK):
+        own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
+        parts.append(polynomial_pulls(muscles, q[rows], qd[rows], own, passive=passive))
+    return Pulls(*(torch.cat(piece) for piece in zip(*parts, strict=True)))
+
+
+def moment_errors(muscles: Muscles) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, " muscle"]]:
+    """Root mean square and largest error of a muscle's moment at full force, N·m (N), on poses left out of its fit.
+
+    Of several coordinates that it spans, that with the largest error.
+    """
+    tables = muscles.tables
+    force = tables.parameters["max_isometric_force"]
+    rms, largest = np.zeros(len(force)), np.zeros(len(force))
+    for m in range(len(force)):
+        rows = slice(tables.span_offsets[m], tables.span_offsets[m + 1])
+        rms[m] = force[m] * tables.moment_arm_rms[rows].max(initial=0.0)
+        largest[m] = force[m] * tables.moment_arm_max[rows].max(initial=0.0)
+    return rms, largest
 
 
 def movement_ranges(skeleton: Skeleton, window: Prepared) -> dict[str, tuple[float, float]]:
-    """Range of every coordinate in the movement, padded by a tenth and rounded outwards to 5 degrees or 5 cm.
+    """Range of every coordinate in a motion, as `ranges_of` has it."""
+    return ranges_of(skeleton, window.q.select(skeleton.coordinates).values)
 
-    Rounding lets trials of one session share a compiled model.
+
+def ranges_of(skeleton: Skeleton, poses: Float[np.ndarray, "pose coordinate"]) -> dict[str, tuple[float, float]]:
+    """Range of every coordinate over poses, padded by a tenth and rounded outwards to 5 degrees or 5 cm."""
+    step = np.where(skeleton.tables.rotational, RANGE_STEP[True], RANGE_STEP[False])
+    low, high = poses.min(axis=0), poses.max(axis=0)
+    pad = RANGE_PAD * (high - low)
+    low, high = np.floor((low - pad) / step) * step, np.ceil((high + pad) / step) * step
+    return {n: (float(a), float(b)) for n, a, b in zip(skeleton.coordinates, low, high, strict=True)}
+
+
+def muscle_weights(model: OsimModel, cost: EffortCost) -> torch.Tensor | None:
+    """Weight of every muscle in the cost, None where all have 1.
+
+    Raises
+    ------
+    EffortCostError
+        A weight fits no muscle.
+
     """
-    ranges = {}
-    for name, rotational in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True):
-        low, high = float(window.q[name].min()), float(window.q[name].max())
-        pad, step = RANGE_PAD * (high - low), RANGE_STEP[rotational]
-        ranges[name] = (float(np.floor((low - pad) / step) * step), float(np.ceil((high + pad) / step) * step))
-    return ranges
+    if not cost.weighted:
+        return None
+    return torch.as_tensor(cost.muscle_weights(model.muscle_names, muscle_groups(model), fibre_volumes(model)))
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, columns: torch.Tensor) -> Effort:
+def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost) -> Effort:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
     free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
-    reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=columns.dtype)
-    passive = torch.as_tensor(passive_forces(model, window.q, window.qd)) if model.passive_forces else None
-    return Effort(columns, bounds[:, 0], bounds[:, 1], reserves, root_of(model, skeleton), free, passive)
+    reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=pulls.active.dtype)
+    return Effort(
+        pulls.columns,
+        bounds[:, 0],
+        bounds[:, 1],
+        reserves,
+        root_of(model, skeleton),
+        free,
+        torch.as_tensor(passive_forces(model, window.q, window.qd)) if model.passive_forces else None,
+        muscle_weights(model, cost),
+        cost.exponent,
+        pulls.passive_forces if cost.passive else None,
+    )

@@ -10,34 +10,40 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bige_opensim.io.storage import coordinates_text
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import MODEL_NAME, SETUP, ground_motion, write_inputs
 from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, polynomial_effort
 from bige_opensim.labelling.optimization_result import Solution
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.single_frames import solve_single_frames
-from bige_opensim.osim.model import OsimModel, write_static_optimization_model
+from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
 from bige_opensim.physics.contact import GroundForces
-from bige_opensim.physics.joint_problem import Effort, net_generalized_forces, solve_with_ground, solve_with_loads
+from bige_opensim.physics.joint_problem import (
+    Effort,
+    net_generalized_forces,
+    solve_with_ground,
+    solve_with_loads,
+)
+from bige_opensim.physics.muscle_pulls import KnownPaths
+from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
 BALANCED_NM, BALANCED_SHARE = 0.5, 0.01
 
 
-def model_for_optimization(model: OsimModel, request: TrialRequest, folder: Path) -> str:
+def model_for_optimization(stripped: bytes, request: TrialRequest, folder: Path) -> str:
     """Write the stripped model, one for all trials of a model folder; the path from the trial's final folder to it.
 
     Another worker may be reading the shared file: it is replaced only where its content changes.
     """
-    fresh = folder / MODEL_NAME
-    write_static_optimization_model(model, fresh)
+    fresh, shared = folder / MODEL_NAME, request.model_folder / MODEL_NAME
     if request.model_folder == request.out:
+        fresh.write_bytes(stripped)
         return MODEL_NAME
-    shared = request.model_folder / MODEL_NAME
-    if shared.is_file() and shared.read_bytes() == fresh.read_bytes():
-        fresh.unlink()
-    else:
+    if not (shared.is_file() and shared.read_bytes() == stripped):
+        fresh.write_bytes(stripped)
         fresh.replace(shared)
     return str(Path(os.path.relpath(shared, request.out)).as_posix())
 
@@ -52,13 +58,14 @@ def solve(
     ground: float,
     loads: GroundForces | None,
     settings: LabelSettings,
+    paths: tuple[Muscles, KnownPaths | None] | None,
     report: Report,
 ) -> Solution:
     """Solve the frames of `window` into a Solution; what OpenSim needs for its share is written into `folder`.
 
     model_file: path from the trial's final folder to the model that `model_for_optimization` wrote; whole: all frames
     of the trial, for the files; ground: height of the ground, m; loads: measured ground forces, None to estimate them
-    as the settings say.
+    as the settings say; paths: polynomials, and the muscles whose paths are known better, None for OpenSim's own paths.
 
     Frames in which AnalyzeTool's activations do not produce the net moments are solved a second time, one by one, by
     the same analysis: where the wrapping of gastrocnemius flips near knee extension, the tool, which goes through the
@@ -73,16 +80,21 @@ def solve(
     report("muscle paths", 0.0)
     began = clock.perf_counter()
     state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
-    polynomial = settings.solver == "fast" and settings.geometry == "polynomial"
-    effort = polynomial_effort(model, skeleton, window) if polynomial else exact_effort(model, skeleton, window, state)
+    cost = settings.cost
+    if paths is not None:
+        effort = polynomial_effort(model, skeleton, window, *paths, cost)
+    else:
+        effort = exact_effort(model, skeleton, window, state, cost)
     forces, joint = loads, None
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
         joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
     net = net_generalized_forces(skeleton, state, forces, effort.passive)
-    if settings.solver == "opensim" or settings.audit > 0:
+    if settings.solver == "opensim":
         time = window.q.time
-        write_inputs(folder, whole.q, model.rotational, time, ground_motion(time, forces), model_file)
+        coordinates = coordinates_text(whole.q, model.rotational)
+        ground_columns = ground_motion(time, forces)
+        write_inputs(folder, whole.q.time, coordinates, time, ground_columns, model_file, cost.exponent)
     report("static optimization", 0.0)
     again = np.array([], dtype=int)
     if settings.solver == "fast":
@@ -98,7 +110,8 @@ def solve(
         solved = _balanced(effort, driven, net, activations, reserves)
         if not solved.all():
             again = np.flatnonzero(~solved)
-            activations[again], single = solve_single_frames(folder, model, model_file, whole, window.q.time[again])
+            time = window.q.time[again]
+            activations[again], single = solve_single_frames(folder, model, model_file, whole, time, cost)
             reserves[again] = _by_coordinate(skeleton, single, len(again))
             solved = _balanced(effort, driven, net, activations, reserves)
         seconds = clock.perf_counter() - began

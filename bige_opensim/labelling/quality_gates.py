@@ -15,6 +15,7 @@ from jaxtyping import Float
 SATURATED = 0.99
 MOMENT_FLOOR_NM = 10.0
 RESERVE_SHARE = 0.05
+FASTEST_ROTATION_RAD_S = 40.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def gates(x: Labelled) -> dict[str, Gate]:
         ),
         "rotation_speed": Gate(
             x.fastest_rotation[0],
-            40.0,
+            FASTEST_ROTATION_RAD_S,
             "rad/s",
             f"Inverse kinematics lost {x.fastest_rotation[1]}, which jumps from frame to frame: repair the recording "
             "or cut it (--start, --end).",

@@ -16,6 +16,7 @@ from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 from bige_opensim.settings import in_range, one_of
 
 SOLVERS = ("opensim", "fast")
@@ -35,21 +36,24 @@ class LabelSettings:
     """How to label.
 
     solver: opensim or fast; geometry: muscle paths of the fast solver, polynomial or exact (OpenSim's own); audit:
-    share of frames that OpenSim solves again to check the fast solver, at least 10, 0 for none; grf: estimated,
-    measured (from the trial's force file), auto (measured where that can be used, else estimated) or none. External
-    loads of a trial are applied whatever `grf` says. allow_missing: coordinates that the file lacks keep the model's
-    default, even if much of the body hangs on them.
+    share of frames that OpenSim solves again to check the fast solver, drawn over the trials of a session and model,
+    at least 20 of them, 0 for none; grf: estimated, measured (from the trial's force file), auto (measured where that
+    can be used, else estimated) or none. External loads of a trial are applied whatever `grf` says. allow_missing:
+    coordinates that the file lacks keep the model's default, even if much of the body hangs on them. cost: what effort
+    costs; of it OpenSim's solver knows the exponent only.
 
     Raises
     ------
     SettingError
         A value that is not one of its choices, or a number that cannot be.
+    EffortCostError
+        OpenSim's solver is asked for a cost that it does not have.
 
     """
 
     solver: str = "opensim"
     geometry: str = "polynomial"
-    audit: float = 0.02
+    audit: float = 0.002
     grf: str = "estimated"
     cutoff_hz: float = 6.0
     start: float | None = None
@@ -58,6 +62,14 @@ class LabelSettings:
     allow_missing: bool = False
     contact: ContactSettings = field(default_factory=ContactSettings)
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
+    cost: EffortCost = field(default_factory=EffortCost)
+
+    def as_fingerprint(self) -> dict[str, Any]:
+        """As JSON has it; the usual cost is left out, as in labels from before there were others."""
+        settings = json.loads(json.dumps(asdict(self)))
+        if self.cost.usual:
+            del settings["cost"]
+        return settings
 
     def __post_init__(self) -> None:
         one_of("solver", self.solver, SOLVERS)
@@ -67,6 +79,16 @@ class LabelSettings:
             one_of("units", self.units, UNITS)
         in_range("audit", self.audit, "", 0.0, 1.0)
         in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
+        if self.solver == "opensim" and self.cost.beyond_opensim:
+            raise EffortCostError(
+                "OpenSim's StaticOptimization has an exponent, but no weights of muscles and no passive fibre forces; "
+                "use --solver fast for them."
+            )
+
+    @property
+    def audited(self) -> bool:
+        """Whether OpenSim checks the labels; it has no passive fibre forces to check them with."""
+        return self.solver == "fast" and self.audit > 0 and not self.cost.passive
 
 
 @dataclass(frozen=True)
@@ -112,7 +134,7 @@ class TrialRequest:
         return {
             "files": hashes,
             "stated": [self.stated.mass_kg, self.stated.height_m],
-            "settings": json.loads(json.dumps(asdict(settings))),
+            "settings": settings.as_fingerprint(),
             "bige_opensim": bige_opensim.__version__,
         }
 

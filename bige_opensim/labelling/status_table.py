@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import filecmp
 import io
+import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bige_opensim.io.file_lock import locked
 from bige_opensim.io.storage import write_whole
@@ -29,21 +31,22 @@ class StatusError(ValueError):
 class StatusTable:
     """Outcomes of a run as they come, kept in `status.csv` of a folder, not more than once in a while.
 
-    Rows of earlier runs, and of others at work in the same folder, stay; those of this run's trials are replaced.
+    Rows of earlier runs, and of others at work in the same folder, stay; those of this run's trials are replaced. It is
+    written at once: a folder that cannot be written is found before hours of work, not after.
 
     Raises
     ------
     StatusError
         The folder holds another file of this name.
+    OSError
+        The folder cannot be written.
 
     """
 
     def __init__(self, out: Path | None, outcomes: Iterable[Outcome] = ()) -> None:
         self.out, self.outcomes = out, list(outcomes)
         self.run = datetime.now(UTC).isoformat(timespec="seconds")
-        self._written = -STATUS_EVERY_S
-        if out is not None and (out / STATUS_FILE).exists():
-            read_status(out / STATUS_FILE)
+        self.write()
 
     def add(self, outcome: Outcome) -> None:
         """Take one more outcome."""
@@ -54,10 +57,10 @@ class StatusTable:
 
     def write(self) -> None:
         """Write the table now."""
+        self._written = time.monotonic()
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)
             write_status(self.out, self.outcomes, self.run)
-            self._written = time.monotonic()
 
 
 def refuse_namesakes(out: Path, requests: Iterable[TrialRequest]) -> None:
@@ -94,6 +97,26 @@ def write_status(out: Path, outcomes: Sequence[Outcome], run: str = "") -> Path:
         for abandoned in out.glob(f".{STATUS_FILE}.*.part"):
             abandoned.unlink(missing_ok=True)
     return path
+
+
+def audits_in_short(outcomes: Iterable[Outcome]) -> str:
+    """What OpenSim found when it solved frames of fast labels again, in a phrase; empty where it solved none."""
+    found = {
+        json.dumps(o.label["audit"], sort_keys=True): (o, o.label["audit"]) for o in outcomes if "audit" in o.label
+    }
+    audits = [(outcome, a) for outcome, a in found.values() if "failed" not in a]
+    failed = [a["failed"] for _, a in found.values() if "failed" in a]
+    parts = []
+    if audits:
+        worst, at = max(audits, key=lambda both: both[1]["max"])
+        parts.append(
+            f"audit by OpenSim: {sum(a['frames'] for _, a in audits)} frames, activations within "
+            f"{max(a['rmse'] for _, a in audits):.4f} RMS, {at['max']:.3f} at worst ({at['muscle']} in "
+            f"{worst.session}/{at.get('trial', worst.trial)} at {at['time_s']:.2f} s)"
+        )
+    if failed:
+        parts.append(f"{len(failed)} audit(s) failed: {failed[0]}")
+    return "; ".join(parts)
 
 
 def read_status(path: Path) -> list[dict[str, str]]:
@@ -145,6 +168,16 @@ def _row(o: Outcome, run: str) -> dict[str, str]:
             "solve_s": f"{o.label['timings']['solve_s']:.2f}",
             "total_s": f"{o.label['timings']['total_s']:.2f}",
         }
+        row |= _audit_columns(o.label.get("audit"))
         row |= {f"gate_{k}": f"{g['value']:.4g}" for k, g in o.label["gates"].items()}
         row |= {f"peak_{m}": f"{o.label['peaks'][m]:.3f}" for m in PEAKS if m in o.label["peaks"]}
     return row
+
+
+def _audit_columns(audit: Mapping[str, Any] | None) -> dict[str, str]:
+    """Of the audit of all trials of the session and model."""
+    if audit is None or "failed" in audit:
+        return {} if audit is None else {"audit_worst": f"failed: {audit['failed']}"}
+    worst = f"{audit.get('trial', '')} {audit['muscle']} {audit['time_s']:.3f} s".strip()
+    numbers = {"audit_rmse": f"{audit['rmse']:.5f}", "audit_max": f"{audit['max']:.4f}"}
+    return {"audit_frames": str(audit["frames"])} | numbers | {"audit_worst": worst}

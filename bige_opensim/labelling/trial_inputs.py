@@ -81,7 +81,7 @@ def ground_and_forces(
     measured, notes = _measured(skeleton, whole, request, settings)
     if measured is not None:
         return measured.height, measured, notes
-    points = skeleton.contact_points(skeleton(whole.tensor(skeleton, whole.q)))
+    points = skeleton.contact_points(whole.state(skeleton).poses)
     return ground_height(points), None, notes
 
 
@@ -89,12 +89,12 @@ def _measured(
     skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
 ) -> tuple[Measured | None, tuple[str, ...]]:
     """Measured forces of the frames to be labelled, None where they are not asked for or, by `auto`, not usable."""
+    if request.external_loads is None and settings.grf not in FROM_PLATES:
+        return None, ()
     time, feet = whole.between(settings.start, settings.end).q.time, Feet.of(skeleton, whole.q)
     if request.external_loads is not None:
         found = applied_forces(request.external_loads, feet, time, settings.cutoff_hz)
         return found, found.notes
-    if settings.grf not in FROM_PLATES:
-        return None, ()
     if request.forces is None:
         if settings.grf == "auto":
             return None, ()

@@ -12,7 +12,6 @@ import csv
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bige_opensim.io.documents import DocumentError, read_json
+from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
 from bige_opensim.learning.channels import Channels, ChannelsError
 from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig
@@ -63,8 +63,9 @@ def save_checkpoint(
 
     """
     require_free(folder)
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a process of the same number that was killed
+    partial = partial_folder(folder)
+    remove_abandoned(folder.parent)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -83,7 +84,7 @@ def save_checkpoint(
         _write_json(partial / "config.json", config)
         _write_csv(partial / "metrics.csv", metrics)
         (partial / "card.md").write_text(card, encoding="utf-8")
-        _put_in_place(partial, folder)
+        replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
@@ -173,22 +174,6 @@ def _check_weights(model: torch.nn.Module, path: Path) -> None:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    """Rename `partial` to `folder`; what was there is kept aside until the new one stands."""
-    if not folder.exists():
-        partial.replace(folder)
-        return
-    aside = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    folder.replace(aside)
-    try:
-        partial.replace(folder)
-    except OSError:
-        aside.replace(folder)
-        raise
-    shutil.rmtree(aside)
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

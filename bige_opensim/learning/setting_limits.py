@@ -10,5 +10,5 @@ def require_within(
     for name, (low, high) in limits.items():
         value = getattr(settings, name)
         if not low <= value <= high:
-            shown = f"{value:g}" if abs(value) < 1e300 else "a number without end"
+            shown = "a number without end" if abs(value) >= 1e300 else f"{value:g}"
             raise error(f"{name} = {shown} is not possible: choose from {low:g} to {high:g}")

@@ -7,6 +7,7 @@ that checkpoint. A stopped training goes on exactly where it was: the same weigh
 import dataclasses
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -21,14 +22,15 @@ from torch import Tensor
 
 from bige_opensim import __version__
 from bige_opensim.io.documents import DocumentError, read_json, read_toml
+from bige_opensim.io.file_lock import locked
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, shuffled_batches, varied
 from bige_opensim.learning.card import generator_card, surrogate_card
-from bige_opensim.learning.channels import Channels, Mirror
+from bige_opensim.learning.channels import Channels, ChannelsError, Mirror
 from bige_opensim.learning.checkpoint import is_checkpoint, read_config, require_free, save_checkpoint
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
 from bige_opensim.learning.training_data import Repetitions, TrainingError
-from bige_opensim.learning.training_state import Progress, load_state, save_state
+from bige_opensim.learning.training_state import Progress, load_state, remove_state, save_state
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 
 Report = Callable[[int, int, dict[str, int | float]], None]
@@ -144,6 +146,8 @@ def train_surrogate(
     ------
     TrainingError
         Data that cannot be trained with, or `out` belongs to another run and `resume` is set.
+    LockedError
+        Another process trains into `out`.
 
     """
     config = SurrogateTraining() if config is None else config
@@ -333,7 +337,23 @@ def _train(
     resume: bool,
     references: xr.Dataset | None = None,
 ) -> Path:
+    out = Path(os.path.realpath(out))
     require_free(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out, wait=False):
+        return _train_alone(make, card, data, config, out, report, resume, references)
+
+
+def _train_alone(
+    make: Callable[[], Task],
+    card: Callable[..., str],
+    data: Repetitions,
+    config: SurrogateTraining | GeneratorTraining,
+    out: Path,
+    report: Report | None,
+    resume: bool,
+    references: xr.Dataset | None,
+) -> Path:
     settings = dataclasses.asdict(config)
     run = {"configuration": settings, "data": data.fingerprint}
     state = out.with_name(f"{out.name}.training") / "state.safetensors"
@@ -345,7 +365,10 @@ def _train(
     devices = [torch.device(config.device)] if config.device.startswith("cuda") else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(config.seed)
-        task = make()
+        try:
+            task = make()
+        except ChannelsError as error:
+            raise TrainingError(f"{error}; train with mirror = false, or on data with both sides") from error
         progress = fit(task, data, config, run, state, report)
     provenance = {
         "bige_opensim": __version__,
@@ -368,9 +391,7 @@ def _train(
         card=text,
         references=references,
     )
-    state.unlink(missing_ok=True)
-    if state.parent.is_dir() and not any(state.parent.iterdir()):
-        state.parent.rmdir()
+    remove_state(state)
     return out
 
 

@@ -53,6 +53,14 @@ def save_state(
     partial.replace(path)
 
 
+def remove_state(path: Path) -> None:
+    """Remove a state, what killed processes left of states, and their folder when nothing else is in it."""
+    for left in (path, *path.parent.glob(f".{path.name}.*")):
+        left.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
 def load_state(
     path: Path, run: dict[str, Any], model: torch.nn.Module, optimiser: torch.optim.Optimizer, random: torch.Generator
 ) -> Progress:

@@ -13,7 +13,7 @@ from bige_opensim.io.cache import kept
 from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, file_sha256, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
-FORMAT = 6
+FORMAT = 9
 SPLINE_NODES = 2049
 RANGE_MARGIN = 0.6
 SMALLEST_RANGE = 0.5 * np.pi
@@ -326,9 +326,10 @@ def _value_and_slope(function: opensim.Function | None) -> Callable[[float], tup
         return lambda x: (x, 1.0)
     first = opensim.StdVectorInt()
     first.push_back(0)
+    v = opensim.Vector(1, 0.0)
 
     def evaluate(x: float) -> tuple[float, float]:
-        v = opensim.Vector(1, float(x))
+        v.set(0, float(x))
         return function.calcValue(v), function.calcDerivative(first, v)
 
     return evaluate

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import opensim
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.stats import qmc
 
 from bige_opensim.io.cache import kept
@@ -19,30 +20,38 @@ from bige_opensim.osim.path_fit import PathFit, fit_paths
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES, MuscleTables
 
-FORMAT = 3
-PROBE_POSES = 40
-FIRST_POSES = 8
+FORMAT = 10
+PROBE_POSES = 24
+FIRST_POSES = 4
 PROBE_STEP = 1e-4
 LARGEST_DIFFERENCE = 3e-3
 WIDEST = 1e3
 SEEN_POSES = 2
-SMALLEST_MOMENT_ARM = 1e-5
+SMALLEST_MOMENT_ARM, SMALLEST_ACTION = 1e-5, 1e-9
 SMALLEST_HALF_RANGE = {"rotational": 0.05, "translational": 0.005}
+ROUGH_NM = 3.0
+"""Error of a muscle's moment at full force, N·m, from which on a pose belongs to where its polynomial is rough."""
+SPREAD = {"rotational": 0.05, "translational": 0.005}
+"""How far around the poses of a movement paths are sampled, standard deviation in rad or m."""
 
 
 def compile_muscles(
     path: Path | str,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     *,
+    movement: Float[np.ndarray, "frame coordinate"] | None = None,
     poses: int = 800,
     seed: int = 0,
     cache: bool = True,
 ) -> MuscleTables:
     """Path polynomials, parameters and curves of all muscles of a model.
 
-    Path lengths and moment arms are sampled from OpenSim on Sobol poses, and polynomials are fitted to both; couplers
-    are composed in, so that lengths depend on independent coordinates only. Coordinates that no muscle spans together
-    share a Sobol dimension: both legs are sampled at once.
+    Path lengths and moment arms are sampled from OpenSim, and polynomials are fitted to both; couplers are composed in,
+    so that lengths depend on independent coordinates only. Poses are those of a Sobol sequence over the ranges, in
+    which coordinates that no muscle spans together share a dimension (both legs are sampled at once), or poses of a
+    `movement` with some noise: a box over the ranges of several coordinates is mostly poses that nobody takes, such as
+    a hip bent by 120 degrees over a straight knee, and the same number of terms follows the paths better where people
+    are.
 
     Parameters
     ----------
@@ -50,10 +59,14 @@ def compile_muscles(
         The .osim file.
     ranges
         Range of the movement per independent coordinate in rad or m; coordinates without one take the model's.
+    movement
+        Poses of recorded motions in the order of the model's independent coordinates, rad and m. As many of them as
+        are asked for are taken, each as far as can be from those taken before (Gonzalez 1985,
+        doi:10.1016/0304-3975(85)90224-5), so that a short jump counts beside long sitting.
     poses, seed
-        Number of sampled poses and seed of the Sobol sequence.
+        Number of sampled poses, and seed of the Sobol sequence or the noise.
     cache
-        Keep and reuse the result, addressed by the model's sha256, the ranges, `poses` and `seed`.
+        Keep and reuse the result, addressed by the model's sha256, the ranges, the movement, `poses` and `seed`.
 
     Raises
     ------
@@ -62,20 +75,35 @@ def compile_muscles(
         range names an unknown coordinate, or a spanned coordinate has no finite range.
 
     """
-    name = f"muscles-{FORMAT}-{_cache_key(file_sha256(path), ranges or {}, poses, seed)}"
+    name = f"muscles-{FORMAT}-{_cache_key(file_sha256(path), ranges or {}, movement, poses, seed)}"
 
     def make() -> MuscleTables:
         model = load(path)
         require_muscles(model)
-        return _Compiler(model).tables(ranges or {}, poses, seed)
+        return _Compiler(model).tables(ranges or {}, movement, poses, seed)
 
     return kept(name, make, pack=MuscleTables.to_bytes, unpack=MuscleTables.from_bytes) if cache else make()
 
 
-def _cache_key(sha256: str, ranges: Mapping[str, tuple[float, float]], poses: int, seed: int) -> str:
+def _cache_key(
+    sha256: str, ranges: Mapping[str, tuple[float, float]], movement: np.ndarray | None, poses: int, seed: int
+) -> str:
     plain = {name: [float(v) for v in limits] for name, limits in sorted(ranges.items())}
-    what = json.dumps([opensim.GetVersion(), sha256, plain, poses, seed])
+    where = None if movement is None else hashlib.sha256(np.ascontiguousarray(movement)).hexdigest()
+    what = json.dumps([opensim.GetVersion(), sha256, plain, where, poses, seed])
     return hashlib.sha256(what.encode()).hexdigest()[:32]
+
+
+class _Probed(NamedTuple):
+    """What a few poses tell of the muscles.
+
+    spans: coordinates that each muscle's length depends on; differences (M, C): by how much R and -dL/dq differ, m/rad
+    or m/m; together: groups of muscles whose moment arms can be told apart when all are pulled on at once.
+    """
+
+    spans: list[tuple[int, ...]]
+    differences: Float[np.ndarray, "muscle coordinate"]
+    together: list[list[int]]
 
 
 class _Compiler:
@@ -94,14 +122,23 @@ class _Compiler:
             )
         return kind
 
-    def tables(self, ranges: Mapping[str, tuple[float, float]], poses: int, seed: int) -> MuscleTables:
+    def tables(
+        self, ranges: Mapping[str, tuple[float, float]], movement: np.ndarray | None, poses: int, seed: int
+    ) -> MuscleTables:
         lower, upper = self._ranges(ranges)
-        spans, differences = self._probe(lower, upper)
+        probed = self._probe(self._probe_poses(lower, upper, movement))
+        spans, differences = probed.spans, probed.differences
         used = sorted({c for span in spans for c in span})
         self._require_finite(used, lower, upper)
         centre, scale = np.zeros(len(lower)), np.ones(len(lower))
         centre[used], scale[used] = 0.5 * (lower + upper)[used], 0.5 * (upper - lower)[used]
-        x, lengths, arms = self._samples(spans, used, centre, scale, poses, seed)
+        if movement is None:
+            x = _box(spans, used, len(centre), poses, seed)
+        else:
+            taken = self._around(movement, used, poses, seed)
+            x = np.zeros((poses, len(centre)))
+            x[:, used] = ((taken.clip(lower, upper) - centre) / scale)[:, used]
+        lengths, arms = self._sampled(centre + scale * x, probed)
         apart = np.array([differences[m, list(s)].max(initial=0.0) > LARGEST_DIFFERENCE for m, s in enumerate(spans)])
         fits = fit_paths(x, lengths, arms, spans, scale, apart, seed=seed)
         unused = np.setdiff1d(np.arange(len(lower)), used)
@@ -112,6 +149,7 @@ class _Compiler:
             classes=self.classes,
             coordinates=self.sampler.names,
             **_packed(fits, spans),
+            **self._rough(fits, centre + scale * x),
             moment_arm_difference=np.array([differences[m, c] for m, span in enumerate(spans) for c in span]),
             apart=apart,
             centre=centre,
@@ -130,9 +168,15 @@ class _Compiler:
                 "sha256": self.model.sha256,
                 "opensim": opensim.GetVersion(),
                 "poses": poses,
+                "around": "ranges" if movement is None else "movement",
                 "seed": seed,
             },
         )
+
+    def _rough(self, fits: list[PathFit], poses: Float[np.ndarray, "pose coordinate"]) -> dict[str, np.ndarray]:
+        """The sampled poses, and those in which a muscle's moment at full force is off by more than ROUGH_NM."""
+        error = np.stack([fit.moment_arm_errors for fit in fits], axis=1) * self.model.max_isometric_force
+        return {"sampled": poses, "rough": error > ROUGH_NM}
 
     def _bounds(self) -> dict[str, np.ndarray]:
         """Controls as static optimization has them; both 0 for a muscle that is off."""
@@ -171,52 +215,126 @@ class _Compiler:
                     f"{lower[c]:g} to {upper[c]:g}; polynomials need a finite one. Give a range for it."
                 )
 
-    def _probe(self, lower: np.ndarray, upper: np.ndarray) -> tuple[list[tuple[int, ...]], np.ndarray]:
-        """Coordinates that each muscle's length depends on, and by how much R and -dL/dq differ (M, C).
-
-        Lengths are differenced at random poses of the range; the difference reported is its 90th percentile.
-        Coordinates that move no muscle in the first poses are not looked at again.
-        """
+    def _probe_poses(
+        self, lower: np.ndarray, upper: np.ndarray, movement: np.ndarray | None
+    ) -> Float[np.ndarray, "pose coordinate"]:
+        """Poses of the movement, or random ones of the range."""
+        if movement is not None:
+            return self._around(movement, list(range(len(lower))), PROBE_POSES, 0)
         middle = 0.5 * (lower.clip(-WIDEST, WIDEST) + upper.clip(-WIDEST, WIDEST))
         low, high = np.maximum(lower, middle - np.pi), np.minimum(upper, middle + np.pi)
-        rng = np.random.default_rng(0)
-        slopes: list[np.ndarray] = []
-        differences: list[np.ndarray] = []
-        moving = np.arange(len(low))
-        for pose in range(PROBE_POSES):
-            q = rng.uniform(low, high)
-            change = np.zeros((len(self.sampler.muscles), len(q)))
-            for c in moving:
-                step = PROBE_STEP * (np.arange(len(q)) == c)
-                change[:, c] = self.sampler.lengths(q + step) - self.sampler.lengths(q - step)
-            if pose == FIRST_POSES:
-                moving = np.flatnonzero((np.array(slopes) > SMALLEST_MOMENT_ARM).any(axis=(0, 1)))
-            slopes.append(np.abs(change) / (2 * PROBE_STEP))
-            differences.append(np.abs(change / (2 * PROBE_STEP) + self.sampler.moment_arms(q)))
-        depends = (np.array(slopes) > SMALLEST_MOMENT_ARM).sum(axis=0) >= SEEN_POSES
-        return [tuple(int(c) for c in np.flatnonzero(row)) for row in depends], np.quantile(differences, 0.9, axis=0)
+        return np.random.default_rng(0).uniform(low, high, (PROBE_POSES, len(low)))
 
-    def _samples(
-        self,
-        spans: list[tuple[int, ...]],
-        used: list[int],
-        centre: np.ndarray,
-        scale: np.ndarray,
-        poses: int,
-        seed: int,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scaled poses (N, C), lengths (N, M) and moment arms (N, M, C)."""
-        colours = _colours(spans, used)
-        cube = _sobol(1 + max(colours.values(), default=0), poses, seed)
-        x = np.zeros((poses, len(centre)))
-        for c, colour in colours.items():
-            x[:, c] = cube[:, colour]
-        lengths = np.empty((poses, len(spans)))
-        arms = np.empty((poses, len(spans), len(centre)))
-        for n, q in enumerate(centre + scale * x):
-            lengths[n] = self.sampler.lengths(q)
+    def _probe(self, poses: Float[np.ndarray, "pose coordinate"]) -> _Probed:
+        """Coordinates that each muscle's length depends on, and by how much R and -dL/dq differ (M, C).
+
+        Lengths are differenced at every pose; the difference reported is its 90th percentile. In the first poses one
+        coordinate is moved at a time, afterwards those together that no muscle spans together.
+        """
+        count = poses.shape[1]
+        slopes = np.zeros((len(poses), len(self.sampler.muscles), count))
+        arms = np.zeros_like(slopes)
+        moved = [[c] for c in range(count)]
+        for n, q in enumerate(poses):
+            if n == FIRST_POSES:
+                moved = _apart_from_each_other(slopes[:n])
             arms[n] = self.sampler.moment_arms(q)
-        return x, lengths, arms
+            for group in moved:
+                slopes[n] += self._differenced(q, group, slopes[:n])
+        depends = (np.abs(slopes) > SMALLEST_MOMENT_ARM).sum(axis=0) >= SEEN_POSES
+        spans = [tuple(int(c) for c in np.flatnonzero(row)) for row in depends]
+        return _Probed(spans, np.quantile(np.abs(slopes + arms), 0.9, axis=0), _pulled_together(depends, arms))
+
+    def _differenced(
+        self, q: np.ndarray, group: list[int], before: np.ndarray
+    ) -> Float[np.ndarray, "muscle coordinate"]:
+        """dL/dq of some coordinates, moved at once; one by one where a muscle moves that was not known to."""
+        found = np.zeros(before.shape[1:])
+        step = np.zeros(len(q))
+        step[group] = PROBE_STEP
+        change = (self.sampler.lengths(q + step) - self.sampler.lengths(q - step)) / (2 * PROBE_STEP)
+        if len(group) == 1:
+            found[:, group[0]] = change
+            return found
+        known = (np.abs(before[:, :, group]) > SMALLEST_MOMENT_ARM).any(axis=0)
+        if (np.abs(change[~known.any(axis=1)]) > SMALLEST_MOMENT_ARM).any():
+            return sum((self._differenced(q, [c], before) for c in group), found)
+        for k, c in enumerate(group):
+            found[known[:, k], c] = change[known[:, k]]
+        return found
+
+    def _around(
+        self, movement: Float[np.ndarray, "frame coordinate"], used: list[int], poses: int, seed: int
+    ) -> Float[np.ndarray, "pose coordinate"]:
+        """Poses of the movement that are far from each other in the coordinates `used`, with noise."""
+        rng = np.random.default_rng(seed)
+        spread = np.array([SPREAD.get(self.kinds[n], SPREAD["rotational"]) for n in self.sampler.names])
+        taken = movement[_far_apart(movement[:, used] / spread[used], poses)]
+        taken = np.resize(taken, (poses, taken.shape[1]))
+        return taken + spread * rng.standard_normal(taken.shape)
+
+    def _sampled(
+        self, poses: Float[np.ndarray, "pose coordinate"], probed: _Probed
+    ) -> tuple[Float[np.ndarray, "pose muscle"], Float[np.ndarray, "pose muscle coordinate"]]:
+        """Lengths, and moment arms at the coordinates that each muscle spans."""
+        lengths = np.empty((len(poses), len(probed.spans)))
+        arms = np.empty((*lengths.shape, poses.shape[1]))
+        for n, q in enumerate(poses):
+            lengths[n], arms[n] = self.sampler.lengths_and_moment_arms(q, probed.together)
+        for m, span in enumerate(probed.spans):
+            arms[:, m, np.setdiff1d(np.arange(poses.shape[1]), span)] = 0.0
+        return lengths, arms
+
+
+def _apart_from_each_other(slopes: Float[np.ndarray, "pose muscle coordinate"]) -> list[list[int]]:
+    """Groups of coordinates of which no muscle is known to span two; those that move no muscle are left out."""
+    depends = (np.abs(slopes) > SMALLEST_MOMENT_ARM).any(axis=0)
+    colours = _colours([tuple(np.flatnonzero(row)) for row in depends], list(np.flatnonzero(depends.any(axis=0))))
+    return [[c for c, own in colours.items() if own == colour] for colour in sorted(set(colours.values()))]
+
+
+def _pulled_together(
+    spans: Bool[np.ndarray, "muscle coordinate"], arms: Float[np.ndarray, "pose muscle coordinate"]
+) -> list[list[int]]:
+    """Groups of muscles of which none acts on a coordinate that another spans.
+
+    A path over a wrapping surface may act on more than it spans: OpenSim's forces of the gastrocnemii do not quite
+    balance, and so turn the pelvis.
+    """
+    acts = (np.abs(arms) > SMALLEST_ACTION).any(axis=0)
+    groups: list[list[int]] = []
+    for m in range(len(spans)):
+        for group in groups:
+            if not ((acts[group] & spans[m]).any() or (acts[m] & spans[group]).any()):
+                group.append(m)
+                break
+        else:
+            groups.append([m])
+    return groups
+
+
+def _far_apart(points: Float[np.ndarray, "point dimension"], count: int) -> Int[np.ndarray, " taken"]:
+    """Indices of `count` points (all, where there are fewer), each the farthest from those before it."""
+    count = min(count, len(points))
+    taken = np.zeros(count, dtype=np.int64)
+    taken[0] = np.argmax(((points - points.mean(axis=0)) ** 2).sum(axis=1))
+    nearest = np.full(len(points), np.inf)
+    for k in range(1, count):
+        nearest = np.minimum(nearest, ((points - points[taken[k - 1]]) ** 2).sum(axis=1))
+        taken[k] = np.argmax(nearest)
+    return taken
+
+
+def _box(
+    spans: list[tuple[int, ...]], used: list[int], coordinates: int, poses: int, seed: int
+) -> Float[np.ndarray, "pose coordinate"]:
+    """Poses of a Sobol sequence over the box of the used coordinates, scaled to [-1, 1]."""
+    colours = _colours(spans, used)
+    cube = _sobol(1 + max(colours.values(), default=0), poses, seed)
+    x = np.zeros((poses, coordinates))
+    for c, colour in colours.items():
+        x[:, c] = cube[:, colour]
+    return x
 
 
 def _colours(spans: list[tuple[int, ...]], used: list[int]) -> dict[int, int]:

@@ -24,7 +24,14 @@ class MarkerError(ValueError):
 class MarkerSolver:
     """OpenSim's solver on a copy of the model without forces, with every object it needs kept alive."""
 
-    def __init__(self, model: OsimModel, observed: Markers, names: Sequence[str], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        model: OsimModel,
+        observed: Markers,
+        names: Sequence[str],
+        weights: Mapping[str, float],
+        accuracy: float = ACCURACY,
+    ) -> None:
         self.observed, self.names = observed, list(names)
         self.copy = opensim.Model(model.model)
         forces = self.copy.updForceSet()
@@ -40,7 +47,7 @@ class MarkerSolver:
         self.reference = opensim.MarkersReference(self.table, self.weights)
         self.free = opensim.SimTKArrayCoordinateReference()
         self.solver = opensim.InverseKinematicsSolver(self.copy, self.reference, self.free)
-        self.solver.setAccuracy(ACCURACY)
+        self.solver.setAccuracy(accuracy)
         self.columns: list[int] = []
         self.coordinates = [self.copy.getCoordinateSet().get(c.name) for c in model.coordinates]
         self.root = [self.copy.getCoordinateSet().get(name) for name in model.root_coordinates]

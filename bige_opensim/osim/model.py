@@ -26,7 +26,7 @@ _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereH
 _KINDS = {1: "rotational", 2: "translational", 3: "coupled"}
 
 RESIDUAL_OPTIMAL_FORCE = 1000.0
-STRIPPED_FORMAT = 2
+STRIPPED_FORMAT = 3
 DEEPEST_XML = 200
 REPAIRABLE = "`bige doctor MODEL --fix FOLDER` writes a repaired copy."
 
@@ -384,6 +384,13 @@ def _refuse_bottomless(path: Path) -> None:
 def opensim_version() -> str:
     """Version of the OpenSim library, with its build."""
     return str(opensim.GetVersion())
+
+
+def document_version() -> str:
+    """Version that OpenSim gives the documents it writes, such as 40600."""
+    text = str(opensim.GetVersion()).split("-")[0]
+    major, minor, patch = (int(part) for part in f"{text}.0.0".split(".")[:3])
+    return f"{major}{minor:02d}{patch:02d}"
 
 
 def require_muscles(model: OsimModel) -> None:

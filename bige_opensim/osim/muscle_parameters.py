@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import opensim
 from jaxtyping import Float, Int
 
-from bige_opensim.physics.muscle_tables import DEGROOTE, MILLARD, THELEN
+from bige_opensim.osim.model import ModelError, OsimModel
+from bige_opensim.physics.muscle_tables import DEGROOTE, MILLARD, MUSCLE_CLASSES, THELEN
 
 CURVE_NODES = 2049
 
@@ -71,6 +73,62 @@ def muscle_curves(muscles: Sequence[opensim.Muscle]) -> tuple[MuscleCurves, Int[
             of_muscle = own.getActiveForceLengthCurve(), own.getForceVelocityCurve(), own.getFiberForceLengthCurve()
             rows[i] = [curves.row(c) for c in of_muscle]
     return curves, rows
+
+
+@dataclass(frozen=True, eq=False)
+class FibreTables:
+    """Classes, parameters and curves of a model's muscles without their paths (see `MuscleTables`)."""
+
+    classes: tuple[str, ...]
+    parameters: dict[str, Float[np.ndarray, " muscle"]]
+    curve_low: Float[np.ndarray, " curve"]
+    curve_step: Float[np.ndarray, " curve"]
+    curve_nodes: Float[np.ndarray, "curve node 2"]
+    active_curve: Int[np.ndarray, " muscle"]
+    velocity_curve: Int[np.ndarray, " muscle"]
+    passive_curve: Int[np.ndarray, " muscle"]
+
+
+def fibre_tables(model: OsimModel) -> FibreTables:
+    """Tables from which `physics.muscle_strength.Strength` evaluates the fibres of a model.
+
+    Raises
+    ------
+    ModelError
+        A muscle's class is not supported.
+
+    """
+    muscles = [model.model.getMuscles().get(name) for name in model.muscle_names]
+    classes = tuple(str(m.getConcreteClassName()) for m in muscles)
+    for name, kind in zip(model.muscle_names, classes, strict=True):
+        if kind not in MUSCLE_CLASSES:
+            raise ModelError(
+                f"{model.path}: the passive force of muscle {name}, a {kind}, is not known here; supported are "
+                f"{', '.join(MUSCLE_CLASSES)}. Leave passive forces off."
+            )
+    curves, rows = muscle_curves(muscles)
+    return FibreTables(
+        classes, muscle_parameters(muscles), curves.low, curves.step, curves.nodes, rows[:, 0], rows[:, 1], rows[:, 2]
+    )
+
+
+def fibre_volumes(model: OsimModel) -> Float[np.ndarray, " muscle"]:
+    """F_max l_opt of every muscle in N·m: its volume times its specific tension."""
+    muscles = [model.model.getMuscles().get(name) for name in model.muscle_names]
+    return np.array([m.getMaxIsometricForce() * m.getOptimalFiberLength() for m in muscles])
+
+
+def muscle_groups(model: OsimModel) -> dict[str, tuple[str, ...]]:
+    """Names of the muscles in each group of the model's force set, groups without muscles left out."""
+    forces = model.model.getForceSet()
+    listed = opensim.ArrayStr()
+    forces.getGroupNames(listed)
+    groups = {}
+    for name in (listed.get(i) for i in range(listed.getSize())):
+        members = forces.getGroup(name).getPropertyByName("members")
+        found = {opensim.PropertyHelper.getValueString(members, k) for k in range(members.size())}
+        groups[name] = tuple(m for m in model.muscle_names if m in found)
+    return {name: chosen for name, chosen in groups.items() if chosen}
 
 
 class MuscleCurves:

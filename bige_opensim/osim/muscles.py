@@ -9,6 +9,7 @@ import opensim
 from jaxtyping import Float
 
 from bige_opensim.motion import Motion
+from bige_opensim.osim.inverse_dynamics import reduce_couplers
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.topology import path_bodies
 
@@ -17,12 +18,15 @@ class MuscleFrames(NamedTuple):
     """What the muscles are and do in every frame.
 
     force (T, M, B, 3) and moment (T, M, B, 3): wrench of a unit tension (1 N) on the bodies of `bodies`, in ground
-    axes, moment about the ground origin, in N and N·m; strength (T, M): active fibre force along the tendon at full
-    activation for a rigid tendon, N; length (T, M) of the musculotendon path, m.
+    axes, moment about the ground origin, in N and N·m; generalized (T, M, C): what it does besides to the independent
+    coordinates, where path points move with a coordinate (OpenSim MovingPathPoint), m for a rotation; strength (T, M):
+    active fibre force along the tendon at full activation for a rigid tendon, N; length (T, M) of the musculotendon
+    path, m.
     """
 
     force: Float[np.ndarray, "time muscle body 3"]
     moment: Float[np.ndarray, "time muscle body 3"]
+    generalized: Float[np.ndarray, "time muscle coordinate"]
     strength: Float[np.ndarray, "time muscle"]
     length: Float[np.ndarray, "time muscle"]
 
@@ -41,6 +45,7 @@ def muscle_frames(model: OsimModel, q: Motion, qd: Motion, bodies: tuple[str, ..
     T, M, B = q.frames, len(muscles), len(bodies)
     force, moment = np.zeros((T, M, B, 3)), np.zeros((T, M, B, 3))
     strength, length, origin = np.empty((T, M)), np.empty((T, M)), np.empty((T, B, 3))
+    generalized = np.zeros((T, M, len(model.coordinates)))
     order = model.mobility_order  # initialises the model again, so it comes before the state
     state = model.model.initSystem()
     n_bodies, n_u = model.model.getBodySet().getSize() + 1, state.getNU()
@@ -57,13 +62,18 @@ def muscle_frames(model: OsimModel, q: Motion, qd: Motion, bodies: tuple[str, ..
             length[t, m] = muscle.getLength(state)
             strength[t, m] = muscle.calcInextensibleTendonActiveFiberForce(state, 1.0)
             wrench = opensim.VectorOfSpatialVec(n_bodies, opensim.SpatialVec(opensim.Vec3(0)))
-            muscle.getGeometryPath().addInEquivalentForces(state, 1.0, wrench, opensim.Vector(n_u, 0.0))
+            mobility = opensim.Vector(n_u, 0.0)
+            muscle.getGeometryPath().addInEquivalentForces(state, 1.0, wrench, mobility)
+            generalized[t, m] = mobility.to_numpy()[order]
             for k, mobilized in touched[m]:
                 spatial = wrench.get(mobilized)
                 force[t, m, k] = spatial.get(1).to_numpy()
                 moment[t, m, k] = spatial.get(0).to_numpy()
     moment += np.cross(origin[:, None], force)
-    return MuscleFrames(force, moment, strength, length)
+    independent = np.zeros((T, M, len(model.independent_coordinates)))
+    for m in np.flatnonzero(generalized.any(axis=(0, 2))).tolist():
+        independent[:, m] = reduce_couplers(model, q, generalized[:, m])
+    return MuscleFrames(force, moment, independent, strength, length)
 
 
 def bodies_with_muscles(model: OsimModel) -> set[str]:

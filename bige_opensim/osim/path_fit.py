@@ -10,6 +10,7 @@ The result is handed over in plain monomials.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,8 @@ class PathFit(NamedTuple):
     """One muscle's polynomials in scaled coordinates, and their errors on poses left out (m, m/rad or m/m).
 
     `arm_coefficients` are those of the polynomial whose derivatives are the moment arms: `coefficients` themselves,
-    unless the model's moment arms are not the derivatives of its lengths.
+    unless the model's moment arms are not the derivatives of its lengths. `moment_arm_errors` are the largest over the
+    spans of every pose.
     """
 
     exponents: Int[np.ndarray, "term span"]
@@ -51,6 +53,7 @@ class PathFit(NamedTuple):
     outlier_fraction: float
     moment_arm_rms: Float[np.ndarray, " span"]
     moment_arm_max: Float[np.ndarray, " span"]
+    moment_arm_errors: Float[np.ndarray, " pose"]
 
 
 def fit_paths(
@@ -241,7 +244,14 @@ def _path_fit(exponents: np.ndarray, length: _Candidate, arms: _Candidate, scale
         float(_outliers(error).mean()),
         np.sqrt(np.mean(arm_error**2, axis=0)),
         np.abs(arm_error).max(axis=0, initial=0.0),
+        np.abs(arm_error).max(axis=1, initial=0.0),
     )
+
+
+@lru_cache
+def _legendre(degree: int) -> Float[np.ndarray, " power"]:
+    """Coefficients of a Legendre polynomial in powers of x."""
+    return legendre.leg2poly(np.eye(degree + 1)[degree])
 
 
 def _to_monomials(
@@ -251,8 +261,7 @@ def _to_monomials(
     variables, top = exponents.shape[1], int(exponents.max(initial=0))
     matrix = np.zeros((top + 1, top + 1))
     for k in range(top + 1):
-        plain = legendre.leg2poly(np.eye(top + 1)[k])
-        matrix[: len(plain), k] = plain
+        matrix[: k + 1, k] = _legendre(k)
     full = np.zeros((top + 1,) * variables)
     full[tuple(exponents.T)] = coefficients
     for j in range(variables):

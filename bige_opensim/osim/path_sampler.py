@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import opensim
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from bige_opensim.osim.model import OsimModel
 
@@ -54,6 +55,8 @@ class PathSampler:
         jacobian = opensim.Matrix()
         self._matter.calcSystemJacobian(self.state, jacobian)
         self._bodies = jacobian.nrow() // 6
+        self._paths = [m.getPath() for m in self.muscles]
+        self._alone = [[m] for m in range(len(self.muscles))]
 
     def set_pose(self, q: Float[np.ndarray, " coordinate"]) -> None:
         """Set the independent coordinates, and the driven ones from their couplers."""
@@ -67,22 +70,57 @@ class PathSampler:
     def lengths(self, q: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, " muscle"]:
         """Muscle-tendon lengths in m."""
         self.set_pose(q)
-        return np.array([m.getLength(self.state) for m in self.muscles])
+        return self._lengths()
 
     def moment_arms(self, q: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, "muscle coordinate"]:
         """Moment arms (m/rad or m/m): J^T F for the body forces F of a unit tension, driven coordinates folded in."""
         self.set_pose(q)
+        return self._pulled(self._alone, q)
+
+    def lengths_and_moment_arms(
+        self, q: Float[np.ndarray, " coordinate"], together: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, "muscle coordinate"]]:
+        """Lengths and moment arms of one pose, OpenSim's paths computed once.
+
+        `together` are muscles that are pulled on at the same time; each of a group is given the sum of its group's
+        moment arms, which is right for the coordinates that no other muscle of the group acts on. Half of the time goes
+        into the forces of single muscles.
+        """
+        self.set_pose(q)
+        return self._lengths(), self._pulled(together if together is not None else self._alone, q)
+
+    def where(
+        self, wanted: Bool[np.ndarray, "pose muscle"], poses: Float[np.ndarray, "pose coordinate"]
+    ) -> tuple[Float[np.ndarray, "pose muscle"], Float[np.ndarray, "pose muscle coordinate"]]:
+        """Lengths and moment arms of the muscles that are wanted in each pose, NaN elsewhere."""
+        lengths = np.full(wanted.shape, np.nan)
+        arms = np.full((*wanted.shape, poses.shape[1]), np.nan)
+        for n in np.flatnonzero(wanted.any(axis=1)):
+            which = np.flatnonzero(wanted[n])
+            self.set_pose(poses[n])
+            lengths[n, which] = [self.muscles[int(m)].getLength(self.state) for m in which]
+            arms[n, which] = self._pulled([[int(m)] for m in which], poses[n])[which]
+        return lengths, arms
+
+    def _lengths(self) -> Float[np.ndarray, " muscle"]:
+        return np.array([m.getLength(self.state) for m in self.muscles])
+
+    def _pulled(
+        self, together: Sequence[Sequence[int]], q: Float[np.ndarray, " coordinate"]
+    ) -> Float[np.ndarray, "muscle coordinate"]:
         gains = [d.function.calcDerivative(self._first, opensim.Vector(1, float(q[d.driver]))) for d in self.driven]
         nothing = opensim.SpatialVec(opensim.Vec3(0.0), opensim.Vec3(0.0))
         mobilities = self.state.getNU()
         arms = np.empty((len(self.muscles), len(self.names)))
         generalized = opensim.Vector()
-        for m, muscle in enumerate(self.muscles):
+        for muscles in together:
             bodies, mobility = opensim.VectorOfSpatialVec(self._bodies, nothing), opensim.Vector(mobilities, 0.0)
-            muscle.getPath().addInEquivalentForces(self.state, 1.0, bodies, mobility)
+            for m in muscles:
+                self._paths[m].addInEquivalentForces(self.state, 1.0, bodies, mobility)
             self._matter.multiplyBySystemJacobianTranspose(self.state, bodies, generalized)
             force = generalized.to_numpy() + mobility.to_numpy()
-            arms[m] = force[self._mobility]
+            found = force[self._mobility]
             for d, gain in zip(self.driven, gains, strict=True):
-                arms[m, d.driver] += force[d.mobility] * gain
+                found[d.driver] += force[d.mobility] * gain
+            arms[list(muscles)] = found
         return arms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import opensim
@@ -88,6 +88,7 @@ def fit_person(
     factors = dict.fromkeys(GROUPS, 1.0)
     displaced = {name: np.zeros(3) for name in marker_names(generic)}
     model = generic
+    markers = replace(markers, time=np.arange(len(markers.time), dtype=np.float64))  # poses apart, no motion
     for _ in range(rounds):
         fit = inverse_kinematics(model, markers)
         factors, displaced = _sizes(chain, fit, markers, factors, displaced, clusters)

@@ -35,12 +35,13 @@ def write_setup(
     external_loads_file: str | None,
     start: float,
     end: float,
+    exponent: float = 2.0,
 ) -> Path:
     """Write the AnalyzeTool setup; all paths are relative to `folder`, so the folder can move and runs as it is.
 
     The tool's own low-pass filter is off: coordinates come filtered. The file is `setup_static_optimization.xml`.
     """
-    analysis = _analysis(start, end)
+    analysis = _analysis(start, end, exponent)
     tool = opensim.AnalyzeTool()
     tool.setName(RESULT_NAME)
     tool.setModelFilename(model_file)
@@ -60,8 +61,10 @@ def write_setup(
     return path
 
 
-def _analysis(start: float, end: float) -> opensim.StaticOptimization:
-    """Exponent 2, muscle physiology on, OpenSim's usual tolerance."""
+def _analysis(
+    start: float, end: float, exponent: float = 2.0, muscle_physiology: bool = True
+) -> opensim.StaticOptimization:
+    """OpenSim's usual tolerance."""
     analysis = opensim.StaticOptimization()
     analysis.setName("StaticOptimization")
     analysis.setStartTime(start)
@@ -69,17 +72,23 @@ def _analysis(start: float, end: float) -> opensim.StaticOptimization:
     analysis.setStepInterval(1)
     analysis.setInDegrees(True)
     analysis.setUseModelForceSet(True)
-    analysis.setActivationExponent(2.0)
-    analysis.setUseMusclePhysiology(True)
+    analysis.setActivationExponent(exponent)
+    analysis.setUseMusclePhysiology(muscle_physiology)
     analysis.setConvergenceCriterion(1e-4)
     analysis.setMaxIterations(100)
     return analysis
 
 
 def solve_frames(
-    model_file: Path, states_file: Path, rows: Int[np.ndarray, " frame"], *, external_loads: Path | None = None
+    model_file: Path,
+    states_file: Path,
+    rows: Int[np.ndarray, " frame"],
+    *,
+    external_loads: Path | None = None,
+    exponent: float = 2.0,
+    muscle_physiology: bool = True,
 ) -> dict[str, Float[np.ndarray, " frame"]]:
-    """Activations, and forces of reserves, by name, in one frame or some, by the analysis of `run_setup` alone.
+    """Activations, and controls of reserves, by name, in one frame or some, by the analysis of `run_setup` alone.
 
     AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
     coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way.
@@ -94,6 +103,8 @@ def solve_frames(
         Rows of the file to solve, increasing.
     external_loads
         ExternalLoads file; its data file is beside it.
+    exponent, muscle_physiology
+        Exponent of the cost; whether muscles have their force-length-velocity curves.
 
     Raises
     ------
@@ -101,7 +112,7 @@ def solve_frames(
         OpenSim stopped, or solved other frames than asked for.
 
     """
-    analysis = _analysis(-np.inf, np.inf)
+    analysis = _analysis(-np.inf, np.inf, exponent, muscle_physiology)
     try:
         model = opensim.Model(str(model_file))
         if external_loads is not None:

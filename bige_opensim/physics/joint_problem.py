@@ -24,6 +24,7 @@ from bige_opensim.physics.contact import (
 )
 from bige_opensim.physics.dynamics import Motions, State, inverse_dynamics, wrench_to_generalized
 from bige_opensim.physics.least_effort import LeastEffort, solve
+from bige_opensim.physics.muscle_pulls import KnownPaths, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
 
@@ -41,7 +42,10 @@ class Effort:
     activations; reserve_optimal (C,): optimal force of each coordinate's reserve; root: indices of the root's free
     coordinates, rotations then translations, empty where nothing floats; free: indices of the coordinates that have an
     equation. A coordinate that is locked or prescribed has none: its constraint supplies whatever force it takes.
-    passive (T, C): generalized force of the model's springs, ligaments and limits, None where it has none.
+    passive (T, C): generalized force of the model's springs, ligaments and limits, None where it has none; weight (M,):
+    of the muscles in the cost, None for 1; exponent: of activations and reserves in the cost (contact, and residuals of
+    the root where ground forces are sought, have 2); fibres (T, C): generalized force of passive muscle fibres, None
+    where they are left out.
     """
 
     muscle_columns: Float[Tensor, "time coordinate muscle"]
@@ -51,6 +55,27 @@ class Effort:
     root: tuple[list[int], list[int]]
     free: list[int]
     passive: Float[Tensor, "time coordinate"] | None = None
+    weight: Float[Tensor, " muscle"] | None = None
+    exponent: float = 2.0
+    fibres: Float[Tensor, "time coordinate"] | None = None
+
+    @property
+    def weights(self) -> Float[Tensor, " muscle"]:
+        """Weights of the muscles."""
+        return torch.ones_like(self.lower) if self.weight is None else self.weight
+
+    def left_to_do(self, net: Float[Tensor, "time coordinate"]) -> Float[Tensor, "time coordinate"]:
+        """Net generalized forces less what passive fibres supply."""
+        return net if self.fibres is None else net - self.fibres
+
+    def exponents(self, contact: int, residuals: list[int]) -> tuple[Tensor | None, Tensor | None]:
+        """Exponents of the muscles and of so many contact unknowns, and of the reserves; None for 2."""
+        if self.exponent == 2.0:
+            return None, None
+        reserves = torch.full_like(self.reserve_optimal, self.exponent)
+        reserves[residuals] = 2.0
+        unknowns = torch.full_like(self.lower, self.exponent)
+        return torch.cat([unknowns, unknowns.new_full((contact,), 2.0)]), reserves
 
 
 def solve_with_ground(
@@ -69,21 +94,23 @@ def solve_with_ground(
     rotations, translations = effort.root
     optimal = effort.reserve_optimal.clone()
     optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
-    tau = net_generalized_forces(skeleton, state, None, effort.passive)
+    tau = effort.left_to_do(net_generalized_forces(skeleton, state, None, effort.passive))
     solutions, forces = [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
         contact = contact_columns(skeleton, part, qd[rows], ground, settings)
         muscles = effort.muscle_columns[rows]
         n = contact.columns.shape[-1]
+        exponents = effort.exponents(n, [*rotations, *translations])
         solution = _solve_free(
             effort.free,
             torch.cat([muscles, contact.columns], -1),
             tau[rows],
-            weight=torch.cat([torch.ones_like(effort.lower), qd.new_full((n,), settings.weight)]),
+            weight=torch.cat([effort.weights, qd.new_full((n,), settings.weight)]),
             lower=torch.cat([effort.lower, qd.new_zeros(n)]),
             upper=torch.cat([effort.upper, qd.new_full((n,), torch.inf)]),
             reserve_optimal=optimal,
+            exponents=exponents,
             start=None if start is None else start[rows],
         )
         solutions.append(solution)
@@ -95,15 +122,18 @@ def solve_with_loads(
     tau: Float[Tensor, "time coordinate"], effort: Effort, start: Float[Tensor, "time coordinate"] | None = None
 ) -> LeastEffort:
     """Activations for net generalized forces, the problem of OpenSim's StaticOptimization."""
+    tau = effort.left_to_do(tau)
+    exponents = effort.exponents(0, [])
     solutions = [
         _solve_free(
             effort.free,
             effort.muscle_columns[rows],
             tau[rows],
-            weight=torch.ones_like(effort.lower),
+            weight=effort.weights,
             lower=effort.lower,
             upper=effort.upper,
             reserve_optimal=effort.reserve_optimal,
+            exponents=exponents,
             start=None if start is None else start[rows],
         )
         for rows in torch.arange(len(tau), device=tau.device).split(CHUNK)
@@ -120,15 +150,22 @@ def _solve_free(
     lower: Float[Tensor, " unknown"],
     upper: Float[Tensor, " unknown"],
     reserve_optimal: Float[Tensor, " coordinate"],
+    exponents: tuple[Tensor | None, Tensor | None],
     start: Float[Tensor, "frame coordinate"] | None,
 ) -> LeastEffort:
     """The problem in the equations of the free coordinates; reserves and multipliers of the others are 0."""
-    pose = partial(solve, weight=weight, lower=lower, upper=upper)
+    of_unknowns, of_reserves = exponents
+    pose = partial(solve, weight=weight, lower=lower, upper=upper, exponent=of_unknowns)
     if len(free) == b.shape[-1]:
-        return pose(A, b, reserve_optimal=reserve_optimal, start=start)
+        return pose(A, b, reserve_optimal=reserve_optimal, reserve_exponent=of_reserves, start=start)
     rows = torch.tensor(free, device=b.device)
-    begin = None if start is None else start[:, rows]
-    part = pose(A[:, rows], b[:, rows], reserve_optimal=reserve_optimal[rows], start=begin)
+    part = pose(
+        A[:, rows],
+        b[:, rows],
+        reserve_optimal=reserve_optimal[rows],
+        reserve_exponent=None if of_reserves is None else of_reserves[rows],
+        start=None if start is None else start[:, rows],
+    )
     reserve, multiplier = (torch.zeros_like(b).index_copy(1, rows, v) for v in (part.reserve, part.multiplier))
     return replace(part, reserve=reserve, multiplier=multiplier)
 
@@ -163,24 +200,17 @@ def muscle_columns(
     strength: Float[Tensor, "time muscle"],
 ) -> Float[Tensor, "time coordinate muscle"]:
     """Generalized force of every muscle at full activation, from the wrenches of a unit tension."""
-    chain = type(state.chain)(*(x.unsqueeze(1) for x in state.chain))
-    displacement = type(state.displacement)(*(x.unsqueeze(1) for x in state.displacement))
-    arms = wrench_to_generalized(skeleton, state._replace(chain=chain, displacement=displacement), force, moment)
-    return (arms * strength.unsqueeze(-1)).transpose(1, 2)
+    return tension_arms(skeleton, state, force, moment) * strength.unsqueeze(1)
 
 
 def polynomial_columns(
-    muscles: Muscles, q: Float[Tensor, "time coordinate"], qd: Float[Tensor, "time coordinate"]
+    muscles: Muscles,
+    q: Float[Tensor, "time coordinate"],
+    qd: Float[Tensor, "time coordinate"],
+    known: KnownPaths | None = None,
 ) -> Float[Tensor, "time coordinate muscle"]:
-    """Generalized force of every muscle at full activation, from path polynomials; differentiable in q and q'."""
-    lengths, slopes = muscles.lengths_and_slopes(q)
-    muscle, coordinate = muscles.spans
-    velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
-    strength = muscles.strength(lengths, velocity)
-    flat = q.new_zeros(len(q), q.shape[-1] * len(muscles.names))
-    at = coordinate * len(muscles.names) + muscle
-    flat = flat.index_copy(1, at, -slopes * strength[:, muscle])
-    return flat.reshape(len(q), q.shape[-1], -1)
+    """Generalized force of every muscle at full activation; see `polynomial_pulls`."""
+    return polynomial_pulls(muscles, q, qd, known).columns
 
 
 def take(state: State, rows: Tensor) -> State:

@@ -1,24 +1,33 @@
 """The least-effort problem: share generalized forces among box-bounded actuators, frame by frame, on its dual.
 
-    minimise    sum_i w_i x_i^2 + sum_j (r_j / opt_j)^2
+    minimise    sum_i w_i |x_i|^p_i + sum_j |r_j / opt_j|^p
     subject to  A x + r = b,   l <= x <= u
 
 x holds muscle activations and, where ground forces are sought, friction-cone coefficients; r are reserve forces, one
-per coordinate and unbounded; b are the generalized forces of the motion. With multipliers lam of the equality, every
-unknown is an explicit function of them,
+per coordinate and unbounded; b are the generalized forces of the motion. Exponents are above 1, so that every cost is
+strictly convex and smooth. With multipliers lam of the equality and the pull v = A' lam, every unknown is an explicit
+function of them: it goes where its marginal cost p w |x|^(p-1) equals the pull, or as far towards it as its box lets,
 
-    x_i(lam) = clip((A' lam)_i / (2 w_i), l_i, u_i),     r_j(lam) = opt_j^2 lam_j / 2,
+    x_i(v_i) = clip(sign(v_i) (|v_i| / (p_i w_i))^(1 / (p_i - 1)), l_i, u_i),      dx_i/dv_i = x_i / ((p_i - 1) v_i),
 
-and lam maximises a concave, piecewise quadratic function whose gradient is b - A x(lam) - r(lam) and whose generalized
-Hessian is -(A D A' + diag(opt^2)/2), D = diag(1/(2 w_i)) on the unknowns strictly inside their box. A damped
-semismooth Newton method ends after a few steps, most often at the exact active set (Qi and Sun 1993,
-doi:10.1007/BF01581275; the QP is the one of OpenSim's StaticOptimization with exponent 2, Anderson and Pandy 2001,
-doi:10.1016/S0021-9290(00)00155-X).
+which for p = 2 is clip(v / (2 w)) and, for reserves, r = opt^2 lam / 2. lam maximises a concave function whose gradient
+is b - A x(lam) - r(lam) and whose generalized Hessian is -(A D A' + diag(opt^2)/2), D = dx/dv on the unknowns strictly
+inside their box and 0 elsewhere. A damped semismooth Newton method ends after a few steps, for p = 2 most often at the
+exact active set (Qi and Sun 1993, doi:10.1007/BF01581275; the cost is the one of OpenSim's StaticOptimization, whose
+activation_exponent p counts for all actuators, reserves too; Anderson and Pandy 2001,
+doi:10.1016/S0021-9290(00)00155-X; a cubed cost is that of Crowninshield and Brand 1981,
+doi:10.1016/0021-9290(81)90035-X).
+
+Two things keep Newton's method well behaved for other exponents. Above 2 the response is infinitely steep at 0, where
+the marginal cost is flat: below `STRAIGHT_BELOW` (an activation of 0.001, or the larger one whose marginal cost double
+precision cannot tell from 0, 0.04 at p = 10) it is taken as a straight line. And the exponents are reached in stages,
+each begun where the solution of the one before puts the unknowns.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +38,15 @@ from torch import Tensor
 
 SOLVED, ITERATION_LIMIT, NOT_FINITE = 0, 1, 2
 STRIDE = 16
+
+STRAIGHT_BELOW, FAINTEST = 1e-3, 1e-12
+"""Size of an unknown, and of its marginal cost, below which an exponent above 2 counts as 2 in slope."""
+
+SLACK = 1e-3
+"""Optimal force, N or N·m, of what keeps the equations solvable where reserves are unknowns among others."""
+
+LARGEST_BEND, ROUGHLY, STEEPEST = 1.5, 1e-3, 1e6
+TINY = 1e-300
 STATUS_TEXT = {
     SOLVED: "solved",
     ITERATION_LIMIT: "the solver reached its iteration limit before forces balanced; inspect the frame's kinematics",
@@ -65,6 +83,8 @@ def solve(
     lower: Float[Tensor, " unknown"],
     upper: Float[Tensor, " unknown"],
     reserve_optimal: Float[Tensor, " coordinate"],
+    exponent: Float[Tensor, " unknown"] | None = None,
+    reserve_exponent: Float[Tensor, " coordinate"] | None = None,
     start: Float[Tensor, "frame coordinate"] | None = None,
     max_iterations: int = 60,
     tolerance: float | None = None,
@@ -76,13 +96,16 @@ def solve(
     A, b
         Generalized force per unit of each unknown, and to be produced, N or N·m. Column i of A may be zero.
     weight, lower, upper
-        Cost and box of the unknowns; `upper` may be infinite.
+        Cost and box of the unknowns, weights positive; the box may be infinite.
     reserve_optimal
         Optimal force of every coordinate's reserve, N or N·m, positive.
+    exponent, reserve_exponent
+        Exponents of the costs of unknowns and reserves, above 1; None for 2, which is fastest.
     start
         Multipliers to start from, e.g. those of a neighbouring frame.
     tolerance
-        Largest imbalance accepted, relative to 1 + max |b|; 1e-9 in double and 1e-4 in single precision by default.
+        Largest imbalance accepted, relative to 1 + max |b|; by default 1e-4 in single precision, in double 1e-9, or
+        1e-6 with exponents. Frames that do not reach it are marked, as a few do above exponent 8.
 
     Notes
     -----
@@ -93,32 +116,36 @@ def solve(
     the implicit function theorem on the active set.
 
     """
-    tol = tolerance if tolerance is not None else (1e-9 if A.dtype == torch.float64 else 1e-4)
+    if tolerance is None:
+        tolerance = (1e-9 if exponent is None else 1e-6) if A.dtype == torch.float64 else 1e-4
     finite = torch.isfinite(A.detach().sum((-1, -2)) + b.detach().sum(-1))
-    scale = tol * (1.0 + b.abs().amax(-1))
+    scale = tolerance * (1.0 + b.abs().amax(-1))
     x = torch.minimum(torch.maximum(torch.zeros_like(lower), lower), upper).expand(len(b), -1)
-    lam = 2.0 * b / reserve_optimal**2
+    power = torch.full_like(reserve_optimal, 2.0) if reserve_exponent is None else reserve_exponent
+    lam = power * (b / reserve_optimal).abs() ** (power - 1.0) * b.sign() / reserve_optimal
+    reserve = b
     status = torch.where(finite, SOLVED, NOT_FINITE)
     iterations, imbalance = torch.zeros_like(status), torch.zeros_like(b[:, 0])
     for rows, columns in _blocks(A.detach()):
-        block = _solve_block(
-            _Problem(
-                A[:, rows][:, :, columns],
-                b[:, rows],
-                weight[columns],
-                lower[columns],
-                upper[columns],
-                0.5 * reserve_optimal[rows] ** 2,
-            ),
-            finite,
-            scale,
-            None if start is None else start[:, rows],
-            max_iterations,
+        problem = _Problem(
+            A[:, rows][:, :, columns],
+            b[:, rows],
+            weight[columns],
+            lower[columns],
+            upper[columns],
+            0.5 * reserve_optimal[rows] ** 2,
+            None if exponent is None else exponent[columns],
         )
-        x, lam = x.index_copy(1, columns, block.x), lam.index_copy(1, rows, block.multiplier)
+        if reserve_exponent is not None:
+            problem = problem.with_reserves(reserve_optimal[rows], reserve_exponent[rows])
+        first = None if start is None else start[:, rows]
+        block = _solve_block(problem, finite, scale, first, max_iterations)
+        x, lam = x.index_copy(1, columns, block.x[:, : len(columns)]), lam.index_copy(1, rows, block.multiplier)
+        delivered = (problem.A[:, :, : len(columns)] @ block.x[:, : len(columns)].unsqueeze(-1)).squeeze(-1)
+        reserve = reserve.index_copy(1, rows, block.reserve if reserve_exponent is None else problem.b - delivered)
         status = torch.where(status == SOLVED, block.status, status)
         iterations, imbalance = torch.maximum(iterations, block.iterations), torch.maximum(imbalance, block.imbalance)
-    return LeastEffort(x, 0.5 * reserve_optimal**2 * lam, lam, status, iterations, imbalance)
+    return LeastEffort(x, reserve, lam, status, iterations, imbalance)
 
 
 def _blocks(A: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -133,14 +160,14 @@ def _blocks(A: Tensor) -> list[tuple[Tensor, Tensor]]:
     def members(part: np.ndarray, g: int) -> Tensor:
         return torch.as_tensor(np.flatnonzero(part == g), device=A.device)
 
-    return [(members(group[:rows], g), members(group[rows:], g)) for g in used]
+    return [(members(group[:rows], g), members(group[rows:], g)) for g in map(int, used)]
 
 
 def _solve_block(
     problem: _Problem, finite: Tensor, scale: Tensor, start: Tensor | None, max_iterations: int
 ) -> LeastEffort:
     still = problem.detached()
-    lam, status, iterations = _newton(still, finite, scale, start, max_iterations)
+    lam, status, iterations = _solution(still, finite, scale, start, max_iterations)
     if torch.is_grad_enabled() and (problem.A.requires_grad or problem.b.requires_grad):
         with torch.no_grad():
             H = still.hessian(lam)
@@ -152,24 +179,73 @@ def _solve_block(
 
 @dataclass(frozen=True)
 class _Problem:
+    """One block: `exponent` is None where every unknown has 2, `c` the compliance of the reserves of exponent 2."""
+
     A: Tensor
     b: Tensor
     weight: Tensor
     lower: Tensor
     upper: Tensor
     c: Tensor
+    exponent: Tensor | None
+
+    def with_reserves(self, optimal: Tensor, exponent: Tensor) -> _Problem:
+        """The same with the reserves among the unknowns; a compliance is left that carries next to nothing."""
+        n, C = self.A.shape[-1], len(optimal)
+        power = self.weight.new_full((n,), 2.0) if self.exponent is None else self.exponent
+        far = optimal.new_full((C,), torch.inf)
+        return _Problem(
+            torch.cat([self.A, torch.diag(optimal).expand(len(self.A), C, C)], -1),
+            self.b,
+            torch.cat([self.weight, torch.ones_like(optimal)]),
+            torch.cat([self.lower, -far]),
+            torch.cat([self.upper, far]),
+            torch.full_like(optimal, 0.5 * SLACK**2),
+            torch.cat([power, exponent]),
+        )
 
     def detached(self) -> _Problem:
-        return _Problem(self.A.detach(), self.b.detach(), self.weight, self.lower, self.upper, self.c)
+        return replace(self, A=self.A.detach(), b=self.b.detach())
 
     def take(self, rows: Tensor) -> _Problem:
-        return _Problem(self.A[rows], self.b[rows], self.weight, self.lower, self.upper, self.c)
+        return replace(self, A=self.A[rows], b=self.b[rows])
 
-    def free(self, lam: Tensor) -> Tensor:
-        return (lam.unsqueeze(1) @ self.A).squeeze(1) / (2.0 * self.weight)
+    def pull(self, lam: Tensor) -> Tensor:
+        """A' lam, what an increase of each unknown is worth."""
+        return (lam.unsqueeze(1) @ self.A).squeeze(1)
+
+    def free(self, pull: Tensor) -> Tensor:
+        """Where the cost of an unknown rises as steeply as it is pulled, whatever its box."""
+        if self.exponent is None:
+            return pull / (2.0 * self.weight)
+        near, bend = self._bend()
+        size = pull.abs()
+        curved = (size.maximum(bend) / (self.exponent * self.weight)) ** (1.0 / (self.exponent - 1.0))
+        return pull.sign() * torch.where(size < bend, near * size / bend.clamp(min=TINY), curved)
+
+    def slope(self, pull: Tensor) -> Tensor:
+        """Derivative of `free`."""
+        if self.exponent is None:
+            return (0.5 / self.weight).expand_as(pull)
+        near, bend = self._bend()
+        size = pull.abs()
+        steep = self.free(size.maximum(bend)) / ((self.exponent - 1.0) * size.maximum(bend).clamp(min=TINY))
+        return torch.where(size < bend, near / bend.clamp(min=TINY), steep)
+
+    def _bend(self) -> tuple[Tensor, Tensor]:
+        """Size, and pull there, below which the response of an unknown of exponent > 2 is a straight line through 0."""
+        assert self.exponent is not None
+        power = self.exponent - 1.0
+        near = (FAINTEST / self.exponent) ** (1.0 / power)
+        near = near.clamp(min=STRAIGHT_BELOW)
+        at = self.exponent * self.weight * near**power
+        return near, torch.where(self.exponent > 2.0, at, torch.zeros_like(at))
+
+    def boxed(self, pull: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(self.free(pull), self.lower), self.upper)
 
     def unknowns(self, lam: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(self.free(lam), self.lower), self.upper)
+        return self.boxed(self.pull(lam))
 
     def gradient(self, lam: Tensor) -> Tensor:
         return self.b - (self.A @ self.unknowns(lam).unsqueeze(-1)).squeeze(-1) - self.c * lam
@@ -182,11 +258,48 @@ class _Problem:
         lam[rows] = torch.linalg.solve(H, p.b.unsqueeze(-1)).squeeze(-1)
         return lam
 
+    def carried_over(self, other: _Problem, lam: Tensor) -> Tensor:
+        """Multipliers under which the unknowns inside their box stay, in least squares, where `other` has them."""
+        v = other.free(other.pull(lam))
+        x = v.minimum(self.upper).maximum(self.lower)
+        power = torch.full_like(self.weight, 2.0) if self.exponent is None else self.exponent
+        wanted = power * self.weight * x.sign() * x.abs() ** (power - 1.0)
+        scale = self._slope_inside(v, wanted).clamp(max=STEEPEST)
+        rhs = (self.A @ (scale * wanted).unsqueeze(-1)).squeeze(-1) + self.c * lam
+        return torch.linalg.solve(self._normal(scale), rhs.unsqueeze(-1)).squeeze(-1)
+
     def hessian(self, lam: Tensor) -> Tensor:
-        v = self.free(lam)
-        inside = (v > self.lower) & (v < self.upper)
-        scaled = self.A * (inside / (2.0 * self.weight)).unsqueeze(-2)
-        return scaled @ self.A.transpose(-1, -2) + torch.diag_embed(self.c.expand_as(lam))
+        pull = self.pull(lam)
+        return self._normal(self._slope_inside(self.free(pull), pull))
+
+    def _slope_inside(self, v: Tensor, pull: Tensor) -> Tensor:
+        return torch.where((v > self.lower) & (v < self.upper), self.slope(pull), 0.0)
+
+    def _normal(self, scale: Tensor) -> Tensor:
+        """A diag(scale) A' + diag(c)."""
+        return (self.A * scale.unsqueeze(-2)) @ self.A.transpose(-1, -2) + torch.diag(self.c)
+
+
+def _solution(
+    problem: _Problem, finite: Tensor, scale: Tensor, start: Tensor | None, max_iterations: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Newton at the exponents asked for, after some between 2 and those, each from the solution before it.
+
+    With exponent 1 + (p - 1)^(k / n) at stage k of n, no stage bends the response by more than `LARGEST_BEND`.
+    """
+    if problem.exponent is None or start is not None:
+        return _newton(problem, finite, scale, start, max_iterations)
+    bend = float((problem.exponent - 1.0).log().abs().max())
+    stages = max(1, math.ceil(bend / math.log(LARGEST_BEND)))
+    stage = replace(problem, exponent=None)
+    lam, status, iterations = _newton(stage, finite, scale, None, max_iterations)
+    for k in range(1, stages + 1):
+        before, stage = stage, replace(problem, exponent=1.0 + (problem.exponent - 1.0) ** (k / stages))
+        lam = torch.where(finite.unsqueeze(-1), stage.carried_over(before, lam), lam)
+        enough = scale if k == stages else scale.maximum(ROUGHLY * (1.0 + problem.b.abs().amax(-1)))
+        lam, status, spent = _newton(stage, finite, enough, lam, max_iterations)
+        iterations = iterations + spent
+    return lam, status, iterations
 
 
 def _newton(
@@ -234,8 +347,7 @@ def _line_search(p: _Problem, lam: Tensor, step: Tensor) -> Tensor:
     falling = (p.c * step**2).sum(-1)
 
     def slope(rows: Tensor, alpha: Tensor) -> Tensor:
-        v = (pull[rows] + alpha.unsqueeze(-1) * along[rows]) / (2.0 * p.weight)
-        x = torch.minimum(torch.maximum(v, p.lower), p.upper)
+        x = p.boxed(pull[rows] + alpha.unsqueeze(-1) * along[rows])
         return constant[rows] - alpha * falling[rows] - (along[rows] * x).sum(-1)
 
     rows = torch.arange(len(lam), device=lam.device)

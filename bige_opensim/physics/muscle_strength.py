@@ -16,11 +16,15 @@ the projection c follows what `calcInextensibleTendonActiveFiberForce(state, 1)`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bige_opensim.physics.muscle_tables import DEGROOTE, MILLARD, MUSCLE_CLASSES, THELEN, MuscleTables
+from bige_opensim.physics.muscle_tables import DEGROOTE, MILLARD, MUSCLE_CLASSES, THELEN
 
 SMALLEST_PROJECTED_FIBRE = 1e-9
 
@@ -81,6 +85,27 @@ def degroote_passive(length: Tensor, strain: Tensor) -> Tensor:
     return (torch.exp(DEGROOTE_PASSIVE_SHAPE * (length - 1) / strain) - at_shortest) / (at_one - at_shortest)
 
 
+class StrengthTables(Protocol):
+    """What of `MuscleTables` says how strong muscles are; their paths are not needed."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def parameters(self) -> Mapping[str, np.ndarray]: ...  # noqa: D102
+    @property
+    def curve_low(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def curve_step(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def curve_nodes(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def active_curve(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def velocity_curve(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def passive_curve(self) -> np.ndarray: ...  # noqa: D102
+
+
 class Strength(torch.nn.Module):
     """Rigid-tendon forces of M muscles of any mixture of the supported classes."""
 
@@ -92,7 +117,7 @@ class Strength(torch.nn.Module):
     passive_curve: Tensor
     unsort: Tensor
 
-    def __init__(self, tables: MuscleTables, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, tables: StrengthTables, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
         members = {k: [i for i, c in enumerate(tables.classes) if c == k] for k in MUSCLE_CLASSES}
         self._present = [k for k in MUSCLE_CLASSES if members[k]]

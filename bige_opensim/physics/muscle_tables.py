@@ -44,6 +44,9 @@ class MuscleTables:
     length_rms, length_max, moment_arm_rms, moment_arm_max, outlier_fraction
         Errors on poses that the fit did not see: (M,) m, (M,) m, (S,) and (S,) m/rad or m/m; (M,) share of the poses
         whose length error is beyond six robust standard deviations and 1 mm: wrapping jumps.
+    sampled, rough
+        (N, C) rad or m, the poses that the fit was made of; (N, M) where a muscle's polynomial does not follow it:
+        beside jumps of wrapping paths.
     parameters
         (M,) arrays by OpenSim property name (m, N, rad, optimal fibre lengths per second); NaN where a class has none.
     curve_low, curve_step, curve_nodes
@@ -75,6 +78,8 @@ class MuscleTables:
     moment_arm_rms: np.ndarray
     moment_arm_max: np.ndarray
     outlier_fraction: np.ndarray
+    sampled: np.ndarray
+    rough: np.ndarray
     parameters: dict[str, np.ndarray]
     curve_low: np.ndarray
     curve_step: np.ndarray

@@ -17,14 +17,15 @@ from torch import Tensor
 
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.dynamics import inverse_dynamics, kinematics
+from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.joint_problem import (
     LEG_RESERVE_NM,
     UPPER_BODY_RESERVE_NM,
     Effort,
-    polynomial_columns,
     solve_with_ground,
     solve_with_loads,
 )
+from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -34,7 +35,8 @@ class PhysicsPredictor(torch.nn.Module):
 
     A model in which nothing floats takes its loads from ground through its joints, without feet. Double precision
     inside. `channels` names the motions' coordinates; others stay at the model's default, and so do those that the
-    model locks, whose equations are left out. Each call
+    model locks, whose equations are left out. `cost` is what effort costs, its weights by names of muscles or patterns;
+    None for OpenSim's usual cost. Each call
     starts from the multipliers of the last one of the same size, which saves most iterations in a search and changes no
     answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were fitted on.
     """
@@ -48,10 +50,11 @@ class PhysicsPredictor(torch.nn.Module):
         channels: Sequence[str],
         settings: ContactSettings | None = None,
         samples: int = 101,
+        cost: EffortCost | None = None,
     ) -> None:
         super().__init__()
         self.skeleton, self.muscles = skeleton, muscles
-        self.settings = settings or ContactSettings()
+        self.settings, self.cost = settings or ContactSettings(), cost or EffortCost()
         held = skeleton.tables.locked
         self.free = [i for i, locked in enumerate(held) if not locked]
         self.channels = [k for k, n in enumerate(channels) if not held[skeleton.coordinates.index(n)]]
@@ -65,6 +68,10 @@ class PhysicsPredictor(torch.nn.Module):
         root = skeleton.tables.root
         places = [[skeleton.coordinates.index(n) for n in root[k]] for k in ("rotations", "translations")]
         self.root = ([i for i in places[0] if i in self.free], [i for i in places[1] if i in self.free])
+        self.weight: Tensor | None = None
+        if self.cost.weighted:
+            volume = parameters["max_isometric_force"] * parameters["optimal_fiber_length"]
+            self.weight = torch.as_tensor(self.cost.muscle_weights(muscles.names, {}, volume))
         self._multiplier: Tensor | None = None
         self.outside: Tensor | None = None
         self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
@@ -82,13 +89,17 @@ class PhysicsPredictor(torch.nn.Module):
         qdd = rate @ qd
         flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
         state = kinematics(self.skeleton, *flat)
+        pulls = polynomial_pulls(self.muscles, flat[0], flat[1], passive=self.cost.passive)
         effort = Effort(
-            polynomial_columns(self.muscles, flat[0], flat[1]),
+            pulls.columns,
             self.lower,
             self.upper,
             self.reserve,
             self.root,
             self.free,
+            weight=self.weight,
+            exponent=self.cost.exponent,
+            fibres=pulls.passive_forces if self.cost.passive else None,
         )
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
         if any(self.root):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ HOP_RAD = 1.0
 unless the middle angle is at its singularity, where they meet."""
 
 
+@lru_cache(maxsize=8)
 def rotation_triples(tables: SkeletonTables) -> list[tuple[str, str, str]]:
     """Coordinates of every joint that turns about three orthogonal axes in sequence, one coordinate each."""
     triples = []

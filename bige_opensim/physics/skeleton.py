@@ -9,6 +9,7 @@ OpenSim's joints all reduce to such chains: X_FM = Trans(t1 a1 + t2 a2 + t3 a3) 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,6 +165,11 @@ class Skeleton(torch.nn.Module):
     subtree: Tensor
     selector: Tensor
     person_mass: Tensor
+    by_level: Tensor
+    from_level: Tensor
+    parent_in_level: Tensor
+    parent_index: Tensor
+    ancestors: Tensor
 
     def __init__(self, tables: SkeletonTables, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -187,7 +193,16 @@ class Skeleton(torch.nn.Module):
         selector = torch.zeros(len(tables.axis), len(tables.coordinates), dtype=dtype)
         selector[torch.arange(len(tables.axis)), torch.as_tensor(tables.coordinate.astype(np.int64))] = 1.0
         self.register_buffer("selector", selector, persistent=False)
-        self._levels = _levels(tables.parent)
+        depth = _depths(tables.parent)
+        order = np.argsort(depth, kind="stable")
+        place = np.argsort(order)
+        bounds = np.searchsorted(depth[order], np.arange(depth.max(initial=-1) + 2))
+        self._levels = [(int(a), int(b)) for a, b in pairwise(bounds)]
+        above = np.array([0 if p < 0 else place[p] - bounds[depth[p]] for p in tables.parent[order]], dtype=np.int64)
+        for name, numbers in (("by_level", order), ("from_level", place), ("parent_in_level", above)):
+            self.register_buffer(name, torch.as_tensor(numbers.astype(np.int64)), persistent=False)
+        self.register_buffer("parent_index", torch.as_tensor(tables.parent.astype(np.int64)), persistent=False)
+        self.register_buffer("ancestors", torch.as_tensor(_ancestors(tables.parent), dtype=dtype), persistent=False)
         root = {*tables.root["rotations"], *tables.root["translations"]}
         carries = [tables.coordinates[c] in root for c in tables.coordinate]
         on_root = self.subtree[torch.tensor(carries)].any(0) if root else torch.ones(len(self.bodies), dtype=torch.bool)
@@ -213,26 +228,32 @@ class Skeleton(torch.nn.Module):
         return Displacement(value, slope, curvature)
 
     def chain(self, s: Float[Tensor, "*batch primitive"]) -> Chain:
-        """Frames of all primitives in ground, for displacements s (rad, m), level by level down the tree."""
+        """Frames of all primitives in ground, for displacements s (rad, m).
+
+        Down the tree goes one product per level, R_parent (F_k exp([a_k] s_k), F_k a_k, p_k): the turned frame, the
+        axis and the origin of primitive k, which F_k and p_k fix in the frame above, side by side.
+        """
         batch = s.shape[:-1]
-        rotation_above = self.fixed_rotation.new_zeros(*batch, 1, 3, 3) + torch.eye(3, dtype=s.dtype, device=s.device)
-        position_above = s.new_zeros(*batch, 1, 3)
-        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        for level, above in self._levels:
-            up_r, up_p = rotation_above[..., above, :, :], position_above[..., above, :]
-            origin = up_p + (up_r @ self.fixed_translation[level].unsqueeze(-1)).squeeze(-1)
-            frame = up_r @ self.fixed_rotation[level]
-            axis = (frame @ self.axis[level].unsqueeze(-1)).squeeze(-1)
-            angle = torch.where(self.is_rotation[level], s[..., level], 0.0)[..., None, None]
-            turn = angle.sin() * self.cross[level] + (1.0 - angle.cos()) * self.cross_squared[level]
-            rotation = frame + frame @ turn
-            shift = torch.where(self.is_rotation[level], 0.0, s[..., level])[..., None]
-            position = origin + axis * shift
-            parts.append((rotation, position, axis, origin))
-            rotation_above, position_above = rotation, position
-        order = torch.argsort(torch.tensor([k for level, _ in self._levels for k in level]))
-        r, p, a, o = (torch.cat([part[i] for part in parts], dim=-3 if i == 0 else -2) for i in range(4))
-        return Chain(r[..., order, :, :], p[..., order, :], a[..., order, :], o[..., order, :])
+        angle = torch.where(self.is_rotation, s, 0.0)[..., None, None]
+        shift = torch.where(self.is_rotation, 0.0, s)[..., None]
+        turn = angle.sin() * self.cross + (1.0 - angle.cos()) * self.cross_squared
+        still = torch.cat([self.fixed_rotation @ self.axis[..., None], self.fixed_translation[..., None]], -1)
+        turned = self.fixed_rotation + self.fixed_rotation @ turn
+        own = torch.cat([turned, still.expand(*turned.shape[:-1], 2)], -1)[..., self.by_level, :, :]
+        shift = shift[..., self.by_level, :]
+        above = torch.eye(3, dtype=s.dtype, device=s.device).expand(*batch, 1, 3, 3)
+        place = s.new_zeros(*batch, 1, 3)
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for first, last in self._levels:
+            up = self.parent_in_level[first:last]
+            moved = above.index_select(-3, up) @ own[..., first:last, :, :]
+            origin = moved[..., 4] + place.index_select(-2, up)
+            above = moved[..., :3]
+            place = origin + moved[..., 3] * shift[..., first:last, :]
+            parts.append((moved, place, origin))
+        moved = torch.cat([p[0] for p in parts], -3).index_select(-3, self.from_level)
+        position, origin = (torch.cat([p[i] for p in parts], -2).index_select(-2, self.from_level) for i in (1, 2))
+        return Chain(moved[..., :3], position, moved[..., 3], origin)
 
     def body_frames(self, chain: Chain) -> Poses:
         """Body frames from the primitive that carries each body."""
@@ -293,18 +314,20 @@ def _cross_matrix(a: Tensor) -> Tensor:
     return torch.stack([torch.stack([z, -a[2], a[1]]), torch.stack([a[2], z, -a[0]]), torch.stack([-a[1], a[0], z])])
 
 
-def _levels(parent: np.ndarray) -> list[tuple[list[int], list[int]]]:
-    """Primitives by depth, each with the place of its parent inside the level above."""
-    depth = np.zeros(len(parent), dtype=int)
+def _depths(parent: np.ndarray) -> np.ndarray:
+    depth = np.zeros(len(parent), dtype=np.int64)
     for k, p in enumerate(parent):
         depth[k] = 0 if p < 0 else depth[p] + 1
-    levels: list[tuple[list[int], list[int]]] = []
-    place = {-1: 0}
-    for d in range(int(depth.max()) + 1):
-        members = [int(k) for k in np.flatnonzero(depth == d)]
-        levels.append((members, [place[int(parent[k])] for k in members]))
-        place = {k: i for i, k in enumerate(members)}
-    return levels
+    return depth
+
+
+def _ancestors(parent: np.ndarray) -> np.ndarray:
+    """(K, K) ones where primitive j moves primitive k, itself included."""
+    moved = np.eye(len(parent))
+    for k, p in enumerate(parent):
+        if p >= 0:
+            moved[k] += moved[p]
+    return moved
 
 
 def _subtree(t: SkeletonTables) -> np.ndarray:

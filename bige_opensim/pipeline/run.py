@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import bige_opensim
+from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.io.documents import DocumentError, read_json
-from bige_opensim.io.opencap import find_sessions
+from bige_opensim.io.file_lock import locked
+from bige_opensim.io.opencap import Session
 from bige_opensim.io.storage import write_whole
+from bige_opensim.labelling.label_files import MODEL_NAME
 from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
 from bige_opensim.pipeline.settings import PipelineError
@@ -23,6 +26,9 @@ from bige_opensim.workflows.threads import one_thread
 
 FORMAT = "bige-pipeline/1"
 RECORD = "pipeline.json"
+METADATA = "sessionMetadata.yaml"
+LEFT_BY_STAGES = (".mot", ".osim", ".toml", ".json", ".nc", ".safetensors", ".md")
+"""Kinds of files by which the networks' folders and that of the motions are told; others are added by later stages."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,20 @@ def run(work: Work, until: str = REPORT_STAGE) -> Iterator[StageDone]:
     ------
     PipelineError
         `until` is no stage, or the folder holds something else.
+    LockedError
+        Another run is at work in the folder.
     ValueError, RuntimeError
         Of the stage that failed, with what to do.
 
     """
     if until not in NAMES:
         raise PipelineError(f"{until} is no stage. Stages: {', '.join(NAMES)}.")
+    work.out.mkdir(parents=True, exist_ok=True)
+    with locked(work.out / RECORD, wait=False):
+        yield from _run_stages(work, until)
+
+
+def _run_stages(work: Work, until: str) -> Iterator[StageDone]:
     record = _record(work)
     mark = hashlib.sha256(_marks(work).encode()).hexdigest()
     for stage in STAGES:
@@ -91,7 +105,7 @@ def _run_stage(work: Work, stage: Stage, mark: str | None, record: dict[str, Any
     before = record["stages"].get(stage.name, {})
     leaves = stage.leaves(work)
     same = mark is not None and before.get("mark") == mark
-    if same and before.get("done") and leaves.exists():
+    if same and before.get("done") and before.get("left", digest(leaves)) == digest(leaves) != "":
         return StageDone(stage.name, before["summary"], before["seconds"], kept=True)
     if not same and stage.starts_over and leaves != work.data:
         stages.clear(leaves)
@@ -106,20 +120,34 @@ def _run_stage(work: Work, stage: Stage, mark: str | None, record: dict[str, Any
         spent += time.monotonic() - began
         record["stages"][stage.name]["seconds"] = spent
         _write(work, record)
-    record["stages"][stage.name] |= {"done": True, "summary": summary}
+    record["stages"][stage.name] |= {"done": True, "summary": summary, "left": digest(leaves)}
     _write(work, record)
     return StageDone(stage.name, summary, spent, kept=False)
 
 
 def _marks(work: Work) -> str:
-    """What a run starts from: this version, and the recordings by name, size and time of change."""
-    files: list[tuple[str, int, int]] = []
-    for session in find_sessions([work.data]) if work.data is not None else []:
-        for path in (session.model_path, *(trial.motion_path for trial in session.trials)):
-            if path is not None:
-                about = path.stat()
-                files.append((str(path), about.st_size, about.st_mtime_ns))
+    """What a run starts from: this version, and the content of the recordings, or of the model of synthetic people."""
+    if work.data is None:
+        paths = [built_in(MODEL)]
+    else:
+        paths = [path for session in work.found_sessions() for path in _files_of(session)]
+    files = [(str(path), digest(path)) for path in paths]
     return json.dumps([FORMAT, bige_opensim.__version__, str(work.data and work.data.resolve()), files])
+
+
+def _files_of(session: Session) -> list[Path]:
+    found = [session.path / METADATA, session.model_path, *(trial.motion_path for trial in session.trials)]
+    return [path for path in found if path is not None and path.is_file()]
+
+
+def digest(path: Path) -> str:
+    """Hash of a file, or of the files directly in a folder that its own stage writes; empty where there is none."""
+    if not path.exists():
+        return ""
+    files = sorted(p for p in path.iterdir() if p.suffix in LEFT_BY_STAGES) if path.is_dir() else [path]
+    files = [p for p in files if p.name != MODEL_NAME]  # the validation puts it beside the motions
+    each = [f"{p.name} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files]
+    return hashlib.sha256("\n".join(each).encode()).hexdigest()
 
 
 def _settings(work: Work, stage: Stage) -> str:
@@ -139,9 +167,8 @@ def _record(work: Work) -> dict[str, Any]:
         if isinstance(found, dict) and found.get("format") == FORMAT:
             return found
         raise PipelineError(f"{path}: not the record of a pipeline; name a new folder.")
-    if work.out.exists() and any(work.out.iterdir()):
+    if any(not path.name.startswith(f".{RECORD}.") for path in work.out.iterdir()):
         raise PipelineError(f"{work.out}: the folder holds other files; name an empty or a new folder.")
-    work.out.mkdir(parents=True, exist_ok=True)
     return {"format": FORMAT, "name": work.settings.name, "stages": {}}
 
 

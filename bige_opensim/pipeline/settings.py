@@ -40,7 +40,7 @@ class Label:
     """How trials are labelled: solver, share of frames audited by OpenSim, cut-off in Hz, pattern of trial names."""
 
     solver: str = "fast"
-    audit: float = 0.02
+    audit: float = 0.002
     cutoff_hz: float = 6.0
 
     def __post_init__(self) -> None:

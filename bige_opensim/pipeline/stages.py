@@ -11,7 +11,7 @@ import xarray as xr
 from bige_opensim.guidance.generated import require_free
 from bige_opensim.io.opencap import Session, find_sessions
 from bige_opensim.labelling.label_trials import requests_of
-from bige_opensim.labelling.status_table import STATUS_FILE
+from bige_opensim.labelling.status_table import STATUS_FILE, audits_in_short
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.pipeline.settings import PipelineError, PipelineSettings
 from bige_opensim.synthesis.sessions import CohortSettings
@@ -39,6 +39,10 @@ class Work:
     def sessions(self) -> Path:
         """Folder of the sessions."""
         return self.data or self.out / "sessions"
+
+    def found_sessions(self) -> list[Session]:
+        """The sessions; what this run makes of them may lie among them, and is none."""
+        return find_sessions([self.sessions], outside=self.out if self.data is not None else None)
 
     @property
     def labels(self) -> Path:
@@ -74,7 +78,7 @@ class Work:
 def people(work: Work) -> str:
     """Synthetic people, where no recordings are named."""
     if work.data is not None:
-        return f"{len(find_sessions([work.data]))} sessions in {work.data}"
+        return f"{len(work.found_sessions())} sessions in {work.data}"
     s = work.settings.cohort
     make_people(work.sessions, CohortSettings(s.subjects, s.reps, s.seed), jobs=work.jobs, show=work.show)
     return f"{s.subjects} synthetic people, {s.reps} squats each"
@@ -82,21 +86,15 @@ def people(work: Work) -> str:
 
 def label(work: Work) -> str:
     """Ground forces, moments and activations of every trial with coordinates."""
-    requests, rejected = requests_of(find_sessions([work.sessions]), work.labels)
+    requests, rejected = requests_of(work.found_sessions(), work.labels)
     _remove_others(work.labels, {r.out for r in requests})
     (work.labels / STATUS_FILE).unlink(missing_ok=True)
     settings = work.settings.label.settings()
     outcomes = label_requests(requests, rejected, settings, status=work.labels, jobs=work.jobs, show=work.show)
     labels = [o.label for o in outcomes if o.labelled]
     passed = sum(entry["status"] == "passed" for entry in labels)
-    audits = [entry["audit"] for entry in labels if "audit" in entry]
-    checked = (
-        f"; audit by OpenSim: {sum(a['frames'] for a in audits)} frames, activations within "
-        f"{max(a['rmse'] for a in audits):.4f} RMS, {max(a['max'] for a in audits):.3f} at worst"
-        if audits
-        else ""
-    )
-    return f"{passed} of {len(outcomes)} trials passed the quality gates{checked}"
+    checked = audits_in_short(outcomes)
+    return f"{passed} of {len(outcomes)} trials passed the quality gates{'; ' if checked else ''}{checked}"
 
 
 def dataset(work: Work) -> str:
@@ -131,7 +129,7 @@ def search(work: Work) -> str:
     s = work.settings.search
     ds = load_dataset(work.repetitions)
     subject = s.subject or default_subject(ds)
-    model = model_of(subject, find_sessions([work.sessions]))
+    model = model_of(subject, work.found_sessions())
     require_free(work.motions)
     found = search_motions(s.objective, model, work.generator, work.surrogate, s.settings(), work.show)
     found.save(work.motions)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import time as clock
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,13 +26,24 @@ from bige_opensim.io.storage import StorageError, write_whole
 from bige_opensim.io.trc import Markers, TrcError, read_trc
 from bige_opensim.io.ui_prmd import UiPrmdError
 from bige_opensim.motion import MotionError
-from bige_opensim.osim.inverse_kinematics import MarkerError, inverse_kinematics, write_marker_fit
+from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.inverse_kinematics import (
+    MarkerError,
+    MarkerFit,
+    Solver,
+    inverse_kinematics,
+    inverse_kinematics_of_trials,
+    write_marker_fit,
+)
 from bige_opensim.osim.messages import only_errors
-from bige_opensim.osim.model import ModelError, load, opensim_version
+from bige_opensim.osim.model import ModelError, OsimModel, load, opensim_version
+from bige_opensim.workers.worker_process import PROCESSES, ProcessLostError, Report
 
 FORMAT = "bige-ik/1"
-SOLVED, KEPT, SKIPPED, FAILED = "solved", "kept", "skipped", "failed"
+SOLVED, KEPT, SKIPPED, FAILED, LOST = "solved", "kept", "skipped", "failed", "lost"
 SUMMARY = "inverse_kinematics.csv"
+TOGETHER = 32
+"""Trials of one model that are solved in one batch, at most."""
 KINEMATICS = Path("OpenSimData/Kinematics")
 _COPIED = (
     "sessionMetadata.yaml",
@@ -54,7 +63,7 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class MarkerRequest:
-    """One trial: its model and markers, where its files go, and which axis of the markers points up.
+    """One trial: its model and markers, where its files go, which axis of the markers points up, and the solver.
 
     `up` None is what a .c3d file says, and y of a .trc file, which cannot say.
     """
@@ -65,6 +74,7 @@ class MarkerRequest:
     markers: Path
     folder: Path
     up: Up | None = None
+    solver: Solver = "fast"
 
     @property
     def motion_path(self) -> Path:
@@ -80,7 +90,8 @@ class MarkerRequest:
         """What the result depends on."""
         files = {"model": self.model, "markers": self.markers}
         up = self.up or ("as the file says" if self._is_c3d else "y")
-        return {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items()} | {"up": up}
+        solver = {} if self.solver == "opensim" else {"solver": self.solver}
+        return {k: hashlib.sha256(p.read_bytes()).hexdigest() for k, p in files.items()} | {"up": up} | solver
 
     def read_markers(self) -> Markers:
         """The recording in OpenSim's axes.
@@ -132,7 +143,13 @@ def session_copy(session: Session, out: Path) -> Path:
 
 
 def marker_requests(
-    session: Session, folder: Path, *, trials: str = "*", up: Up | None = None, again: bool = False
+    session: Session,
+    folder: Path,
+    *,
+    trials: str = "*",
+    up: Up | None = None,
+    again: bool = False,
+    solver: Solver = "fast",
 ) -> tuple[list[MarkerRequest], list[MarkerOutcome]]:
     """Trials of a session to solve into `folder`, and those that cannot or need not be, with the reason.
 
@@ -153,13 +170,40 @@ def marker_requests(
             others.append(MarkerOutcome(session.name, trial.name, FAILED, " ".join(session.problems), {}))
         elif trial.markers_path is not None:
             to = folder / KINEMATICS
-            requests.append(MarkerRequest(session.name, trial.name, session.model_path, trial.markers_path, to, up))
+            requests.append(
+                MarkerRequest(session.name, trial.name, session.model_path, trial.markers_path, to, up, solver)
+            )
     return requests, others
 
 
 def solve_marker_trials(requests: Iterable[MarkerRequest], *, jobs: int | None = None) -> Iterator[MarkerOutcome]:
-    """Solve trials, each in a process of its own, and yield outcomes as they come; finished trials are kept."""
-    return as_they_come(_in_a_process, requests, jobs)
+    """Solve trials in other processes, those of one model together, and yield outcomes as they come.
+
+    Trials that were solved before from the same files are kept. Where a process fails with several trials in hand, each
+    of them is tried again alone.
+    """
+    waiting = []
+    for request in requests:
+        record = _finished(request)
+        if record is None:
+            waiting.append(request)
+        else:
+            yield MarkerOutcome(request.session, request.trial, KEPT, "solved before from the same files.", record)
+    for outcomes in as_they_come(_in_a_process, _batches(waiting, jobs or os.cpu_count() or 1), jobs):
+        yield from outcomes
+
+
+def _batches(requests: Iterable[MarkerRequest], jobs: int) -> list[list[MarkerRequest]]:
+    """Requests of one model and solver, in batches that occupy all jobs; alone where OpenSim solves."""
+    groups: dict[tuple[Path, Solver], list[MarkerRequest]] = {}
+    for request in requests:
+        groups.setdefault((request.model, request.solver), []).append(request)
+    shares = max(1, -(-jobs // max(1, len(groups))))
+    batches = []
+    for (_, solver), group in groups.items():
+        size = 1 if solver == "opensim" else min(TOGETHER, -(-len(group) // shares))
+        batches += [group[i : i + size] for i in range(0, len(group), size)]
+    return batches
 
 
 def as_they_come(work: Callable[[Asked], Done], requests: Iterable[Asked], jobs: int | None) -> Iterator[Done]:
@@ -174,20 +218,52 @@ def as_they_come(work: Callable[[Asked], Done], requests: Iterable[Asked], jobs:
                 future.cancel()
 
 
-def solve_marker_trial(request: MarkerRequest) -> dict[str, Any]:
-    """Solve a trial and write <trial>.mot, <trial>_marker_errors.csv and, last, <trial>_ik.json; return the latter.
+def solve_together(requests: Sequence[MarkerRequest]) -> list[tuple[str, Any]]:
+    """Solve trials of one model and write <trial>.mot, <trial>_marker_errors.csv and, last, <trial>_ik.json of each.
 
-    Raises:
-        TrcError, C3dError, MarkerError, ModelError, StorageError, MotionError: Its files cannot be used; nothing is
-            written.
+    Returns:
+        For each trial SOLVED with what <trial>_ik.json holds, or FAILED with one sentence; nothing is written of those.
     """
     started = clock.perf_counter()
-    model, markers = load(request.model), request.read_markers()
-    fit = inverse_kinematics(model, markers)
+    try:
+        model = load(requests[0].model)
+    except ModelError as error:
+        return [(FAILED, str(error))] * len(requests)
+    read = [_or_error(request.read_markers) for request in requests]
+    trials = [markers for markers in read if isinstance(markers, Markers)]
+    try:
+        if requests[0].solver == "opensim":
+            fits = [_or_error(inverse_kinematics, model, markers, solver="opensim") for markers in trials]
+        else:
+            fits = list(inverse_kinematics_of_trials(model, trials, compiled=compile_skeleton(model.path)))
+    except ModelError as error:
+        return [(FAILED, str(error))] * len(requests)
+    in_turn = iter(fits)
+    results: list[tuple[str, Any]] = []
+    for request, markers in zip(requests, read, strict=True):
+        fit = next(in_turn) if isinstance(markers, Markers) else markers
+        if isinstance(fit, MarkerFit):
+            seconds = (clock.perf_counter() - started) / len(requests)
+            record = _or_error(_write, request, model, fit, seconds)
+            results.append((SOLVED, record) if isinstance(record, dict) else (FAILED, str(record)))
+        else:
+            results.append((FAILED, str(fit)))
+    return results
+
+
+def _or_error(work: Callable[..., Done], *arguments: Any, **named: Any) -> Done | Exception:
+    try:
+        return work(*arguments, **named)
+    except FILE_ERRORS as error:
+        return error
+
+
+def _write(request: MarkerRequest, model: OsimModel, fit: MarkerFit, seconds: float) -> dict[str, Any]:
     record = {
         "format": FORMAT,
         "session": request.session,
         "trial": request.trial,
+        "solver": request.solver,
         "frames": fit.motion.frames,
         "frames_failed": int(fit.failed.sum()),
         "markers": {mine: theirs for mine, theirs in fit.match.pairs if mine in fit.markers},
@@ -195,12 +271,13 @@ def solve_marker_trial(request: MarkerRequest) -> dict[str, Any]:
         "worst_frame_rms_mm": 1e3 * float(np.nanmax(fit.frame_rms_m)),
         "marker_rms_mm": {name: 1e3 * rms for name, rms in fit.marker_rms_m.items() if np.isfinite(rms)},
         "worst_markers": list(fit.marker_rms_m)[:5],
+        "undetermined": list(fit.undetermined),
         "notes": list(fit.notes),
         "provenance": {
             "bige_opensim": bige_opensim.__version__,
             "opensim": opensim_version(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(clock.perf_counter() - started, 1),
+            "seconds": round(seconds, 3),
             "fingerprint": request.fingerprint(),
         },
     }
@@ -223,44 +300,41 @@ def write_summary(path: Path, outcomes: Iterable[MarkerOutcome]) -> None:
     write_whole(path, "\n".join([*rows, ""]))
 
 
-def alone(task: Callable[[Any], dict[str, Any]], argument: Any) -> tuple[str, Any]:
-    """Run a function of this package in a process of its own, where OpenSim may leak or crash.
+def alone(task: Callable[[Any], Any], argument: Any) -> tuple[str, Any]:
+    """Run a function of this package in another process, where OpenSim may leak or crash.
 
     Returns:
         SOLVED with what it returned, or FAILED with one sentence.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, task, argument), daemon=True)
-    process.start()
-    theirs.close()
+    process = PROCESSES.take()
     try:
-        answer: tuple[str, Any] = ours.recv()
-    except (EOFError, OSError):
-        process.join()
-        answer = FAILED, f"{argument}: the worker ended without a word (exit code {process.exitcode})."
-    process.join()
+        answer: tuple[str, Any] = process.run(_attempt, task, argument)
+    except ProcessLostError as error:
+        answer = LOST, f"{error}."
+    finally:
+        PROCESSES.give_back(process)
     return answer
 
 
-def _in_a_process(request: MarkerRequest) -> MarkerOutcome:
-    record = _finished(request)
-    if record is not None:
-        return MarkerOutcome(request.session, request.trial, KEPT, "solved before from the same files.", record)
-    status, content = alone(solve_marker_trial, request)
-    if status == FAILED:
-        return MarkerOutcome(request.session, request.trial, FAILED, str(content), {})
-    return MarkerOutcome(request.session, request.trial, SOLVED, " ".join(content["notes"]), content)
-
-
-def _work(connection: Connection, task: Callable[[Any], dict[str, Any]], argument: Any) -> None:
+def _attempt(task: Callable[[Any], Any], argument: Any, report: Report) -> tuple[str, Any]:
     only_errors()
     try:
-        connection.send((SOLVED, task(argument)))
+        return SOLVED, task(argument)
     except FILE_ERRORS as error:
-        connection.send((FAILED, str(error)))
-    finally:
-        connection.close()
+        return FAILED, str(error)
+
+
+def _in_a_process(requests: list[MarkerRequest]) -> list[MarkerOutcome]:
+    status, content = alone(solve_together, requests)
+    if status != SOLVED and len(requests) > 1:
+        return [outcome for request in requests for outcome in _in_a_process([request])]
+    results = content if status == SOLVED else [(FAILED, f"{r.markers}: {content}") for r in requests]
+    return [
+        MarkerOutcome(r.session, r.trial, SOLVED, " ".join(content["notes"]), content)
+        if status == SOLVED
+        else MarkerOutcome(r.session, r.trial, FAILED, str(content), {})
+        for r, (status, content) in zip(requests, results, strict=True)
+    ]
 
 
 def _finished(request: MarkerRequest) -> dict[str, Any] | None:

@@ -172,6 +172,6 @@ def _outcome(request: PersonRequest) -> PersonOutcome:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     status, content = alone(make_session, request)
-    if status == FAILED:
-        return PersonOutcome(request.subject, FAILED, str(content), {})
+    if status != SOLVED:
+        return PersonOutcome(request.subject, FAILED, f"{request.folder.name}: {content}", {})
     return PersonOutcome(request.subject, SOLVED, " ".join(content["notes"]), content)

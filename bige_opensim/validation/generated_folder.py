@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from bige_opensim.guidance.objective import Objective
+from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import StorageError, read_storage
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.validation.certificate import Certificate, certificate, judge, read_simulated, target_of
+from bige_opensim.validation.certificate import Certificate, Simulated, certificate, judge, read_simulated, target_of
 from bige_opensim.validation.motion_gates import Anatomy, MotionOnGround, motion_gates
 from bige_opensim.validation.recheck import recheck
 
@@ -97,6 +97,7 @@ class GeneratedFolder:
         self.skeleton = Skeleton(compile_skeleton(folder / MODEL))
         self.objective = Objective.load(folder / OBJECTIVE)
         self.record = _record(folder / RECORD)
+        self._simulated: dict[str, tuple[Any, Simulated]] = {}
 
     @cached_property
     def model(self) -> OsimModel:
@@ -126,7 +127,25 @@ class GeneratedFolder:
         return ()
 
     def _replaced(self, name: str, entry: Mapping[str, Any]) -> bool:
-        return entry.get("motion_sha256", None) not in (None, _sha256(self.folder / f"{name}.mot"))
+        return entry.get("motion_sha256", None) not in (None, file_sha256(self.folder / f"{name}.mot"))
+
+    def simulated(self, name: str) -> Simulated:
+        """What OpenSim found of a motion, read again only where its files are others than before.
+
+        Raises
+        ------
+        OSError, StorageError, MotionError
+            As `read_simulated`.
+
+        """
+        folder = self.folder / name
+        files = [folder / f for f in (*REQUIRED, *OPTIONAL) if (folder / f).is_file()]
+        state = [(p.name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p in files for s in (p.stat(),)]
+        known, found = self._simulated.get(name, (None, None))
+        if found is None or known != state:
+            found = read_simulated(folder, self.skeleton)
+            self._simulated[name] = state, found
+        return found
 
     def certify(self, name: str) -> Certificate:
         """The certificate of a motion from the files of its simulation, as they are.
@@ -137,7 +156,7 @@ class GeneratedFolder:
             A file is missing or cannot be read.
 
         """
-        simulated = read_simulated(self.folder / name, self.skeleton)
+        simulated = self.simulated(name)
         bound, evaluation = judge(self.objective, self.skeleton, simulated)
         gates = motion_gates(
             MotionOnGround(self.anatomy, simulated.q, simulated.vertical_n, simulated.label["ground_height_m"])
@@ -161,7 +180,7 @@ class GeneratedFolder:
             f"{name}.mot", MODEL, OBJECTIVE, RECORD, SIMULATION_MODEL, f"predicted/{name}_activations.sto",
             *(f"{name}/{file}" for file in (*REQUIRED, *OPTIONAL)),
         ]  # fmt: skip
-        return {p: _sha256(self.folder / p) for p in paths if (self.folder / p).is_file()}
+        return {p: file_sha256(self.folder / p) for p in paths if (self.folder / p).is_file()}
 
     def hold(self, name: str) -> Held:
         """Hold a motion's certificate against the files that it was made from, and those against each other."""
@@ -184,7 +203,7 @@ class GeneratedFolder:
     def _of_another_motion(self, said: Certificate, name: str) -> tuple[str, ...]:
         """For certificates without hashes: their provenance has that of the motion."""
         known = said.provenance.get("motion_sha256")
-        changed = known not in (None, _sha256(self.folder / f"{name}.mot"))
+        changed = known not in (None, file_sha256(self.folder / f"{name}.mot"))
         found = _of_another(said, name)
         return (*found, f"{name}.mot was changed after it was simulated.") if changed else found
 
@@ -224,7 +243,7 @@ class GeneratedFolder:
             return (_unreadable(error),)
 
     def _inconsistencies(self, name: str) -> tuple[str, ...]:
-        simulated = read_simulated(self.folder / name, self.skeleton)
+        simulated = self.simulated(name)
         hashes, provenance = self.hashes(name), simulated.label["provenance"]
         pairs = ((MODEL, provenance.get("model_sha256")), (f"{name}.mot", provenance.get("motion_sha256")))
         other = [f"label.json is about another {path}." for path, sha in pairs if sha not in (None, hashes[path])]
@@ -236,13 +255,14 @@ class GeneratedFolder:
             other.append(f"label.json says {simulated.label['status']}, its gates say otherwise.")
         muscles = [m for t in self.objective.terms for m in t.of]
         motion = self.folder / f"{name}.mot"
-        return (*other, *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles))
+        cost = self.objective.cost
+        return (*other, *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles, cost))
 
     def other_search(self) -> tuple[str, ...]:
         """Whether model and objective are those of the search, where its record says."""
         found = []
         made = self.record.get("provenance", {}).get("model_sha256")
-        if made not in (None, _sha256(self.folder / MODEL)):
+        if made not in (None, file_sha256(self.folder / MODEL)):
             found.append(f"{MODEL} is not the model that the motions were searched for.")
         asked = self.record.get("terms")
         muscles = self.skeleton.tables.muscles
@@ -273,10 +293,6 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _unreadable(error: Exception) -> str:
     return f"OpenSim's files of this motion cannot be read ({error})."
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _of_another(said: Certificate, name: str) -> tuple[str, ...]:

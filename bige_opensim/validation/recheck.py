@@ -25,6 +25,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.osim.inverse_dynamics import complete, passive_forces
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.contact import ContactSettings, GroundForces
+from bige_opensim.physics.effort_cost import USUAL, EffortCost
 from bige_opensim.physics.joint_problem import net_generalized_forces, solve_with_ground, solve_with_loads
 from bige_opensim.physics.least_effort import LeastEffort
 from bige_opensim.physics.skeleton import Skeleton
@@ -44,7 +45,13 @@ GATE_SHARE = 0.25
 
 
 def recheck(
-    trial: Path, motion: Path, model: OsimModel, skeleton: Skeleton, simulated: Simulated, muscles: Sequence[str]
+    trial: Path,
+    motion: Path,
+    model: OsimModel,
+    skeleton: Skeleton,
+    simulated: Simulated,
+    muscles: Sequence[str],
+    cost: EffortCost = USUAL,
 ) -> tuple[str, ...]:
     """What in the files of a simulated motion contradicts the others, a sentence each; nothing where they agree.
 
@@ -58,13 +65,15 @@ def recheck(
         The folder's content (`read_simulated`).
     muscles
         Those on which the verdict stands: frames with their largest and smallest activation are among those solved.
+    cost
+        What effort costs by the objective.
 
     """
     whole = Prepared.of(complete(model, simulated.q), (0.0, ""), ())
     return (
         *_same_motion(motion, model, skeleton, simulated),
         *_same_activations(trial, simulated),
-        *_mechanics(model, skeleton, simulated, whole, muscles),
+        *_mechanics(model, skeleton, simulated, whole, muscles, cost),
     )
 
 
@@ -115,7 +124,12 @@ def _same_activations(trial: Path, simulated: Simulated) -> Iterator[str]:
 
 
 def _mechanics(
-    model: OsimModel, skeleton: Skeleton, simulated: Simulated, whole: Prepared, muscles: Sequence[str]
+    model: OsimModel,
+    skeleton: Skeleton,
+    simulated: Simulated,
+    whole: Prepared,
+    muscles: Sequence[str],
+    cost: EffortCost,
 ) -> Iterator[str]:
     """The moments, the residuals and the muscles' least effort are those of the motion and its ground forces."""
     passive = torch.as_tensor(passive_forces(model, whole.q, whole.qd)) if model.passive_forces else None
@@ -132,7 +146,7 @@ def _mechanics(
     rows = _frames(simulated, muscles)
     window = replace(whole, q=_rows(whole.q, rows), qd=_rows(whole.qd, rows), qdd=_rows(whole.qdd, rows))
     state = window.state(skeleton)
-    effort = exact_effort(model, skeleton, window, state)
+    effort = exact_effort(model, skeleton, window, state, cost)
     if simulated.ground is not None:
         ground, qd = simulated.label["ground_height_m"], window.tensor(skeleton, window.qd)
         _, forces = solve_with_ground(skeleton, state, qd, effort, ground, ContactSettings())

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def validate(
         for path in generated.motions
     ]
     verdicts = []
+    settings = replace(settings, cost=generated.objective.cost)
     for outcome in label_trials(requests, settings, jobs=jobs, progress=progress):
         verdict = _certify(generated, outcome, again[outcome.trial])
         verdicts.append(verdict)

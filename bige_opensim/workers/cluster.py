@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -119,12 +120,37 @@ def _connected(scheduler: str) -> Client:
 class _Round(Generic[Asked]):
     """Items on their way through a cluster: what waits, what runs, and what is heard of them."""
 
-    def __init__(self, client: Client, task: Callable[[Asked, Desk], Any], items: Sequence[Asked]) -> None:
-        self.client, self.task, self.items = client, task, items
+    def __init__(self, client: Client, task: Callable[[Asked, Desk], Any], group: Callable[[Asked], Hashable]) -> None:
+        self.client, self.task, self.group = client, task, group
         self.topic = f"bige-{uuid.uuid4().hex}"
-        self.waiting = list(range(len(items)))[::-1]
+        self.items: list[Asked] = []
+        self.waiting: dict[Hashable, deque[int]] = {}
+        self.busy: Counter[Hashable] = Counter()
+        self.begun: set[Hashable] = set()
         self.running: dict[Any, tuple[int, Future]] = {}
         self.heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def add(self, items: Iterable[Asked]) -> None:
+        """Have more items wait, behind the others of their group."""
+        for item in items:
+            self.waiting.setdefault(self.group(item), deque()).append(len(self.items))
+            self.items.append(item)
+
+    def _pop(self) -> int:
+        """The next item of the group of which least is under way; of several, one that has been begun."""
+        group = min(self.waiting, key=lambda g: (self.busy[g], g not in self.begun))
+        i = self.waiting[group].popleft()
+        if not self.waiting[group]:
+            del self.waiting[group]
+        self.busy[group] += 1
+        self.begun.add(group)
+        return i
+
+    def finished(self, key: Any) -> tuple[int, Future]:
+        """Number and future of an item that no longer runs."""
+        i, future = self.running.pop(key)
+        self.busy[self.group(self.items[i])] -= 1
+        return i, future
 
     def fill(self) -> None:
         """Have one item per thread of the cluster under way.
@@ -134,8 +160,8 @@ class _Round(Generic[Asked]):
         if not self.waiting:
             return
         room = sum(self.client.nthreads().values()) - len(self.running)
-        for _ in range(min(room, len(self.waiting))):
-            i = self.waiting.pop()
+        for _ in range(min(room, sum(map(len, self.waiting.values())))):
+            i = self._pop()
             future = self.client.submit(_on_worker, self.task, self.items[i], i, self.topic, pure=False)
             self.running[future.key] = i, future
             future.add_done_callback(self.heard.put)
@@ -154,27 +180,33 @@ def each(
     items: Sequence[Asked],
     *,
     hear: Callable[[Asked, Any], None] = lambda item, message: None,
+    group: Callable[[Asked], Hashable] = lambda item: None,
+    more: Callable[[Asked, Done | Lost], Iterable[Asked]] = lambda item, result: (),
 ) -> Iterator[tuple[Asked, Done | Lost]]:
     """Run `task(item, desk)` on workers and yield items with their results as they come, `Lost` where there is none.
 
-    Items are begun in their order. The task of a worker that dies is begun again on another until the scheduler's
-    `allowed-failures` are used up. `hear` is called with what tasks tell through their desk. Leaving the iteration
-    withdraws what is under way.
+    Items of a group are begun in their order, and as few groups at once as there are workers: what a process keeps for
+    a group serves the next of it. The task of a worker that dies is begun again on another until the scheduler's
+    `allowed-failures` are used up. `hear` is called with what tasks tell through their desk; `more` names further items
+    that a result asks for. Leaving the iteration withdraws what is under way.
     """
-    round_ = _Round(client, task, items)
+    round_ = _Round(client, task, group)
+    round_.add(items)
     client.subscribe_topic(round_.topic, lambda event: round_.heard.put(event[1]))
     try:
         round_.fill()
         while round_.running or round_.waiting:
             found = round_.next()
             if isinstance(found, Future):
-                i, future = round_.running.pop(found.key)
+                i, future = round_.finished(found.key)
+                result = _result(future)
+                round_.add(more(round_.items[i], result))
                 round_.fill()
-                yield items[i], _result(future)
+                yield round_.items[i], result
             elif found is None:
                 round_.fill()
             else:
-                hear(items[found["index"]], found["message"])
+                hear(round_.items[found["index"]], found["message"])
     finally:
         client.cancel([future for _, future in round_.running.values()])
         client.unsubscribe_topic(round_.topic)

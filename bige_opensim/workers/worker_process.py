@@ -75,6 +75,7 @@ class WorkerProcess:
         threading.Thread(target=_collect, args=(self._process.stdout, self._answers), daemon=True).start()
         self._ready = False
         self.tasks = 0
+        self.about: object = None
 
     @property
     def pid(self) -> int:
@@ -180,15 +181,19 @@ class Processes:
             for _ in range(count - len(self._all)):
                 self._idle.append(self._new())
 
-    def take(self) -> WorkerProcess:
-        """A process for one task, a new one where none waits."""
+    def take(self, about: object = None) -> WorkerProcess:
+        """A process for one task, a new one where none waits; one whose last task was about the same where it waits."""
         with self._lock:
             while self._idle:
-                process = self._idle.pop()
+                process = next((p for p in self._idle if p.about == about), self._idle[0])
+                self._idle.remove(process)
                 if process.usable:
-                    return process
+                    break
                 self._drop(process)
-            return self._new()
+            else:
+                process = self._new()
+            process.about = about
+            return process
 
     def give_back(self, process: WorkerProcess) -> None:
         """Keep a process for another task, unless it has ended or grown."""

@@ -67,7 +67,7 @@ def label(
     external_loads: Path | str | None = None,
     solver: str = "opensim",
     geometry: str = "polynomial",
-    audit: float = 0.02,
+    audit: float = 0.002,
     grf: str | None = None,
     cutoff_hz: float = 6.0,
     start: float | None = None,
@@ -92,7 +92,7 @@ def label(
     geometry
         Muscle paths of the fast solver: "polynomial", fitted over the motion's range and cached, or "exact".
     audit
-        Share of frames that OpenSim solves again to check the fast solver, at least 10 frames; 0 for none.
+        Share of frames that OpenSim solves again to check the fast solver, at least 20 frames; 0 for none.
     grf
         "estimated", "measured", "auto" or "none"; by default measured where `forces` are given, else estimated.
     cutoff_hz

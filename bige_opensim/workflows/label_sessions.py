@@ -77,7 +77,7 @@ def label_sessions(
     jobs: int | None = None,
     solver: str = "opensim",
     geometry: str = "polynomial",
-    audit: float = 0.02,
+    audit: float = 0.002,
     grf: str = "estimated",
     cutoff_hz: float = 6.0,
     units: str | None = None,
@@ -127,6 +127,8 @@ def label_sessions(
         `out` holds labels of another session of the same name.
     ClusterError
         No scheduler answers at the address.
+    StatusError
+        The folder holds another file as `status.csv`, or labels of another session of the same name.
 
     """
     settings = LabelSettings(
@@ -139,7 +141,9 @@ def label_sessions(
         allow_missing=allow_missing,
     )
     folder = Path(out)
-    requests, rejected = requests_of(find_sessions(paths_of(sessions)), folder, into_sessions=into_sessions)
+    requests, rejected = requests_of(
+        find_sessions(paths_of(sessions), outside=folder), folder, into_sessions=into_sessions
+    )
     outcomes = label_requests(
         requests,
         rejected,

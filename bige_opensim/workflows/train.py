@@ -54,6 +54,8 @@ def train_surrogate(
     ------
     TrainingError
         Data or settings that cannot be trained with, or `out` holds another training.
+    LockedError
+        Another process trains into `out`.
     DatasetError, CheckpointError
         The file is no dataset; the folder is taken.
 

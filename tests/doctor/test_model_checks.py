@@ -5,8 +5,11 @@ from pathlib import Path
 
 import opensim
 import pytest
+from odd_models import with_belt
 from small_models import biped
 from small_person import Person, kinds, only
+
+from bige_opensim.doctor.known_model import KnownModel
 
 
 def altered(person: Person, path: Path, change: Callable[[opensim.Model], object]) -> Path:
@@ -103,3 +106,10 @@ def test_one_file_of_a_session_is_examined_against_the_sessions_model(examine, p
     path = folder / "OpenSimData/Kinematics/squat.mot"
     person.write_motion(path, person.motion.select([n for n in person.motion.names if n != "ankle_angle_l"]))
     assert only(examine(path, model=None), "missing-coordinates").place == "ankle_angle_l"
+
+
+def test_a_model_of_two_floating_bodies_has_no_root_and_a_fault(tmp_path):
+    model = KnownModel(with_belt(biped(tmp_path / "biped.osim"), tmp_path / "two.osim", "Free"))
+    assert model.root == frozenset()
+    assert "2 bodies float free of each other" in model.skeleton_fault
+    assert model.skeleton is None

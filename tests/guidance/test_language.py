@@ -136,3 +136,16 @@ def test_files_that_are_not_toml_or_absent_name_the_file(tmp_path: Path, content
     path.write_bytes(content)
     with pytest.raises(ObjectiveError, match=r"broken\.toml: not a TOML file"):
         read_document(path)
+
+
+def test_the_effort_table_has_the_exponent_that_opensim_has() -> None:
+    read = check_document({"term": [GOOD], "effort": {"exponent": 3}}, source="o.toml")
+    assert read.cost.exponent == 3.0
+    assert check(GOOD).cost.usual
+    for table, message in (
+        ({"exponent": 1.0}, r"o.toml: \[effort\]: The exponent of the cost must be above 1; got 1"),
+        ({"weights": {"vas*": 2}}, r"o.toml: \[effort\]: unknown key 'weights'"),
+        (3, r"o.toml: \[effort\]: must be a table"),
+    ):
+        with pytest.raises(ObjectiveError, match=message):
+            check_document({"term": [GOOD], "effort": table}, source="o.toml")

@@ -7,9 +7,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_allclose
 
 from bige_opensim.io.rotation_units import unit_by_range
-from bige_opensim.io.storage import StorageError, read_coordinates, read_storage, write_coordinates, write_storage
+from bige_opensim.io.storage import (
+    StorageError,
+    columns_text,
+    read_coordinates,
+    read_storage,
+    write_columns,
+    write_coordinates,
+    write_storage,
+)
 from bige_opensim.motion import Motion
 
 SQUATS = [
@@ -457,3 +466,18 @@ def test_a_coordinate_given_twice_by_name_and_by_path_is_refused(tmp_path):
     write_storage(path, np.arange(3.0), np.ones((3, 2)), names, in_degrees=False)
     with pytest.raises(StorageError, match="'knee_angle_r' is there twice"):
         read_coordinates(path, rotational={"knee_angle_r"})
+
+
+def test_columns_formatted_once_make_the_same_file_as_the_table_at_once(tmp_path):
+    rng = np.random.default_rng(0)
+    time, left, right = np.arange(5) / 60.0, rng.standard_normal((5, 3)), rng.standard_normal((5, 2)) * 1e-9
+    write_storage(tmp_path / "whole.sto", time, np.hstack([left, right]), list("abcde"), in_degrees=False, title="Both")
+    one, other = columns_text(left, list("abc")), columns_text(right, ["x", "y"])
+    parts = [one, other.named(["d", "e"])]
+    write_columns(tmp_path / "parts.sto", time, parts, in_degrees=False, title="Both")
+    assert (tmp_path / "parts.sto").read_bytes() == (tmp_path / "whole.sto").read_bytes()
+    write_columns(tmp_path / "some.sto", time[1:4], [one.at([1, 2, 3])], in_degrees=False, title="Some")
+    assert_allclose(read_storage(tmp_path / "some.sto").values, left[1:4], rtol=0)
+    with pytest.raises(StorageError, match="wrong: 'a'"):
+        write_columns(tmp_path / "parts.sto", time, [one, one], in_degrees=False)
+    assert (tmp_path / "parts.sto").read_bytes() == (tmp_path / "whole.sto").read_bytes()

@@ -147,6 +147,7 @@ def test_a_lock_file_that_a_power_cut_left_holds_nobody(tmp_path):
 
 def test_a_table_that_cannot_be_written_meanwhile_does_not_stop_the_run_but_its_end(tmp_path, monkeypatch):
     table = StatusTable(tmp_path)
+    monkeypatch.setattr("bige_opensim.labelling.status_table.STATUS_EVERY_S", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr("bige_opensim.labelling.status_table.write_whole", _disk_full)
         table.add(outcome("anna", "squat"))

@@ -16,8 +16,8 @@ from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
 from bige_opensim.labelling.label_task import label_and_place
 from bige_opensim.labelling.label_trial import label_trial
-from bige_opensim.labelling.label_trials import read_status
 from bige_opensim.labelling.request import TrialRequest, finished_label
+from bige_opensim.labelling.status_table import read_status
 from bige_opensim.osim.model import load
 
 MASS_KG = 70.0

@@ -1,5 +1,7 @@
 import json
-import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import torch
 import xarray as xr
 from safetensors.torch import load_file
 
+from bige_opensim.io.file_lock import LockedError
+from bige_opensim.io.partial_folders import partial_folder
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, smooth_curves, varied
 from bige_opensim.learning.channels import Mirror
 from bige_opensim.learning.checkpoint import FILES, CheckpointError, load_generator, load_surrogate
@@ -276,16 +280,59 @@ def test_a_folder_that_is_no_checkpoint_is_not_overwritten(synthetic_dataset: xr
     assert [p.name for p in out.iterdir()] == ["chapter1.txt"]
 
 
-def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(
-    synthetic_dataset: xr.Dataset, tmp_path: Path
-) -> None:
+def test_what_killed_processes_left_is_no_obstacle_and_goes(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
     out = train_surrogate(synthetic_dataset, tmp_path / "s", SURROGATE)
-    for name in (f".s.partial-{os.getpid()}", f".s.replaced-{os.getpid()}"):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    for name in (f".s.partial-{platform.node()}-{int(ended.stdout)}-1", partial_folder(out).name):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights.safetensors").write_text("half")
+    (tmp_path / "s.training").mkdir()
+    (tmp_path / "s.training" / ".state.safetensors.1").write_text("half")
     assert train_surrogate(synthetic_dataset, out, SURROGATE, resume=False) == out
     load_surrogate(out)
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_second_training_into_one_folder_is_refused_while_the_first_is_at_work(
+    synthetic_dataset: xr.Dataset, tmp_path: Path
+) -> None:
+    refused = []
+
+    def meanwhile(epoch: int, epochs: int, row: dict) -> None:
+        with pytest.raises(LockedError, match="another process is at work there"):
+            train_surrogate(synthetic_dataset, tmp_path / "s", SURROGATE)
+        refused.append(epoch)
+
+    train_surrogate(synthetic_dataset, tmp_path / "s", SURROGATE, report=meanwhile)
+    assert refused
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("learning_rate", 1e9),
+        ("learning_rate", float("nan")),
+        ("epochs", 10**9),
+        ("epochs", 0),
+        ("weight_decay", 1e300),
+        ("clip_norm", 0.0),
+        ("peak_weight", 1e308),
+        ("device", "cuda:77"),
+        ("device", "banana"),
+    ],
+)
+def test_settings_that_ruin_every_training_are_refused(setting: str, value: object) -> None:
+    with pytest.raises(TrainingError, match=f"{setting} = .*(choose from|cannot be used)"):
+        SurrogateTraining(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_coordinates_without_a_partner_on_the_other_side_are_one_sentence(
+    synthetic_dataset: xr.Dataset, tmp_path: Path
+) -> None:
+    data = synthetic_dataset.isel(coordinate=synthetic_dataset["coordinate"].values != "knee_angle_l")
+    with pytest.raises(TrainingError, match=r"knee_angle_r has no partner .*train with mirror = false"):
+        train_surrogate(data, tmp_path / "s", SURROGATE)
 
 
 def test_configuration_files_fill_fields_and_refuse_the_unknown(tmp_path: Path) -> None:

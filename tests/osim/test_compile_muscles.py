@@ -317,6 +317,50 @@ def test_a_coordinate_that_stood_still_keeps_its_moment_arm(tmp_path):
     assert_allclose(Muscles(tables).moment_arms(torch.as_tensor(q)), expected.moment_arm, atol=3e-4)
 
 
+def test_paths_are_followed_better_around_the_poses_of_a_movement_than_over_its_box(tmp_path):
+    model = load(arm(tmp_path / "arm.osim", CLASSES[0]))
+    phase = np.linspace(0.0, 1.0, 200)
+    movement = np.stack([-0.8 + 2.5 * phase, 0.3 + 1.8 * phase**2], axis=1)
+    ranges = {"shoulder_flexion": (-0.9, 1.8), "elbow_flexion": (0.2, 2.2)}
+    around = compile_muscles(model.path, ranges, movement=movement, poses=40, cache=False)
+    box = compile_muscles(model.path, ranges, poses=40, cache=False)
+    sampler = PathSampler(model)
+    expected = np.stack([sampler.moment_arms(q) for q in movement])
+    errors = [
+        np.sqrt(np.mean((Muscles(t).moment_arms(torch.as_tensor(movement)).numpy() - expected) ** 2, axis=(0, 2)))
+        for t in (around, box)
+    ]
+    assert [around.spans(m) for m in range(4)] == [box.spans(m) for m in range(4)]
+    assert errors[0].sum() < 0.7 * errors[1].sum()
+    assert (errors[0] < 2e-3).all()
+    assert around.sampled.shape == (40, 2)
+    assert (around.lower <= movement.min(axis=0)).all()
+    assert (around.upper >= movement.max(axis=0)).all()
+
+
+def test_muscles_that_are_pulled_on_together_have_the_moment_arms_they_have_alone(shared_data):
+    check_pulled_together(load(shared_data / MODELS[0]))
+
+
+def test_muscles_of_the_built_in_model_that_are_pulled_on_together_have_the_moment_arms_they_have_alone():
+    check_pulled_together(load(Path(__file__).parents[2] / "osim_models" / "fullbody80.osim"))
+
+
+def check_pulled_together(model: OsimModel) -> None:
+    compiler = module._Compiler(model)
+    rng = np.random.default_rng(2)
+    poses = rng.uniform(-0.3, 0.8, (6, len(compiler.sampler.names)))
+    probed = compiler._probe(poses)
+    assert len(probed.together) < 0.5 * len(model.muscle_names)
+    assert sorted(m for group in probed.together for m in group) == list(range(len(model.muscle_names)))
+    lengths, arms = compiler._sampled(poses[:2], probed)
+    for n in range(2):
+        alone = compiler.sampler.moment_arms(poses[n])
+        assert_allclose(lengths[n], compiler.sampler.lengths(poses[n]), atol=1e-12)
+        for m, span in enumerate(probed.spans):
+            assert_allclose(arms[n, m, list(span)], alone[m, list(span)], atol=1e-9)
+
+
 def test_compiled_muscles_are_kept_by_model_ranges_and_poses(tmp_path, monkeypatch):
     path = arm(tmp_path / "arm.osim", CLASSES[0])
     first = compile_muscles(path, poses=64)

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import opensim
 import pytest
+import small_arm
 import small_models
 import torch
+from markers import KNEE_PLACES, full_body, moving, places_by_opensim, recording, with_coordinate
 from recordings import MODELS, motion_path
 
 from bige_opensim.cli import app
@@ -15,14 +17,19 @@ from bige_opensim.io.storage import read_coordinates, read_storage
 from bige_opensim.io.trc import Markers, read_trc, write_trc
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_markers import compile_markers
 from bige_opensim.osim.inverse_kinematics import (
+    SOLVERS,
     MarkerError,
+    MarkerFit,
     inverse_kinematics,
+    inverse_kinematics_of_trials,
     landmark_weights,
     marker_names,
     write_marker_fit,
 )
-from bige_opensim.osim.model import load
+from bige_opensim.osim.model import ModelError, OsimModel, load
+from bige_opensim.osim.person_fit import add_markers
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.sessions.marker_trials import (
     FAILED,
@@ -80,12 +87,158 @@ def worst_degrees(found: Motion, true: Motion) -> float:
     return float(np.rad2deg(np.abs(found.select(true.names).values - true.values)).max())
 
 
-def test_a_known_motion_is_recovered_to_a_tenth_of_a_degree(biped: Path, squat: Motion):
-    fit = inverse_kinematics(load(biped), markers_of(biped, squat))
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_known_motion_is_recovered_to_a_tenth_of_a_degree(biped: Path, squat: Motion, solver):
+    fit = inverse_kinematics(load(biped), markers_of(biped, squat), solver=solver)
     assert worst_degrees(fit.motion, squat) < 0.1
     assert fit.rms_m < 1e-4
     assert not fit.failed.any()
     assert fit.notes == ()
+
+
+@pytest.fixture(scope="module")
+def person() -> OsimModel:
+    """The package's own model with the markers of Plug-in-Gait."""
+    return full_body()
+
+
+@pytest.fixture(scope="module")
+def noisy(person: OsimModel) -> Markers:
+    """Four frames of a motion that drives some joints against their limits, with 8 mm of noise."""
+    tables = compile_markers(person)
+    q = moving(tables, frames=4)
+    q[:, tables.skeleton.coordinates.index("knee_angle_l")] = -0.1
+    q[:, tables.skeleton.coordinates.index("hip_adduction_r")] = 0.7
+    return recording(tables, q, noise_m=0.008)
+
+
+def weighted_rms_m(fit: MarkerFit, weights: dict[str, float]) -> np.ndarray:
+    w = np.array([weights[name] for name in fit.markers]) * ~np.isnan(fit.errors)
+    return np.sqrt((w * np.nan_to_num(fit.errors) ** 2).sum(axis=1) / w.sum(axis=1))
+
+
+def test_opensims_solver_reaches_the_same_coordinates_when_it_converges(person: OsimModel, noisy: Markers):
+    mine = inverse_kinematics(person, noisy)
+    theirs = inverse_kinematics(person, noisy, solver="opensim", accuracy=1e-8)
+    assert mine.undetermined == ("mtp_angle_r", "mtp_angle_l")
+    told = [name for name in mine.motion.names if name not in mine.undetermined]
+    assert len(told) == 33
+    assert worst_degrees(mine.motion.select(told), theirs.motion.select(told)) < 0.2
+    assert abs(mine.rms_m - theirs.rms_m) < 1e-5
+
+
+def test_no_frame_of_opensims_at_its_usual_accuracy_lies_below_the_minimum(person: OsimModel, noisy: Markers):
+    weights = landmark_weights(person)
+    mine = weighted_rms_m(inverse_kinematics(person, noisy), weights)
+    theirs = weighted_rms_m(inverse_kinematics(person, noisy, solver="opensim"), weights)
+    assert (mine <= theirs + 1e-6).all()
+    assert (theirs - mine).max() < 1e-3
+
+
+def test_clamped_coordinates_keep_their_range_as_in_opensim_and_free_ones_do_not(person: OsimModel, noisy: Markers):
+    for solver in SOLVERS:
+        fit = inverse_kinematics(person, noisy, solver=solver, accuracy=1e-8)
+        assert np.rad2deg(fit.motion["knee_angle_l"]) == pytest.approx(0.0, abs=0.02)
+        assert np.rad2deg(fit.motion["hip_adduction_r"]) == pytest.approx(30.0, abs=0.02)
+    loose = with_coordinate(person, "knee_angle_l", clamped=False)
+    assert np.rad2deg(inverse_kinematics(loose, noisy).motion["knee_angle_l"]).max() < -2.0
+
+
+def test_locked_coordinates_keep_their_default_as_in_opensim(person: OsimModel, noisy: Markers):
+    model = with_coordinate(person, "lumbar_bending", locked=True, default_value=0.15)
+    for solver in SOLVERS:
+        fit = inverse_kinematics(model, noisy, solver=solver)
+        np.testing.assert_allclose(fit.motion["lumbar_bending"], 0.15, atol=1e-9)
+        assert "lumbar_bending" not in fit.undetermined
+
+
+def test_the_range_of_a_coupled_coordinate_limits_the_one_that_drives_it(tmp_path: Path):
+    generic = add_markers(load(small_models.knee_with_patella(tmp_path / "knee.osim")), KNEE_PLACES)
+    model = with_coordinate(generic, "knee_angle_beta", clamped=True, range=(-0.5, 0.5))
+    q = np.column_stack([np.zeros((4, 3)), np.linspace(0.5, 1.1, 4)])
+    names = ("tx", "ty", "tilt", "knee_angle")
+    positions = places_by_opensim(generic, names, q)
+    markers = Markers(np.arange(4) / 10.0, positions, marker_names(generic), 10.0)
+    limit = np.interp(0.5, -model.coupled_values("knee_angle_beta", np.linspace(0, 2, 500)), np.linspace(0, 2, 500))
+    mine = inverse_kinematics(model, markers, weights={}).motion
+    theirs = inverse_kinematics(model, markers, weights={}, solver="opensim", accuracy=1e-8).motion
+    assert mine["knee_angle_beta"].min() >= -0.5 - 1e-6
+    assert mine["knee_angle"].max() == pytest.approx(limit, abs=1e-4)
+    assert worst_degrees(mine, theirs) < 0.2
+
+
+def test_a_model_that_is_fixed_to_ground_is_fitted_as_by_opensim(tmp_path: Path):
+    places = {
+        f"{body}{k}": (body, place)
+        for body in ("humerus", "forearm")
+        for k, place in enumerate(((0.03, 0.0, 0.04), (-0.02, -0.2, 0.0), (0.02, -0.25, -0.05)))
+    }
+    model = add_markers(load(small_arm.arm(tmp_path / "arm.osim")), places)
+    q = np.column_stack([np.linspace(0.2, 0.6, 5), np.linspace(0.5, 1.5, 5)])
+    positions = places_by_opensim(model, (small_arm.SHOULDER, small_arm.ELBOW), q)
+    markers = Markers(np.arange(5) / 50.0, positions, marker_names(model), 50.0)
+    for solver in SOLVERS:
+        found = inverse_kinematics(model, markers, weights={}, solver=solver).motion
+        assert np.rad2deg(np.abs(found.select((small_arm.SHOULDER, small_arm.ELBOW)).values - q)).max() < 0.05
+
+
+def test_ranges_without_end_limit_nothing(person: OsimModel, noisy: Markers):
+    model = with_coordinate(person, "knee_angle_l", range=(-np.inf, np.inf))
+    assert -10.0 < np.rad2deg(inverse_kinematics(model, noisy).motion["knee_angle_l"]).max() < -2.0
+
+
+def test_a_prescribed_coordinate_is_refused_and_left_to_opensim(person: OsimModel, noisy: Markers):
+    model = with_coordinate(person, "mtp_angle_r", prescribed_function=opensim.Constant(0.1), prescribed=True)
+    with pytest.raises(ModelError, match=r"mtp_angle_r.*--solver opensim"):
+        inverse_kinematics(model, noisy)
+
+
+def test_left_and_right_exchanged_are_noticed_and_said(person: OsimModel, noisy: Markers):
+    other = {"L": "R", "R": "L"}
+    names = tuple(other[n[0]] + n[1:] if n[0] in other and n != "RBAK" else n for n in noisy.names)
+    swapped = Markers(noisy.time, noisy.positions, names, 100.0, path=Path("swapped.trc")).select(
+        [n for n in names if n != "RBAK"]
+    )
+    with pytest.raises(MarkerError, match=r"swapped\.trc.*mirror image.*Exchange the names"):
+        inverse_kinematics(person, swapped)
+
+
+@pytest.mark.parametrize("factor", [1000.0, 10.0, 0.1, 0.001])
+def test_another_unit_of_length_is_noticed_by_the_models_size(person: OsimModel, noisy: Markers, factor: float):
+    markers = Markers(noisy.time, factor * noisy.positions, noisy.names, 100.0, path=Path("unit.trc"))
+    with pytest.raises(MarkerError, match=r"unit\.trc.*unit is wrong"):
+        inverse_kinematics(person, markers)
+
+
+def test_markers_that_are_never_seen_together_are_too_few(person: OsimModel, noisy: Markers):
+    positions = np.full_like(noisy.positions, np.nan)
+    for t in range(4):
+        positions[t, 5 * t : 5 * t + 5] = noisy.positions[t, 5 * t : 5 * t + 5]
+    with pytest.raises(MarkerError, match="5 of them in one frame; at least 6"):
+        inverse_kinematics(person, Markers(noisy.time, positions, noisy.names, 100.0))
+
+
+def test_a_model_of_somebody_else_is_remarked(person: OsimModel, noisy: Markers):
+    large = Markers(noisy.time, 1.5 * noisy.positions, noisy.names, 100.0)
+    assert any("is it scaled to this person" in note for note in inverse_kinematics(person, large).notes)
+
+
+def test_a_faulty_trial_yields_its_error_and_the_others_their_fits(person: OsimModel, noisy: Markers):
+    strangers = Markers(noisy.time, noisy.positions, tuple(f"M{k}" for k in range(39)), 100.0)
+    less = noisy.select(noisy.names[5:])
+    huge = Markers(noisy.time, 1e3 * noisy.positions, noisy.names, 100.0)
+    first, wrong, second, large = inverse_kinematics_of_trials(person, [noisy, strangers, less, huge])
+    assert isinstance(wrong, MarkerError)
+    assert isinstance(large, MarkerError)
+    assert isinstance(first, MarkerFit)
+    assert isinstance(second, MarkerFit)
+    assert worst_degrees(first.motion, inverse_kinematics(person, noisy).motion) < 1e-6
+    assert worst_degrees(second.motion, inverse_kinematics(person, less).motion) < 1e-6
+
+
+def test_a_solver_that_does_not_exist_is_named(person: OsimModel, noisy: Markers):
+    with pytest.raises(ValueError, match="fast, opensim; got 'quick'"):
+        inverse_kinematics(person, noisy, solver="quick")
 
 
 def test_gaps_are_bridged_and_counted_and_leave_no_error(biped: Path, squat: Motion):
@@ -251,6 +404,13 @@ def session(tmp_path: Path, biped: Path, squat: Motion) -> Path:
     (folder / "MarkerData/cut.trc").write_text(content[: len(content) // 2])
     (folder / "MarkerData/binary.trc").write_bytes(bytes(range(256)) * 10)
     (folder / "MarkerData/metres.trc").write_text(content.replace("\tmm\t", "\tm\t"))
+    twice = content.replace("femur_r_1", "femur_r_0")
+    (folder / "MarkerData/twice.trc").write_text(twice)
+    write_trc(folder / "MarkerData/large.trc", markers.time, 10 * markers.positions, markers.names, units="mm")
+    image = markers.positions * np.array([1.0, 1.0, -1.0])
+    write_trc(folder / "MarkerData/mirrored.trc", markers.time, image, markers.names, units="mm")
+    few = markers.select(markers.names[:5])
+    write_trc(folder / "MarkerData/few.trc", few.time, few.positions, few.names, units="mm")
     (folder / "MarkerData/strangers.trc").write_text(
         content.replace("_0\t", "_x\t").replace("_1", "_y").replace("_2", "_z")
     )
@@ -265,9 +425,13 @@ def test_a_session_is_solved_in_a_copy_and_faulty_files_are_named(session: Path,
     outcomes = {o.trial: o for o in (*others, *solve_marker_trials(requests, jobs=1))}
     assert {name: o.status for name, o in outcomes.items()} == {
         "good": SOLVED, "empty": FAILED, "cut": FAILED, "binary": FAILED, "metres": FAILED, "strangers": FAILED,
+        "twice": FAILED, "large": FAILED, "mirrored": FAILED, "few": FAILED,
     }  # fmt: skip
-    for name in ("empty", "cut", "binary", "metres", "strangers"):
-        assert f"{name}.trc" in outcomes[name].reason
+    for name in outcomes:
+        assert name == "good" or f"{name}.trc" in outcomes[name].reason
+    assert {path.name for path in (copy / "OpenSimData/Kinematics").iterdir()} == {
+        "good.mot", "good_ik.json", "good_marker_errors.csv",
+    }  # fmt: skip
     assert {path: path.read_bytes() for path in session.rglob("*") if path.is_file()} == before
     (solved,) = find_sessions([tmp_path / "out"])
     trial = next(t for t in solved.trials if t.name == "good")
@@ -277,7 +441,7 @@ def test_a_session_is_solved_in_a_copy_and_faulty_files_are_named(session: Path,
     record = json.loads((copy / "OpenSimData/Kinematics/good_ik.json").read_text())
     assert record["rms_mm"] < 0.1
     write_summary(tmp_path / "out/summary.csv", outcomes.values())
-    assert len((tmp_path / "out/summary.csv").read_text().splitlines()) == 7
+    assert len((tmp_path / "out/summary.csv").read_text().splitlines()) == 11
 
     again = {o.trial: o.status for o in solve_marker_trials([r for r in requests if r.trial == "good"], jobs=1)}
     assert again == {"good": KEPT}

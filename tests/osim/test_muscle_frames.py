@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from lab_setups import arm, with_moving_point
 from numpy.testing import assert_allclose
 from recordings import recorded, tables_of
 from small_models import biped, squat
 
 from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.muscle_capacity import exact_pulls
+from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.osim.muscles import bodies_with_muscles, muscle_frames
 from bige_opensim.physics.joint_problem import muscle_columns
@@ -91,3 +94,18 @@ def test_bodies_with_muscles_are_those_on_paths(tmp_path):
     model = load(biped(tmp_path / "biped.osim"))
     legs = {f"{b}_{s}" for b in ("femur", "tibia", "calcn") for s in "rl"}
     assert bodies_with_muscles(model) == {"pelvis"} | legs
+
+
+def test_path_points_that_move_with_a_coordinate_pull_on_it(tmp_path):
+    path = with_moving_point(arm(tmp_path / "arm.osim"))
+    model, skeleton = load(path), Skeleton(tables_of(path))
+    time = np.linspace(0.0, 1.0, 9)
+    motion = Motion(time, np.column_stack([0.5 * time, 0.4 + 1.2 * time]), skeleton.coordinates)
+    p = prepare(model, skeleton, motion, 0.0)
+    arms, _, _ = by_opensim(model, skeleton, p)
+    pulls = exact_pulls(model, skeleton, p, p.state(skeleton))
+    assert_allclose(pulls.arms.transpose(1, 2), arms, atol=1e-9)
+    frames = muscle_frames(model, p.q, p.qd, skeleton.bodies)
+    bra = model.muscle_names.index("BRA")
+    assert np.abs(frames.generalized[:, bra]).max() > 0.1 * np.abs(arms[:, bra]).max()
+    assert not np.delete(frames.generalized, bra, axis=1).any()

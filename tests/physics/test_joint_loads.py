@@ -60,7 +60,7 @@ def by_opensim(
     ground: GroundForces, whole: Prepared | None = None,
 ) -> tuple[tuple[str, ...], np.ndarray]:  # fmt: skip
     """Columns and values of OpenSim's JointReaction on all joints, on child in ground, for the same forces."""
-    stripped = write_static_optimization_model(model, folder / "model_static_optimization.osim")
+    stripped = write_static_optimization_model(model, folder / "stripped.osim")
     net = net_generalized_forces(skeleton, p.state(skeleton), ground)
     arms = muscle_moments(skeleton, p, frames, tension)
     reserves = {n: (net - arms)[:, c].numpy() for c, n in enumerate(skeleton.coordinates)}

@@ -91,6 +91,8 @@ def tables(apart=False):
         moment_arm_rms=np.zeros(total),
         moment_arm_max=np.zeros(total),
         outlier_fraction=np.zeros(4),
+        sampled=np.zeros((1, 5)),
+        rough=np.zeros((1, 4), dtype=bool),
         parameters=parameters(),
         curve_low=np.array(low),
         curve_step=np.array(step),

@@ -23,6 +23,7 @@ from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import load
 from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.joint_problem import solve_with_ground
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor, derivative_matrix
@@ -148,3 +149,39 @@ def test_a_muscle_that_is_off_is_off_and_an_arm_needs_no_ground(tmp_path) -> Non
         assert np.abs(predicted(path, motion, motion.names)[inner] - expected).max() < 0.03
     assert (predicted(off, motion, motion.names)[:, MUSCLES.index("TRIlat")] == 0.0).all()
     assert expected.max() > 0.3
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        EffortCost(exponent=3.0),
+        EffortCost(weights=(("soleus_*", 5.0),), volume_weighted=True),
+        EffortCost(passive=True),
+    ],
+    ids=["exponent", "weights", "passive"],
+)
+def test_other_costs_are_those_of_labels_and_keep_their_gradients(tmp_path: Path, cost: EffortCost) -> None:
+    path = biped(tmp_path / "biped.osim")
+    model, skeleton = load(path), Skeleton(compile_skeleton(path, cache=False))
+    motion = squat(path, frames=SAMPLES, rate_hz=40.0)
+    q, duration = torch.as_tensor(motion.values).unsqueeze(0), torch.tensor([motion.duration], dtype=torch.float64)
+    prepared = Prepared.of(complete(model, motion), (0.0, ""), ())
+    ranges = movement_ranges(skeleton, prepared)
+    muscles = Muscles(compile_muscles(path, ranges, poses=300, cache=False))
+    predictor = PhysicsPredictor(skeleton, muscles, skeleton.coordinates, samples=SAMPLES, cost=cost)
+    q.requires_grad_()
+    found = predictor(q, duration)
+    state, qd = prepared.state(skeleton), prepared.tensor(skeleton, prepared.qd)
+    effort = exact_effort(model, skeleton, prepared, state, cost)
+    expected, _ = solve_with_ground(skeleton, state, qd, effort, 0.0, ContactSettings())
+    M = len(model.muscle_names)
+    assert np.abs(found[0].detach().numpy() - expected.x[:, :M].numpy())[4:-4].max() < 0.01
+    shift = torch.zeros_like(q)
+    bump = 1e-5 * torch.hann_window(SAMPLES, periodic=False, dtype=q.dtype)
+    for name in ("knee_angle_r", "knee_angle_l"):
+        shift[0, :, skeleton.index(name)] = bump
+    soleus = muscles.names.index("soleus_r")
+    (gradient,) = torch.autograd.grad(found[0, SAMPLES // 2, soleus], q)
+    with torch.no_grad():
+        up, down = (predictor(q + s * shift, duration)[0, SAMPLES // 2, soleus] for s in (1, -1))
+    assert float((gradient * shift).sum()) == pytest.approx(float(up - down) / 2, rel=5e-3)

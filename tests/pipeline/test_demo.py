@@ -35,7 +35,7 @@ def test_all_stages_run_and_say_what_came_of_them(demo):
     assert [d.name for d in done] == list(NAMES)
     summary = {d.name: d.summary for d in done}
     assert summary["people"] == "4 synthetic people, 2 squats each"
-    assert summary["label"].startswith("4 of 4 trials passed the quality gates; audit by OpenSim: 40 frames")
+    assert summary["label"].startswith("4 of 4 trials passed the quality gates; audit by OpenSim: 80 frames")
     assert summary["dataset"].startswith("8 repetitions")
     assert summary["validate"].endswith("of 2 motions confirmed by OpenSim")
 
@@ -43,7 +43,7 @@ def test_all_stages_run_and_say_what_came_of_them(demo):
 def test_fast_labels_agree_with_opensim(demo):
     for path in demo[0].labels.glob("*/*/label.json"):
         audit = json.loads(path.read_text(encoding="utf-8"))["audit"]
-        assert audit["frames"] == 10
+        assert audit["frames"] == 20
         assert audit["rmse"] < 0.01
         assert audit["max"] < 0.06
 

@@ -1,6 +1,7 @@
 """Stages run in order and once; stopped runs go on; changed settings repeat what follows."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,3 +135,55 @@ def test_other_folders_are_refused(work):
 def test_an_unknown_stage_is_refused(work):
     with pytest.raises(PipelineError, match="labels is no stage"):
         list(run(work, until="labels"))
+
+
+def test_an_output_that_was_changed_or_cut_off_is_made_again(work, calls):
+    list(run(work))
+    for leaves in (work.repetitions, work.surrogate):
+        calls.clear()
+        leaves.write_text("half", encoding="utf-8")
+        list(run(work))
+        assert calls == [{work.repetitions: "dataset", work.surrogate: "surrogate"}[leaves], "report"]
+
+
+def test_recordings_count_by_their_content_and_metadata_belongs_to_them(work, calls, tmp_path):
+    """A subject renamed in sessionMetadata.yaml moves to another split; a copied file is the same file."""
+    inside = tmp_path / "data" / "anna" / "OpenSimData"
+    for name in ("Model/m.osim", "Kinematics/squat.mot"):
+        (inside / name).parent.mkdir(parents=True)
+        (inside / name).write_text(name, encoding="utf-8")
+    metadata = tmp_path / "data" / "anna" / "sessionMetadata.yaml"
+    metadata.write_text("subjectID: anna", encoding="utf-8")
+    work = replace(work, data=tmp_path / "data")
+    list(run(work))
+    calls.clear()
+    (inside / "Kinematics" / "squat.mot").touch()
+    list(run(work))
+    assert calls == ["report"]
+    calls.clear()
+    metadata.write_text("subjectID: bert", encoding="utf-8")
+    list(run(work))
+    assert calls[0] == "people"
+    calls.clear()
+    about = (inside / "Model" / "m.osim").stat()
+    (inside / "Model" / "m.osim").write_text("Model/n.osim", encoding="utf-8")  # as long as before
+    os.utime(inside / "Model" / "m.osim", ns=(about.st_atime_ns, about.st_mtime_ns))
+    list(run(work))
+    assert calls[0] == "people"
+
+
+def test_a_run_whose_folder_lies_among_the_recordings_does_not_take_its_labels_for_sessions(work, tmp_path):
+    for name in ("data/anna", "data/out/labels/anna"):
+        (tmp_path / name / "OpenSimData").mkdir(parents=True)
+    work = replace(work, data=tmp_path / "data", out=tmp_path / "data" / "out")
+    assert [session.name for session in work.found_sessions()] == ["anna"]
+
+
+def test_what_the_validation_adds_to_the_motions_does_not_make_them_other_motions(tmp_path):
+    (tmp_path / "motion_01.mot").write_text("1", encoding="utf-8")
+    before = pipeline.digest(tmp_path)
+    (tmp_path / "model_static_optimization.osim").write_text("2", encoding="utf-8")
+    (tmp_path / "summary.csv").write_text("3", encoding="utf-8")
+    assert pipeline.digest(tmp_path) == before
+    (tmp_path / "motion_01.mot").write_text("4", encoding="utf-8")
+    assert pipeline.digest(tmp_path) != before

@@ -46,6 +46,21 @@ def test_paths_are_relative_to_the_file_and_changes_replace_values(write):
         ('[search]\npredictor = "phisics"', r"\[search\]: predictor = 'phisics'.*surrogate, physics"),
         ('[dataset]\nmovement = "sqat"', r"\[dataset\]: movement = 'sqat'.*squat, sit-to-stand"),
         ("[search", "not a TOML file"),
+        ("x = " + "[" * 100_000, "nested too deep"),
+        (
+            "[search]\niterations = 1000000000",
+            r"\[search\]: iterations = 1000000000: a number from 1 to 100000",
+        ),
+        ("[search]\ncount = 1000000000", "count = 1000000000: a number from 1 to 1000"),
+        ('[search]\npredictor = "oracle"', "predictor = 'oracle' is not a choice. Choose one of: surrogate, physics"),
+        ('[label]\nsolver = "quick"', "solver = 'quick' is not a choice. Choose one of: opensim, fast"),
+        ("[label]\naudit = nan", "audit = nan: a number from 0 to 1"),
+        ("[cohort]\nsubjects = 0", "subjects = 0 is not possible"),
+        ("[generator]\nlearning_rate = 1e9", "learning_rate = 1e.09 is not possible"),
+        ("[generator.model]\nwidth = 1000000", "width = 1e.06 is not possible"),
+        ("[generator.model]\nvelocity_weight = 1e308", "velocity_weight = .* is not possible"),
+        ("[generator.augmentation]\nangle_deg = inf", "angle_deg = .* is not possible"),
+        ('[surrogate]\ndevice = "banana"', "device = 'banana' cannot be used"),
     ],
 )
 def test_what_is_wrong_is_said(write, text, message):

@@ -94,12 +94,12 @@ def test_a_body_that_hovers_without_load_floats_too_but_a_jump_does_not(small: A
     assert gates_of(small, fall, loaded=nothing)["floating"].value == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("way", [0.03, 3.0])
+@pytest.mark.parametrize("way", [0.03, 0.12, 3.0])
 def test_a_body_that_drifts_while_loaded_slides_as_far_as_it_drifts(small: Anatomy, flat: Motion, way):
     ramp = way * flat.time / flat.duration
     found = gates_of(small, moved(flat, pelvis_tx=0.6 * ramp, pelvis_tz=0.8 * ramp))["foot_slide"]
-    assert found.value == pytest.approx(1e3 * way, rel=1e-6)
-    assert found.satisfied == (way < 0.05)
+    assert found.value == pytest.approx(1e3 * way, rel=2e-3)
+    assert found.satisfied == (way < 0.08)
 
 
 def test_a_foot_slides_while_it_is_loaded_only(small: Anatomy, flat: Motion):

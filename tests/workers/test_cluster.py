@@ -24,6 +24,12 @@ def double(number: int, desk: Desk) -> int:
     return 2 * number
 
 
+def say_and_wait(item: tuple[str, int], desk: Desk) -> int:
+    desk.tell(item[1])
+    time.sleep(0.05)
+    return item[1]
+
+
 def refuse_odd(number: int, desk: Desk) -> int:
     if number % 2:
         raise ValueError(f"{number} is odd")
@@ -70,6 +76,30 @@ def test_an_error_loses_its_item_only(client):
     found = dict(each(client, refuse_odd, range(6)))
     assert {n for n, result in found.items() if isinstance(result, Lost)} == {1, 3, 5}
     assert found[3] == Lost("ValueError: 3 is odd")
+
+
+def test_items_of_a_group_follow_each_other_and_groups_are_begun_only_where_a_worker_is_free(client):
+    order = []
+
+    def begun(item: tuple[str, int], message: object) -> None:
+        order.append(item)
+
+    items = [(group, k) for group in "abc" for k in range(5)]
+    found = dict(each(client, say_and_wait, items, hear=begun, group=lambda item: item[0]))
+    assert set(found) == set(items)
+    for group in "ab":  # two workers are left for c
+        assert [k for g, k in order if g == group] == list(range(5))
+    first_c = order.index(("c", 0))
+    done = {g for g, k in order[:first_c] if k == 4}
+    assert done, "c was begun while a and b had both work left"
+
+
+def test_results_may_ask_for_more_items(client):
+    def more(item: int, result: int | Lost) -> list[int]:
+        return [result + 100] if item < 3 and isinstance(result, int) else []
+
+    found = dict(each(client, double, [1, 2, 3], more=more))
+    assert found == {1: 2, 2: 4, 3: 6, 102: 204, 104: 208}
 
 
 def test_leaving_early_calls_off_what_is_under_way(client, tmp_path):

@@ -49,6 +49,18 @@ def test_tasks_follow_each_other_in_one_process_and_prints_do_not_disturb_them(p
     pool.give_back(process)
 
 
+def test_a_task_goes_to_the_process_that_did_the_last_of_its_kind(pool):
+    first, second = pool.take("a"), pool.take("b")
+    pool.give_back(second)
+    pool.give_back(first)
+    assert pool.take("b") is second
+    assert pool.take("c") is first
+    pool.give_back(first)
+    assert pool.take("a") is first
+    pool.give_back(first)
+    pool.give_back(second)
+
+
 def test_a_warning_of_many_processes_is_shown_once_by_their_parent(pool):
     code = (
         "import odd_tasks\n"

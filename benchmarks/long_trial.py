@@ -1,6 +1,6 @@
 """Frames per second of OpenSim StaticOptimization, OpenSim MocoInverse and the fast solver, side by side on one trial.
 
-    python pipelines/benchmark.py --model M.osim --motion Q.mot --out benchmark [--start 1 --end 3] [--moco-limit 300]
+    python benchmarks/long_trial.py --model M.osim --motion Q.mot --out benchmark [--start 1 --end 3] [--moco-limit 300]
 
 Every method runs in a process of its own, so that peak memory is its own. The whole label step is timed, from files to
 files, after the model has been compiled (the compile time stands beside it). Scaling is measured on the trial repeated:
