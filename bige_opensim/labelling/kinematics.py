@@ -32,7 +32,7 @@ class Prepared:
     qdd: Motion
     fastest_rotation: tuple[float, str]
     notes: tuple[str, ...]
-    _states: dict[int, State] = field(default_factory=dict, repr=False, compare=False)
+    _states: dict[int, State] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, q: Motion, fastest_rotation: tuple[float, str], notes: tuple[str, ...]) -> Prepared:

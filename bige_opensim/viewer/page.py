@@ -1,8 +1,8 @@
 """Takes as one page that needs nothing beside it: numbers packed, and a renderer of some hundred lines (WebGL 2).
 
-viser (1.1) was tried first, with the same scene. Twenty motions of 101 frames made a file of 4.7 MB there, of which
-the muscles' corners were most, and a browser without a graphics processor needed three seconds of processor time a
-frame. Here poses are sent, and the graphics processor moves what is fixed in bodies.
+viser (1.1) was tried first, with the same scene. Twenty motions of 101 frames made a file of 4.7 MB there, of which the
+muscles' corners were most, and a browser without a graphics processor drew one frame in some seconds. Here poses are
+sent and the graphics processor moves what is fixed in bodies: 1.0 MB, 50 ms of processor time a frame.
 """
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -140,3 +142,13 @@ def test_the_low_pass_comes_before_the_derivatives_and_frames_are_cut_after_both
     assert_allclose(whole.qd.values, whole.q.derivatives()[0].values)
     assert_allclose(whole.qdd.values, whole.qd.derivatives()[0].values)
     assert_allclose(part.qdd.values, whole.qdd.values[inside])
+
+
+def test_frames_taken_out_of_a_motion_have_bodies_of_their_own(tmp_path):
+    path = biped(tmp_path / "biped.osim")
+    model, skeleton = load(path), Skeleton(compile_skeleton(path, cache=False))
+    whole = prepare(model, skeleton, squat(path, frames=40), 0.0)
+    positions = whole.state(skeleton).poses.position
+    some = replace(whole, **{name: getattr(whole, name).between(0.2, 0.4) for name in ("q", "qd", "qdd")})
+    frames = slice(12, 12 + some.q.frames)
+    assert_allclose(some.state(skeleton).poses.position, positions[frames], atol=1e-12)
