@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.solve import solve
     from bige_opensim.workflows.train import load_generator, load_surrogate, train_generator, train_surrogate
     from bige_opensim.workflows.validate import validate
+    from bige_opensim.workflows.view import view
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ __all__ = [
     "train_generator",
     "train_surrogate",
     "validate",
+    "view",
 ]
 
 _MODULES = {
@@ -84,6 +86,7 @@ _MODULES = {
     "train_generator": "workflows.train",
     "train_surrogate": "workflows.train",
     "validate": "workflows.validate",
+    "view": "workflows.view",
 }
 """Where every public name lives; loaded when it is first asked for (PEP 562)."""
 

@@ -20,6 +20,7 @@ from bige_opensim.commands.networks import dataset, train_generator, train_surro
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
 from bige_opensim.commands.solve import solve
+from bige_opensim.commands.viewing import view
 
 app = App(name="bige", help="Exercise motions that OpenSim confirms.", version=bige_opensim.__version__)
 train = App(name="train", help="Train a network on a dataset of repetitions.")
@@ -29,7 +30,7 @@ imports = App(name="import", help="Bring public recordings into the layout of Op
 imports.command(import_ui_prmd, name="ui-prmd")
 
 FILES, LABELS = (info, doctor), (scale, synth, imports, ik, label, solve, compare)
-MOTIONS, WHOLE = (dataset, train, generate, validate, evaluate, report), (demo, run)
+MOTIONS, WHOLE = (dataset, train, generate, validate, evaluate, report, view), (demo, run)
 for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
     app.command(command)
 

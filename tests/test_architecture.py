@@ -33,9 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "synthesis": {*BELOW, "workers"},
     "validation": {*BELOW, "sessions", "labelling", "movements", "learning", "guidance", "workers"},
     "reporting": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
+    "viewer": {*BELOW, "labelling", "guidance", "validation"},
     "workflows": {
         *BELOW, "built_in", "movements", "workers", "sessions", "doctor", "labelling", "learning", "guidance",
-        "synthesis", "validation", "reporting",
+        "synthesis", "validation", "reporting", "viewer",
     },
     "pipeline": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
@@ -43,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "commands": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "reporting", "doctor", "pipeline", "workflows",
+        "validation", "reporting", "viewer", "doctor", "pipeline", "workflows",
     },
     "cli": {"commands"},
 }  # fmt: skip
