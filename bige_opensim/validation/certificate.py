@@ -199,6 +199,22 @@ class Certificate:
         return self.satisfied and self.labels["status"] == "passed" and self.plausible
 
     @property
+    def reason(self) -> str:
+        """Why the motion is confirmed or not, in one sentence after another."""
+        said = []
+        if self.labels["status"] != "passed":
+            said.append(self.labels["reason"])
+        for name, gate in self.motion_gates.items():
+            if not gate.satisfied:
+                said.append(
+                    f"{name} {gate.value:.3g} > {gate.limit:g} {gate.unit}{': ' + gate.where if gate.where else ''}."
+                )
+        for name, term in self.terms.items():
+            if term.decides and term.satisfied is not True:
+                said.append(f"{name}: OpenSim finds {term.simulated:.3g} {term.unit}, asked was {term.target}.")
+        return " ".join(said) or "OpenSim bears out every deciding term, and all gates are passed."
+
+    @property
     def checkable(self) -> bool:
         """Whether it says from which files it was made; certificates of earlier versions do not."""
         return bool(self.files)

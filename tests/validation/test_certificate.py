@@ -135,6 +135,17 @@ def test_a_motion_is_confirmed_if_label_gates_and_terms_all_agree(simulated, ske
         assert replace(made, motion_gates=at_the_limit).confirmed
 
 
+def test_the_reason_names_what_fails_and_nothing_else(simulated, skeleton):
+    held = certified(simulated, skeleton, term("activation", of="vasmed_r", stat="peak", at_least=0.0, hard=True))
+    assert held.confirmed
+    assert held.reason == "OpenSim bears out every deciding term, and all gates are passed."
+    missed = certified(simulated, skeleton, term("activation", of="vasmed_r", stat="peak", at_least=0.99, hard=True))
+    (name,) = missed.terms
+    assert missed.reason.startswith(f"{name}: OpenSim finds ")
+    failed = replace(held, labels={"status": "gates_failed", "reason": "reserves 9 > 5 %."})
+    assert failed.reason == "reserves 9 > 5 %."
+
+
 def test_prediction_and_novelty_come_from_the_record_of_the_search(simulated, skeleton):
     novelty = {"session": "s", "trial": "t", "start_s": 1.0, "distance": 0.3, "novelty": 0.5}
     entry = {"predicted": {"pace": 1.9}, "nearest_training_motion": novelty}
