@@ -109,7 +109,7 @@ def test_a_model_that_is_no_person_stops_the_trial(request_of, fast, tmp_path, w
         label_trial(request, fast)
     assert "\n" not in str(error.value)
     assert not request.out.exists()
-    assert label_and_place(request, fast, lambda step, share: None) == str(error.value)
+    assert label_and_place(request, fast, [request], lambda step, share: None) == str(error.value)
 
 
 def test_twice_the_mass_does_not_pass_by_its_lengths_nor_by_what_is_stated(request_of, fast, tmp_path):
