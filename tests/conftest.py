@@ -1,6 +1,8 @@
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--check-shapes"):
         jaxtyping.install_import_hook("bige_opensim", "beartype.beartype")
+
+
+NEEDS_OPENSIM = re.compile(
+    r"^\s*(?:from|import) (?:opensim|small_models|recordings|front_door|bige_opensim\.(?:osim|sessions|doctor|labelling"
+    r"|validation|synthesis|reporting|viewer|workflows|pipeline))\b",
+    re.MULTILINE,
+)
+
+
+@cache
+def needs_opensim(path: Path) -> bool:
+    """Whether a module of tests imports opensim, or rooms or helpers that do."""
+    return NEEDS_OPENSIM.search(path.read_text(encoding="utf-8")) is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they need: `data` the recordings beside the repository, `opensim` an installation of it."""
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+        if needs_opensim(item.path):
+            item.add_marker("opensim")
 
 
 @pytest.fixture
