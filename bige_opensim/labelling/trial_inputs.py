@@ -45,7 +45,7 @@ def _coordinates_of(motion: Motion, known: list[str]) -> CoordinateFile:
             "model that it belongs to."
         )
     notes = (f"left out, because the model has no such coordinates: {', '.join(others)}",) if others else ()
-    return CoordinateFile(motion.select([name for name in motion.names if name in known]), notes)
+    return CoordinateFile(motion.select([name for name in motion.names if name in known]), notes, tuple(others))
 
 
 def require_frames(motion: Motion, where: str) -> None:

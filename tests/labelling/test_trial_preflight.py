@@ -15,9 +15,10 @@ from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.storage import read_storage, write_coordinates, write_storage
 from bige_opensim.labelling.label_task import label_and_place
-from bige_opensim.labelling.label_trial import label_trial
+from bige_opensim.labelling.label_trial import label_in_memory, label_trial
 from bige_opensim.labelling.request import TrialRequest, finished_label
 from bige_opensim.labelling.status_table import read_status
+from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
 
 MASS_KG = 70.0
@@ -355,3 +356,11 @@ def test_a_motion_without_ankles_is_labelled_where_that_is_allowed(request_of, t
     assert not out.exists()
     assert bige(*command, "--allow-missing") == 0
     assert (out / "label.json").is_file()
+
+
+def test_a_misspelt_channel_of_a_motion_in_memory_is_met_with_the_nearest_name(request_of, fast):
+    request = request_of()
+    motion = squat(request.model)
+    names = tuple("ankle_angel_r" if name == "ankle_angle_r" else name for name in motion.names)
+    with pytest.raises(PreflightError, match=r"ankle_angle_r \(is 'ankle_angel_r' meant\?\)"):
+        label_in_memory(replace(request, recorded=Motion(motion.time, motion.values, names)), fast)
