@@ -212,6 +212,7 @@ def change_motions(base: Path, out: Path) -> None:
     for path in (other / "motions").iterdir():
         if path.is_file():
             shutil.copy(path, out / "motions" / path.name)
+    shutil.copytree(other / "motions" / "predicted", out / "motions" / "predicted", dirs_exist_ok=True)
     shutil.rmtree(other)
 
 
