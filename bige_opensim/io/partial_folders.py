@@ -41,7 +41,8 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        put_in_place(partial, out, marker)
+        refuse_other_content(out, marker)
+        replace_folder(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -52,16 +53,6 @@ def refuse_other_content(out: Path, marker: str) -> None:
         raise OutFolderError(f"{out}: this is a file; name an empty or a new folder for the results.")
     if out.exists() and any(out.iterdir()) and not (out / marker).is_file():
         raise OutFolderError(f"{out}: the folder holds other files than {marker}; name an empty or a new folder.")
-
-
-def put_in_place(partial: Path, out: Path, marker: str) -> None:
-    """Make `partial` become `out`, in place of earlier results."""
-    refuse_other_content(out, marker)
-    old = partial_folder(out.with_name(f"{out.name}.replaced"))
-    if out.exists():
-        out.replace(old)
-    partial.replace(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def partial_folder(out: Path) -> Path:
