@@ -84,7 +84,8 @@ def fitted_pulls(
     for rows in torch.arange(len(q)).split(CHUNK):
         own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
         parts.append(polynomial_pulls(muscles, q[rows], qd[rows], own, passive=passive))
-    return Pulls(*(torch.cat([part[k] for part in parts]) for k in range(3)))
+    arms, active, elastic = (torch.cat(piece) for piece in zip(*(part[:3] for part in parts), strict=True))
+    return Pulls(arms, active, elastic)
 
 
 def moment_errors(muscles: Muscles) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, " muscle"]]:

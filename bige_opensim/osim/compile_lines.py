@@ -106,7 +106,10 @@ def sample_lines(
     on_path = [path_bodies(muscle) for muscle in sampler.muscles]
     distal = [{b for b, on in zip(skeleton.bodies, joint.distal, strict=True) if on} for joint in joints]
     crossings = [
-        (m, j) for m, bodies in enumerate(on_path) for j, below in enumerate(distal) if bodies & below and bodies - below
+        (m, j)
+        for m, bodies in enumerate(on_path)
+        for j, below in enumerate(distal)
+        if bodies & below and bodies - below
     ]
     sets = model.model.getBodySet()
     index = {b: int(sets.get(b).getMobilizedBodyIndex()) for b in skeleton.bodies}

@@ -10,11 +10,14 @@ from bige_opensim.guidance.generated import Generated
 from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, GenerationRequest, reference_ranges
 from bige_opensim.guidance.generation import generate as search
 from bige_opensim.guidance.language import MOST_ITERATIONS
+from bige_opensim.guidance.objective import Objective
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import in_range, one_of
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.train import folder_of
@@ -113,6 +116,8 @@ def search_motions(
     """`generate` from files and settings."""
     tables = compile_skeleton(model)
     physics = settings.predictor == "physics"
+    muscles = compile_muscles(model, reference_ranges(generator, tables)) if physics else None
+    pressed = any(term.quantity == "joint_load" for term in Objective.load(objective).terms)
     request = GenerationRequest(
         generator=generator,
         surrogate=surrogate,
@@ -122,8 +127,9 @@ def search_motions(
         count=settings.count,
         seed=settings.seed,
         iterations=settings.iterations,
-        muscles=compile_muscles(model, reference_ranges(generator, tables)) if physics else None,
+        muscles=muscles,
         physics_share=settings.physics_share,
+        lines=compile_lines(model, Skeleton(tables), muscles) if pressed and muscles is not None else None,
     )
     total = request.iterations_in_all
     with show(total, "searching") as steps:
