@@ -28,7 +28,7 @@ from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import opensim_version
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.synthesis.closed_chain import ClosedChainError
-from bige_opensim.synthesis.people import Person, draw_person
+from bige_opensim.synthesis.people import SyntheticPerson, draw_person
 from bige_opensim.synthesis.squats import squat_motion
 from bige_opensim.synthesis.styles import Squat, Style, draw_squats, draw_style
 
@@ -128,7 +128,7 @@ def make_person(folder: Path, index: int, model: Path, settings: CohortSettings)
 
 def _write(
     folder: Path,
-    person: Person,
+    person: SyntheticPerson,
     random: np.random.Generator,
     model: Path,
     settings: CohortSettings,
@@ -173,7 +173,7 @@ def _write(
 
 
 def _squats_of(
-    person: Person, skeleton: Skeleton, random: np.random.Generator, repetitions: int
+    person: SyntheticPerson, skeleton: Skeleton, random: np.random.Generator, repetitions: int
 ) -> tuple[Style, tuple[Squat, ...], Motion]:
     reasons = []
     for _ in range(STYLES):

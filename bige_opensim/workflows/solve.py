@@ -57,7 +57,7 @@ from bige_opensim.physics.least_effort import SLACK
 from bige_opensim.physics.least_effort import solve as least_effort
 from bige_opensim.physics.muscle_pulls import Pulls
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.workflows.solve_audit import Again, SetupAudit, compare
+from bige_opensim.workflows.solve_audit import OpenSimTask, SetupAudit, compare
 
 Geometry = Literal["auto", "polynomial", "exact"]
 
@@ -256,7 +256,7 @@ class _Task:
         notes = (*self.setup.notes, *self.motion.notes)
         compared = None
         if audit > 0 and not self.cost.passive:
-            again = Again(self.setup, self.composed, self.motion, self.cost, self._weight().numpy(), self.folder)
+            again = OpenSimTask(self.setup, self.composed, self.motion, self.cost, self._weight().numpy(), self.folder)
             try:
                 compared = compare(again, self.rows[solved & self.kept], controls[solved & self.kept], audit)
             except StaticOptimizationError as error:
