@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from small_models import biped, squat
 
+from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.storage import write_coordinates, write_storage
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import load
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.validation.certificate import target_of
 from bige_opensim.validation.generated_folder import GeneratedFolder
 from bige_opensim.validation.roundtrip import validate
 
