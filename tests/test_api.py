@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from front_door import run_script, small_session
+from generated_motions import vasti_between
 from pandas.testing import assert_frame_equal
 from xarray.testing import assert_equal
 
@@ -209,16 +210,7 @@ print(list(certificates[0].to_frame().index))
 print(bige.Label.load("labels/squat").activations.equals(label.activations))
 print(found.save("motions").name)
 """
-OBJECTIVE = """
-name = "Vasti at work"
-[[term]]
-name = "vastus medialis"
-quantity = "activation"
-of = ["vasmed_r", "vasmed_l"]
-stat = "peak"
-between = [0.2, 0.6]
-hard = true
-"""
+OBJECTIVE = vasti_between(0.2, 0.6, title="Vasti at work", paced=False)
 
 
 def check_snippet(code: str, folder: Path, count: int) -> None:
@@ -231,7 +223,7 @@ def check_snippet(code: str, folder: Path, count: int) -> None:
         "True True",
         "1 4 Surrogate Generator",
         f"{count} {count} Certificate bool",
-        "['vastus medialis']",
+        "['vastus medialis peak']",
         "True",
         "motions",
     ]
