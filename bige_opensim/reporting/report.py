@@ -33,7 +33,7 @@ NEW_ENOUGH = 0.5
 """A motion counts as new when it is at least half the usual distance between training motions away from all of them."""
 
 
-class Written(NamedTuple):
+class WrittenReport(NamedTuple):
     """Where a report is, and what contradicts its certificates, a sentence each that begins with the motion's name."""
 
     path: Path
@@ -59,7 +59,7 @@ def report(
     cohort: Path | None = None,
     stages: Mapping[str, float] | None = None,
     synthetic: bool | None = None,
-) -> Written:
+) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
     Every certificate is held against the files that it was made from. Where something contradicts one, the report says
@@ -99,7 +99,7 @@ def report(
         write_summary(motions, evidence.verdicts)
     content = _content(evidence, out.parent, stages or {})
     write_whole(out, environment.get_template("report.html.j2").render(**content))
-    return Written(out, evidence.contradictions)
+    return WrittenReport(out, evidence.contradictions)
 
 
 def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from bige_opensim.guidance.conflicts import band_text
-from bige_opensim.guidance.objective import BoundObjective, BoundTerm, Evaluation, Objective
+from bige_opensim.guidance.conflicts import target_of
+from bige_opensim.guidance.objective import BoundObjective, Evaluation, Objective
 from bige_opensim.guidance.quantities import GRF_COLUMNS, Dynamics
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
 from bige_opensim.motion import Motion
@@ -101,11 +101,6 @@ def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tup
         torch.as_tensor(simulated.activations.values)[None],
     )
     return bound, evaluation
-
-
-def target_of(bound: BoundTerm) -> str:
-    """What a term asks for, as certificates and the record of a search have it: 'between 0.35 and 0.45'."""
-    return band_text(bound) if bound.bounded else bound.term.goal
 
 
 def surrogate_gap(predicted: Motion, simulated: Simulated) -> dict[str, Any]:

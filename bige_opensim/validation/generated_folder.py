@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import StorageError, read_storage
@@ -18,7 +19,7 @@ from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.validation.certificate import Certificate, Simulated, certificate, judge, read_simulated, target_of
+from bige_opensim.validation.certificate import Certificate, Simulated, certificate, judge, read_simulated
 from bige_opensim.validation.motion_gates import Anatomy, MotionOnGround, motion_gates
 from bige_opensim.validation.recheck import recheck
 
