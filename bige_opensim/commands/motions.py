@@ -14,7 +14,7 @@ def generate(
     *,
     generator: Path,
     surrogate: Path,
-    objective: Path,
+    objective: str,
     model: Path,
     out: Path,
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
@@ -31,7 +31,7 @@ def generate(
     surrogate
         Checkpoint of the surrogate.
     objective
-        Objective file (TOML).
+        Objective file (TOML), or the name of one that comes with the package (`bige objective list`).
     model
         The subject's model.
     out

@@ -103,6 +103,11 @@ def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tup
     return bound, evaluation
 
 
+def no_dynamics(*_: Any) -> Any:
+    """Dynamics of an objective that is bound to be read, not evaluated."""
+    raise AssertionError("an objective is read without a motion")
+
+
 def target_of(bound: BoundTerm) -> str:
     """What a term asks for, as certificates and the record of a search have it: 'between 0.35 and 0.45'."""
     return band_text(bound) if bound.bounded else bound.term.goal

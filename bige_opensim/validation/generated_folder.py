@@ -18,7 +18,15 @@ from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.validation.certificate import Certificate, Simulated, certificate, judge, read_simulated, target_of
+from bige_opensim.validation.certificate import (
+    Certificate,
+    Simulated,
+    certificate,
+    judge,
+    no_dynamics,
+    read_simulated,
+    target_of,
+)
 from bige_opensim.validation.motion_gates import Anatomy, MotionOnGround, motion_gates
 from bige_opensim.validation.recheck import recheck
 
@@ -266,17 +274,13 @@ class GeneratedFolder:
             found.append(f"{MODEL} is not the model that the motions were searched for.")
         asked = self.record.get("terms")
         muscles = self.skeleton.tables.muscles
-        bound = self.objective.bind(self.skeleton.coordinates, muscles, self.skeleton, dynamics=_no_dynamics)
+        bound = self.objective.bind(self.skeleton.coordinates, muscles, self.skeleton, dynamics=no_dynamics)
         now = {t.name: target_of(t) for t in bound.terms}
         if asked is not None and asked != now:
             other = sorted(set(asked.items()) ^ set(now.items()))
             words = "; ".join(f"{name}: {target}" for name, target in other)
             found.append(f"{OBJECTIVE} asks for other goals than the search did ({words}).")
         return tuple(found)
-
-
-def _no_dynamics(*_: Any) -> Any:
-    raise AssertionError("targets are read without a motion")
 
 
 def _record(path: Path) -> dict[str, Any]:

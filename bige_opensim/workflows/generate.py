@@ -10,12 +10,16 @@ from bige_opensim.guidance.generated import Generated
 from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, GenerationRequest, reference_ranges
 from bige_opensim.guidance.generation import generate as search
 from bige_opensim.guidance.language import MOST_ITERATIONS
+from bige_opensim.guidance.objective import Objective
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.osim.model import load
+from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import in_range, one_of
+from bige_opensim.workflows.objectives import bind_to_model, objective_file
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.train import folder_of
 
@@ -70,7 +74,7 @@ def generate(
     Parameters
     ----------
     objective
-        Objective file (TOML).
+        Objective file (TOML), or the name of one that comes with the package.
     model
         The person's model.
     generator, surrogate
@@ -103,7 +107,9 @@ def generate(
 
     """
     settings = SearchSettings(count, seed, iterations, predictor, physics_share)
-    return search_motions(Path(objective), Path(model), folder_of(generator), folder_of(surrogate), settings, show)
+    return search_motions(
+        objective_file(objective), Path(model), folder_of(generator), folder_of(surrogate), settings, show
+    )
 
 
 @quiet_opensim()
@@ -112,6 +118,7 @@ def search_motions(
 ) -> Generated:
     """`generate` from files and settings."""
     tables = compile_skeleton(model)
+    bind_to_model(Objective.load(objective), load(model), Skeleton(tables))
     physics = settings.predictor == "physics"
     request = GenerationRequest(
         generator=generator,
