@@ -169,6 +169,8 @@ class Certificate:
         sha256 of every file that the certificate was made from, by its path in the folder of the motions.
     notes
         What a reader should know besides.
+    person
+        Strengths and ranges of motion that the model was given for this person; None where it was taken as it is.
 
     """
 
@@ -187,6 +189,7 @@ class Certificate:
     provenance: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    person: dict[str, Any] | None = None
 
     @property
     def satisfied(self) -> bool:
@@ -269,6 +272,7 @@ class Certificate:
             provenance=content["provenance"],
             files=dict(content.get("files", {})),
             notes=tuple(content.get("notes", ())),
+            person=content.get("person"),
         )
 
     @classmethod
@@ -308,6 +312,7 @@ def certificate(
     *,
     files: dict[str, str] | None = None,
     notes: tuple[str, ...] = (),
+    person: dict[str, Any] | None = None,
 ) -> Certificate:
     """The certificate of a motion.
 
@@ -326,6 +331,8 @@ def certificate(
         Activations that the search predicted.
     files
         sha256 of the files that all this was read from.
+    person
+        What the record says of the person's strength and range.
 
     """
     deciding = {t.name for t in bound.verdict_terms}
@@ -357,4 +364,5 @@ def certificate(
         provenance=label["provenance"],
         files=files or {},
         notes=notes,
+        person=person,
     )

@@ -172,7 +172,16 @@ class GeneratedFolder:
         entry, notes = self.entry(name), self.notes(name)
         predicted = self._predicted(name) if entry or not notes else None
         return certificate(
-            name, bound, evaluation, entry, simulated, gates, predicted, files=self.hashes(name), notes=notes
+            name,
+            bound,
+            evaluation,
+            entry,
+            simulated,
+            gates,
+            predicted,
+            files=self.hashes(name),
+            notes=notes,
+            person=self.record.get("person"),
         )
 
     def _predicted(self, name: str) -> Motion | None:
