@@ -29,7 +29,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.dynamics import State
 from bige_opensim.physics.joint_loads import contact_forces, in_child_axes, loaded_joints
-from bige_opensim.physics.joint_problem import Effort
+from bige_opensim.physics.joint_problem import MusclesAndReserves
 from bige_opensim.physics.skeleton import Skeleton
 
 BORNE_BW = {"hip": 8.7, "knee": 10.9, "patellofemoral": 11.1, "ankle": 14.1}
@@ -104,7 +104,7 @@ def beyond(peaks: Mapping[str, Mapping[str, float]]) -> list[str]:
 def joint_loads(
     skeleton: Skeleton,
     state: State,
-    effort: Effort,
+    actuators: MusclesAndReserves,
     activations: Float[np.ndarray, "time muscle"],
     ground: GroundForces | None,
 ) -> JointLoads | None:
@@ -113,8 +113,8 @@ def joint_loads(
     See `physics.joint_loads`. Springs and ligaments of the model press no joint here.
     """
     joints = loaded_joints(skeleton)
-    if not joints or effort.tendons is None:
+    if not joints or actuators.tendons is None:
         return None
-    pull = effort.tendons.pull(torch.as_tensor(activations), len(joints))
+    pull = actuators.tendons.pull(torch.as_tensor(activations), len(joints))
     force = in_child_axes(state, joints, contact_forces(skeleton, state, joints, pull, ground))
     return JointLoads(tuple(j.name for j in joints), force.numpy(), float(skeleton.weight_n))

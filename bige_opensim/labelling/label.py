@@ -185,12 +185,12 @@ class Label:
         """Write the label's folder, whole or not at all; returns it.
 
         It holds `activations.sto`, `states.sto`, `inverse_dynamics.sto`, `joint_loads.sto`, `coordinates.mot`,
-        `label.json`, where the ground acts `grf.mot` and `external_loads.xml`, the setup of static optimization, and
-        the model that it runs on.
+        `label.json`, where the ground acts `grf.mot` and `external_loads.xml`, the setup of static
+        optimization, and the model that it runs on.
 
         Raises
         ------
-        StorageError
+        OutFolderError
             The folder holds other files than a label.
         LabelError
             The label was read from a folder without the model that the setup needs.

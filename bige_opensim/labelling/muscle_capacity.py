@@ -14,7 +14,7 @@ from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
 from bige_opensim.physics.joint_loads import loaded_joints
-from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort
+from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, MusclesAndReserves
 from bige_opensim.physics.muscle_lines import FittedLines, lines_of_paths
 from bige_opensim.physics.muscle_pulls import KnownPaths, Pulls, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscle_strength import Strength
@@ -38,14 +38,14 @@ def muscle_driven(model: OsimModel, skeleton: Skeleton) -> list[int]:
     return [i for i, n in enumerate(skeleton.coordinates) if optimal.get(n) == LEG_RESERVE_NM]
 
 
-def exact_effort(
+def exact_actuators(
     model: OsimModel, skeleton: Skeleton, window: Prepared, state: State, cost: EffortCost = USUAL
-) -> Effort:
+) -> MusclesAndReserves:
     """Moment arms and strengths from OpenSim, frame by frame."""
-    return _effort(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
+    return _actuators(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
 
 
-def polynomial_effort(
+def polynomial_actuators(
     model: OsimModel,
     skeleton: Skeleton,
     window: Prepared,
@@ -53,12 +53,12 @@ def polynomial_effort(
     known: KnownPaths | None = None,
     lines: FittedLines | None = None,
     cost: EffortCost = USUAL,
-) -> Effort:
+) -> MusclesAndReserves:
     """Moment arms and strengths from path polynomials, and from OpenSim's own paths where those are known."""
     pulls = fitted_pulls(skeleton, window, muscles, known, passive=cost.passive)
     if lines is not None:
         pulls = pulls._replace(lines=lines(window.tensor(skeleton, window.q), window.state(skeleton).poses))
-    return _effort(model, skeleton, window, pulls, cost)
+    return _actuators(model, skeleton, window, pulls, cost)
 
 
 def exact_pulls(
@@ -84,7 +84,7 @@ def fitted_pulls(
     for rows in torch.arange(len(q)).split(CHUNK):
         own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
         parts.append(polynomial_pulls(muscles, q[rows], qd[rows], own, passive=passive))
-    arms, active, elastic = (torch.cat(piece) for piece in zip(*(part[:3] for part in parts), strict=True))
+    arms, active, elastic = (torch.cat(of) for of in zip(*((p.arms, p.active, p.passive) for p in parts), strict=True))
     return Pulls(arms, active, elastic)
 
 
@@ -131,12 +131,14 @@ def muscle_weights(model: OsimModel, cost: EffortCost) -> torch.Tensor | None:
     return torch.as_tensor(cost.muscle_weights(model.muscle_names, muscle_groups(model), fibre_volumes(model)))
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost) -> Effort:
+def _actuators(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost
+) -> MusclesAndReserves:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
     free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
     reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=pulls.active.dtype)
-    return Effort(
+    return MusclesAndReserves(
         pulls.columns,
         bounds[:, 0],
         bounds[:, 1],

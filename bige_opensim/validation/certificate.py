@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from bige_opensim.guidance.conflicts import band_text
-from bige_opensim.guidance.objective import BoundObjective, BoundTerm, Evaluation, Objective
+from bige_opensim.guidance.conflicts import target_of
+from bige_opensim.guidance.objective import BoundObjective, Evaluation, Objective
 from bige_opensim.guidance.quantities import GRF_COLUMNS, Dynamics
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
 from bige_opensim.labelling.joint_loads import limit_bw
@@ -131,9 +131,9 @@ def _peaks(loads: Motion | None) -> dict[str, dict[str, float]] | None:
     }
 
 
-def target_of(bound: BoundTerm) -> str:
-    """What a term asks for, as certificates and the record of a search have it: 'between 0.35 and 0.45'."""
-    return band_text(bound) if bound.bounded else bound.term.goal
+def no_dynamics(*_: Any) -> Any:
+    """Dynamics of an objective that is bound to be read, not evaluated."""
+    raise AssertionError("an objective is read without a motion")
 
 
 def surrogate_gap(predicted: Motion, simulated: Simulated) -> dict[str, Any]:
@@ -194,6 +194,8 @@ class Certificate:
         sha256 of every file that the certificate was made from, by its path in the folder of the motions.
     notes
         What a reader should know besides.
+    person
+        Strengths and ranges of motion that the model was given for this person; None where it was taken as it is.
 
     """
 
@@ -213,6 +215,7 @@ class Certificate:
     joint_loads: dict[str, dict[str, float]] | None = None
     files: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    person: dict[str, Any] | None = None
 
     @property
     def satisfied(self) -> bool:
@@ -298,6 +301,7 @@ class Certificate:
             joint_loads=content.get("joint_loads"),
             files=dict(content.get("files", {})),
             notes=tuple(content.get("notes", ())),
+            person=content.get("person"),
         )
 
     @classmethod
@@ -337,6 +341,7 @@ def certificate(
     *,
     files: dict[str, str] | None = None,
     notes: tuple[str, ...] = (),
+    person: dict[str, Any] | None = None,
 ) -> Certificate:
     """The certificate of a motion.
 
@@ -355,6 +360,8 @@ def certificate(
         Activations that the search predicted.
     files
         sha256 of the files that all this was read from.
+    person
+        What the record says of the person's strength and range.
 
     """
     deciding = {t.name for t in bound.verdict_terms}
@@ -387,4 +394,5 @@ def certificate(
         joint_loads=_peaks(simulated.joint_loads),
         files=files or {},
         notes=notes,
+        person=person,
     )

@@ -20,7 +20,7 @@ from jaxtyping import Int
 from bige_opensim.io.storage import read_coordinates, read_storage
 from bige_opensim.labelling.joint_loads import joint_loads
 from bige_opensim.labelling.kinematics import Prepared, prepare
-from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, root_of
+from bige_opensim.labelling.muscle_capacity import exact_actuators, muscle_driven, root_of
 from bige_opensim.labelling.quality_gates import SATURATED
 from bige_opensim.motion import Motion
 from bige_opensim.osim.inverse_dynamics import complete, passive_forces
@@ -28,7 +28,12 @@ from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.contact import ContactSettings, GroundForces
 from bige_opensim.physics.dynamics import State
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
-from bige_opensim.physics.joint_problem import Effort, net_generalized_forces, solve_with_ground, solve_with_loads
+from bige_opensim.physics.joint_problem import (
+    MusclesAndReserves,
+    net_generalized_forces,
+    solve_with_ground,
+    solve_with_loads,
+)
 from bige_opensim.physics.least_effort import LeastEffort
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation.certificate import Simulated
@@ -150,12 +155,12 @@ def _mechanics(
     rows = _frames(simulated, muscles)
     window = replace(whole, q=_rows(whole.q, rows), qd=_rows(whole.qd, rows), qdd=_rows(whole.qdd, rows))
     state = window.state(skeleton)
-    effort = exact_effort(model, skeleton, window, state, cost)
+    actuators = exact_actuators(model, skeleton, window, state, cost)
     if simulated.ground is not None:
         ground, qd = simulated.label["ground_height_m"], window.tensor(skeleton, window.qd)
-        _, forces = solve_with_ground(skeleton, state, qd, effort, ground, ContactSettings())
+        _, forces = solve_with_ground(skeleton, state, qd, actuators, ground, ContactSettings())
         yield from _same_forces(skeleton, simulated, rows, forces)
-    answer = solve_with_loads(net[rows], effort)
+    answer = solve_with_loads(net[rows], actuators)
     yield from _least_effort(model, simulated, rows, answer)
     yield from _same_joint_loads(skeleton, simulated, rows, state, effort)
     yield from _reserves(model, skeleton, simulated, net, answer.reserve.numpy()[answer.solved.numpy()])
@@ -178,14 +183,18 @@ def _same_forces(
 
 
 def _same_joint_loads(
-    skeleton: Skeleton, simulated: Simulated, rows: Int[np.ndarray, " frame"], state: State, effort: Effort
+    skeleton: Skeleton,
+    simulated: Simulated,
+    rows: Int[np.ndarray, " frame"],
+    state: State,
+    actuators: MusclesAndReserves,
 ) -> Iterator[str]:
     """The joint contact forces are those of the activations, the motion and the ground forces."""
     written, ground = simulated.joint_loads, simulated.ground
     if written is None:
         return
     forces = None if ground is None else GroundForces(*(part[rows] for part in ground))
-    found = joint_loads(skeleton, state, effort, simulated.activations.values[rows], forces)
+    found = joint_loads(skeleton, state, actuators, simulated.activations.values[rows], forces)
     known = None if found is None else found.motion(simulated.q.time[rows])
     if known is None or known.names != written.names or written.frames != simulated.q.frames:
         yield "joint_loads.sto holds other joints or frames than this model and motion have."
