@@ -162,7 +162,7 @@ def _mechanics(
         yield from _same_forces(skeleton, simulated, rows, forces)
     answer = solve_with_loads(net[rows], actuators)
     yield from _least_effort(model, simulated, rows, answer)
-    yield from _same_joint_loads(skeleton, simulated, rows, state, effort)
+    yield from _same_joint_loads(skeleton, simulated, rows, state, actuators)
     yield from _reserves(model, skeleton, simulated, net, answer.reserve.numpy()[answer.solved.numpy()])
 
 
