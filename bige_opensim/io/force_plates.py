@@ -17,7 +17,7 @@ from bige_opensim.io.storage import StorageTable, read_storage
 LOADED_N = 20.0
 """Vertical force above the plate's unloaded baseline below which nobody stands on it."""
 BASELINE_S, SMOOTHED_S, MOST_BASELINE_N = 3.0, 0.05, 60.0
-"""The least force over so many seconds, smoothed, is a plate's unloaded baseline if it is below so many N."""
+"""Least force over so many seconds, smoothed: a plate's unloaded baseline if it is below so many N."""
 LARGEST_FORCE_N = 20_000.0
 FARTHEST_M = 20.0
 
@@ -49,7 +49,7 @@ class Plate:
     """What one plate reports: force on the person (N), where it acts (m), and the torque left there (N·m), in ground.
 
     The point may be the centre of pressure or any other point that the torque is taken about, such as the plate's
-    origin: force, point and torque together are one wrench. `unloaded` is the vertical force that it reports while nobody
+    origin: force, point and torque together are one wrench. `unloaded` is the vertical force it reports while nobody
     stands on it, N: zeros drift.
     """
 
