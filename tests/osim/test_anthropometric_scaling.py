@@ -203,6 +203,21 @@ def test_what_cannot_be_scaled_is_refused_and_nothing_is_written(tmp_path: Path,
     assert not out.exists()
 
 
+def test_without_a_height_lengths_stay_and_masses_change_by_one_factor(tmp_path: Path, generic: OsimModel):
+    done = scale_model(MODEL, tmp_path / "light.osim", mass_kg=0.8 * generic.mass_kg)
+    light = load(done.path)
+    assert done.height_m == done.source_height_m
+    assert standing_height(light.model, light.path) == pytest.approx(done.height_m)
+    assert light.mass_kg == pytest.approx(0.8 * generic.mass_kg)
+    assert np.all(light.max_isometric_force < generic.max_isometric_force)
+
+
+def test_a_model_without_arms_is_measured_to_its_hips(shared_data: Path, tmp_path: Path):
+    done = scale_model(shared_data / "data/ceinms_gait/gait2392.osim", tmp_path / "person.osim", mass_kg=58.1)
+    assert 1.5 < done.height_m < 2.0
+    assert load(done.path).mass_kg == pytest.approx(58.1)
+
+
 def test_a_model_without_a_shoulder_says_what_is_missing(tmp_path: Path):
     with pytest.raises(ScalingError, match="the model has no humerus_r"):
         scale_model(LEG, tmp_path / "leg.osim", height_m=1.7, mass_kg=70.0)
