@@ -166,6 +166,20 @@ class MarkerSkeleton:
         """Where the markers are, m."""
         return self._markers(self._frames(self._displacements(q)[0]))
 
+    def jacobian(
+        self, q: Float[Tensor, "coordinate frame"]
+    ) -> tuple[Float[Tensor, "marker 3 frame"], Float[Tensor, "column marker 3 frame"]]:
+        """Where the markers are, m, and the derivative of that in the coordinates of `columns`."""
+        value, slope = self._displacements(q)
+        X = self._frames(value)
+        p = self._markers(X)
+        spin, slide = self._twists(X, slope)
+        moved = _cross(spin[:, :, None].expand(-1, -1, len(p), -1), p.transpose(0, 1)[None]) + slide[:, :, None]
+        J = (moved * self._below[self._row][:, None, :, None]).transpose(1, 2)
+        if self._contract is not None:
+            J = (self._contract @ J.flatten(1)).unflatten(1, J.shape[1:])
+        return p, J
+
     def normal_equations(
         self,
         q: Float[Tensor, "coordinate frame"],

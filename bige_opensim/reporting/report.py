@@ -16,7 +16,7 @@ from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, li
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
-from bige_opensim.reporting.wording import describe, gate_text, number, target_text, value_text
+from bige_opensim.reporting.wording import SPACE, describe, gate_text, number, plain, target_text, value_text
 from bige_opensim.validation.roundtrip import (
     CONFIRMED,
     CONTRADICTED,
@@ -159,6 +159,10 @@ def _person(evidence: Evidence) -> list[tuple[str, str]]:
     rows = [("Body mass", f"{number(mass)} kg")]
     if evidence.height_m is not None:
         rows.append(("Height", f"about {evidence.height_m:.2f} m, measured on the model"))
+    person = evidence.record.get("person") or {}
+    strength, limits = person.get("strength", {}), person.get("limits", {})
+    rows += [(f"Strength of {name}", f"{plain(100 * x)}{SPACE}% of the model's") for name, x in strength.items()]
+    rows += [(f"Range of {name}", f"{plain(a)} to {plain(b)}") for name, (a, b) in limits.items()]
     return [*rows, ("Model", f"{evidence.model_name or 'unnamed'}, {len(evidence.skeleton.tables.muscles)} muscles")]
 
 

@@ -103,6 +103,11 @@ def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tup
     return bound, evaluation
 
 
+def no_dynamics(*_: Any) -> Any:
+    """Dynamics of an objective that is bound to be read, not evaluated."""
+    raise AssertionError("an objective is read without a motion")
+
+
 def surrogate_gap(predicted: Motion, simulated: Simulated) -> dict[str, Any]:
     """Root mean square difference between predicted and simulated activations, overall and per muscle."""
     phase = np.linspace(0.0, 1.0, predicted.frames)
@@ -159,6 +164,8 @@ class Certificate:
         sha256 of every file that the certificate was made from, by its path in the folder of the motions.
     notes
         What a reader should know besides.
+    person
+        Strengths and ranges of motion that the model was given for this person; None where it was taken as it is.
 
     """
 
@@ -177,6 +184,7 @@ class Certificate:
     provenance: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    person: dict[str, Any] | None = None
 
     @property
     def satisfied(self) -> bool:
@@ -259,6 +267,7 @@ class Certificate:
             provenance=content["provenance"],
             files=dict(content.get("files", {})),
             notes=tuple(content.get("notes", ())),
+            person=content.get("person"),
         )
 
     @classmethod
@@ -298,6 +307,7 @@ def certificate(
     *,
     files: dict[str, str] | None = None,
     notes: tuple[str, ...] = (),
+    person: dict[str, Any] | None = None,
 ) -> Certificate:
     """The certificate of a motion.
 
@@ -316,6 +326,8 @@ def certificate(
         Activations that the search predicted.
     files
         sha256 of the files that all this was read from.
+    person
+        What the record says of the person's strength and range.
 
     """
     deciding = {t.name for t in bound.verdict_terms}
@@ -347,4 +359,5 @@ def certificate(
         provenance=label["provenance"],
         files=files or {},
         notes=notes,
+        person=person,
     )

@@ -19,7 +19,14 @@ from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.validation.certificate import Certificate, Simulated, certificate, judge, read_simulated
+from bige_opensim.validation.certificate import (
+    Certificate,
+    Simulated,
+    certificate,
+    judge,
+    no_dynamics,
+    read_simulated,
+)
 from bige_opensim.validation.motion_gates import Anatomy, MotionOnGround, motion_gates
 from bige_opensim.validation.recheck import recheck
 
@@ -184,7 +191,16 @@ class GeneratedFolder:
         entry, notes = self.entry(name), self.notes(name)
         predicted = self.predicted(name) if entry or not notes else None
         return certificate(
-            name, bound, evaluation, entry, simulated, gates, predicted, files=self.hashes(name), notes=notes
+            name,
+            bound,
+            evaluation,
+            entry,
+            simulated,
+            gates,
+            predicted,
+            files=self.hashes(name),
+            notes=notes,
+            person=self.record.get("person"),
         )
 
     def hashes(self, name: str) -> dict[str, str]:
@@ -279,7 +295,7 @@ class GeneratedFolder:
             found.append(f"{MODEL} is not the model that the motions were searched for.")
         asked = self.record.get("terms")
         muscles = self.skeleton.tables.muscles
-        bound = self.objective.bind(self.skeleton.coordinates, muscles, self.skeleton, dynamics=_no_dynamics)
+        bound = self.objective.bind(self.skeleton.coordinates, muscles, self.skeleton, dynamics=no_dynamics)
         now = {t.name: target_of(t) for t in bound.terms}
         if asked is not None and asked != now:
             other = sorted(set(asked.items()) ^ set(now.items()))
@@ -293,10 +309,6 @@ def _activations(path: Path) -> Motion | None:
         return None
     table = read_storage(path)
     return Motion(table.time, table.values, table.names)
-
-
-def _no_dynamics(*_: Any) -> Any:
-    raise AssertionError("targets are read without a motion")
 
 
 def _record(path: Path) -> dict[str, Any]:

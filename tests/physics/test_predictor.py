@@ -15,7 +15,7 @@ from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.io.storage import read_storage, write_coordinates
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_trial import label_trial
-from bige_opensim.labelling.muscle_capacity import exact_actuators, movement_ranges
+from bige_opensim.labelling.muscle_capacity import exact_actuators, movement_ranges, ranges_of
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
@@ -39,7 +39,7 @@ def planted(shared_data: Path):
     model, skeleton, prepared = recorded(shared_data, "subject6", "squats1", start=2.5, end=4.9)
     whole = prepared.q.resampled(np.linspace(prepared.q.time[0], prepared.q.time[-1], SAMPLES))
     q = plant_feet(skeleton, skeleton.coordinates, prepared.tensor(skeleton, whole).unsqueeze(0))
-    muscles = Muscles(compile_muscles(model.path, movement_ranges(skeleton, prepared), poses=600, cache=False))
+    muscles = Muscles(compile_muscles(model.path, ranges_of(skeleton, q[0].numpy()), poses=600, cache=False))
     return model, skeleton, muscles, q, torch.tensor([whole.duration], dtype=torch.float64)
 
 
