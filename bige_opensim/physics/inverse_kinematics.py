@@ -36,12 +36,19 @@ ALIKE, ALIKE_M2 = 1.05, 1e-12
 class TrialSolution:
     """Coordinates of a trial.
 
-    Attributes:
-        q: (T, C) rad and m; between frames with markers where a frame shows none.
-        distance: (T, M) of the model's markers from the recorded ones, m; without meaning where not seen.
-        converged: (T,) whether the last step was below `ENOUGH`.
-        spread: (C,) median of `MarkerFitter.spread` over some frames.
-        start: The frame that was solved first.
+    Attributes
+    ----------
+    q
+        (T, C) rad and m; between frames with markers where a frame shows none.
+    distance
+        (T, M) of the model's markers from the recorded ones, m; without meaning where not seen.
+    converged
+        (T,) whether the last step was below `ENOUGH`.
+    spread
+        (C,) median of `MarkerFitter.spread` over some frames.
+    start
+        The frame that was solved first.
+
     """
 
     q: Float[np.ndarray, "time coordinate"]
@@ -59,11 +66,17 @@ def solve_trials(
 ) -> list[TrialSolution]:
     """Solve all frames of trials of one model, each from its frame with most markers to both ends.
 
-    Args:
-        skeleton: The skeleton with the markers in use.
-        observed: (T, M, 3) of every trial, m, Y up; NaN where a marker was not seen.
-        times: Seconds of every trial.
-        weight: (M,) weights, positive.
+    Parameters
+    ----------
+    skeleton
+        The skeleton with the markers in use.
+    observed
+        (T, M, 3) of every trial, m, Y up; NaN where a marker was not seen.
+    times
+        Seconds of every trial.
+    weight
+        (M,) weights, positive.
+
     """
     if not len(observed):
         return []

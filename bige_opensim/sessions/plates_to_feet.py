@@ -102,8 +102,11 @@ def assign(recorded: ForceFile, feet: Feet) -> Assignment:
     other is split between them. Costs of frames with a load below TRUSTED_N shrink with it. Samples take the
     explanation of the nearest frame of the motion.
 
-    Raises:
-        ForcePlateError: Both feet stand on one plate at once, or the centre of pressure is at neither foot.
+    Raises
+    ------
+    ForcePlateError
+        Both feet stand on one plate at once, or the centre of pressure is at neither foot.
+
     """
     centres = [plate.centre_of_pressure() for plate in recorded.plates]
     at = _nearest(recorded.time, feet.time)
