@@ -13,6 +13,7 @@ from bige_opensim.commands.checks import doctor, info
 from bige_opensim.commands.comparison import compare
 from bige_opensim.commands.display import explained, fail, show_warning
 from bige_opensim.commands.evaluation import evaluate
+from bige_opensim.commands.exporting import export
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
@@ -30,7 +31,7 @@ imports = App(name="import", help="Bring public recordings into the layout of Op
 imports.command(import_ui_prmd, name="ui-prmd")
 
 FILES, LABELS = (info, doctor), (scale, synth, imports, ik, label, solve, compare)
-MOTIONS, WHOLE = (dataset, train, generate, validate, evaluate, report, view), (demo, run)
+MOTIONS, WHOLE = (dataset, train, generate, validate, evaluate, report, view, export), (demo, run)
 for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
     app.command(command)
 
