@@ -1,8 +1,10 @@
 """What the OpenSim GUI does when a motion is loaded: Storage, a coordinate column, degrees to radians, then states."""
 
 import numpy as np
+import opensim
 import pytest
-from gui_import import check_import, column, imported
+from generated_motions import generated_folder
+from gui_import import check_import, column, imported, is_associated, labels, times
 from numpy.testing import assert_allclose
 from recordings import MODELS, motion_path
 from small_models import biped, write_squat
