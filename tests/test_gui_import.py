@@ -3,9 +3,9 @@
 import numpy as np
 import opensim
 import pytest
-from generated_motions import generated_folder
 from gui_import import check_import, column, imported, is_associated, labels, times
 from numpy.testing import assert_allclose
+from predicted_motions import generated_folder
 from recordings import MODELS, motion_path
 from small_models import biped, write_squat
 

@@ -16,7 +16,7 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Poses, Skeleton
-from bige_opensim.viewer.sources import Source
+from bige_opensim.viewer.sources import MotionSource
 from bige_opensim.viewer.take import Recorded, in_skeleton_order
 
 
@@ -54,7 +54,7 @@ class Selected:
         return in_skeleton_order(self.recorded.coordinates, self.person.skeleton)
 
 
-def select(sources: Iterable[Source]) -> list[Selected]:
+def select(sources: Iterable[MotionSource]) -> list[Selected]:
     """Give every motion a name of its own, and every model one skeleton."""
     persons: dict[Path, Person] = {}
     taken: set[str] = set()

@@ -26,7 +26,7 @@ from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.label import Label
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.settings import one_of
-from bige_opensim.viewer.sources import Source, Sources, ViewError
+from bige_opensim.viewer.sources import MotionSource, MotionSources, ViewError
 
 Format = Literal["opensim", "csv", "c3d", "bvh", "mjcf"]
 Exportable = Label | Generated | str | os.PathLike[str]
@@ -94,7 +94,7 @@ def export(
 
     """
     one_of("format", format, get_args(Format))
-    sources = Sources(None if model is None else Path(model))
+    sources = MotionSources(None if model is None else Path(model))
     try:
         selected = select(source for item in _listed(found) for source in _sources(sources, item))
         if not selected:
@@ -200,7 +200,7 @@ def _listed(found: Exportable | Iterable[Exportable]) -> list[Exportable]:
     return [found] if isinstance(found, Label | Generated | str | os.PathLike) else list(found)
 
 
-def _sources(sources: Sources, item: Exportable) -> Iterable[Source]:
+def _sources(sources: MotionSources, item: Exportable) -> Iterable[MotionSource]:
     if isinstance(item, Label):
         return [sources.of_label(item)]
     return sources.of_path(item.folder if isinstance(item, Generated) else Path(item))

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import opensim
 import pytest
-from generated_motions import generated_folder
 from gui_import import check_import, column, imported, labels, largest_activation
 from numpy.testing import assert_allclose
+from predicted_motions import generated_folder
 from small_models import squat, write_squat
 
 import bige_opensim as bige

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import opensim
 import pytest
-from generated_motions import generated_folder
+from predicted_motions import generated_folder
 from small_models import body, write
 
 from bige_opensim.osim.meshes import body_meshes
 from bige_opensim.viewer.sources import ViewError
-from bige_opensim.viewer.take import Person
+from bige_opensim.viewer.take import DrawnPerson
 from bige_opensim.workflows.view import takes_of
 
 
@@ -59,7 +59,7 @@ def test_meshes_of_a_geometry_folder_are_scaled_as_the_model_says(tmp_path: Path
     assert found.body == "rod"
     np.testing.assert_allclose(np.sort(found.vertices.sum(1)), [0.0, 0.1, 0.2, 0.3])
     assert len(found.faces) == 4
-    assert [s.body for s in Person.of(model, [folder]).bones] == ["rod"]
+    assert [s.body for s in DrawnPerson.of(model, [folder]).bones] == ["rod"]
     assert body_meshes(model, [tmp_path / "elsewhere"]) == []
 
 
