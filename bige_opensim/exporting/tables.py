@@ -18,7 +18,7 @@ DIGITS = "%.9g"
 
 
 def write_tables(selected: Sequence[Selected], folder: Path) -> None:
-    """Write coordinates, activations, moments, ground_forces where they are known, trials, and units of all columns.
+    """Write coordinates, and activations, moments, ground_forces, joint_loads where known; trials; units of all columns.
 
     Angles are in degrees, as in files of OpenSim; coordinates that follow others by a coupler are left out, for their
     unit is not known. A trial that lacks a channel has an empty cell.
@@ -60,6 +60,9 @@ def _channels(one: Selected) -> list[tuple[str, Motion, dict[str, str]]]:
     if recorded.ground_forces is not None:
         names = recorded.ground_forces.names
         found.append(("ground_forces", recorded.ground_forces, {n: _ground_unit(n) for n in names}))
+    if one.label is not None and one.label.channels.joint_loads is not None:
+        loads = one.label.channels.joint_loads
+        found.append(("joint_loads", loads, {n: "body weights" if n.endswith("_bw") else "N" for n in loads.names}))
     return found
 
 
