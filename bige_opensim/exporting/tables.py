@@ -18,7 +18,7 @@ DIGITS = "%.9g"
 
 
 def write_tables(selected: Sequence[Selected], folder: Path) -> None:
-    """Write coordinates, and activations, moments, ground_forces, joint_loads where known; trials; units of all columns.
+    """Write a table per quantity that is known, one of the trials, and one of the units of all columns.
 
     Angles are in degrees, as in files of OpenSim; coordinates that follow others by a coupler are left out, for their
     unit is not known. A trial that lacks a channel has an empty cell.
