@@ -22,6 +22,7 @@ from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
+from bige_opensim.physics.rotations import rotation_triples, within_ranges
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 PREDICTORS = ("surrogate", "physics")
@@ -182,11 +183,17 @@ def _generated(
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
     planted = FootPlanting(Skeleton(request.tables), result.channels)
+    triples = rotation_triples(request.tables)
+    ranges = {
+        n: (float(low), float(high))
+        for n, (low, high) in zip(request.tables.coordinates, request.tables.range, strict=True)
+    }
     motions, predicted = {}, {}
     for i in range(len(result.motions)):
         duration = float(result.durations[i])
         motion = smooth(result.motions[i], duration, result.channels)
-        motions[name_of(i)] = motion.with_values(planted(torch.as_tensor(motion.values)[None])[0].numpy())
+        values = planted(torch.as_tensor(motion.values)[None])[0].numpy()
+        motions[name_of(i)] = motion.with_values(within_ranges(values, motion.names, triples, ranges))
         if result.activations is not None:
             time = np.linspace(0.0, duration, result.activations.shape[1])
             predicted[name_of(i)] = Motion(time, result.activations[i], muscles)
