@@ -174,7 +174,7 @@ class Label:
 
         Raises
         ------
-        StorageError
+        OutFolderError
             The folder holds other files than a label.
         LabelError
             The label was read from a folder without the model that the setup needs.

@@ -19,6 +19,7 @@ from bige_opensim.io.external_loads import (
     write_external_loads,
 )
 from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.io.partial_folders import whole_folder
 from bige_opensim.io.storage import (
     ColumnsText,
     StorageTable,
@@ -30,8 +31,7 @@ from bige_opensim.io.storage import (
 )
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label import Label, LabelChannels, LabelError
-from bige_opensim.labelling.label_folder import whole_folder
-from bige_opensim.labelling.optimization_result import Solution
+from bige_opensim.labelling.optimization_result import OptimizedFrames
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import write_setup
@@ -89,7 +89,9 @@ def _three(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.nd
     return force, point, torque
 
 
-def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: Solution) -> Label:
+def label_of(
+    record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: OptimizedFrames
+) -> Label:
     """What labelling found, in memory, without the model that static optimization runs on."""
     time = solution.time
     moments = tuple(f"{n}_{'moment' if n in model.rotational else 'force'}" for n in record["coordinates"])
@@ -146,7 +148,7 @@ def save_label(label: Label, out: Path) -> Path:
             f"{out}: this label was read from a folder without the model that static optimization ran on, so the new "
             "folder would not be whole. Label the motion again."
         )
-    with whole_folder(out) as folder:
+    with whole_folder(out, LABEL) as folder:
         (folder / MODEL_NAME).write_bytes(label.model)
         write_files(folder, label, MODEL_NAME)
     return out

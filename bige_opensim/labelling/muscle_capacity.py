@@ -13,7 +13,7 @@ from bige_opensim.osim.muscle_parameters import fibre_tables, fibre_volumes, mus
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
-from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort
+from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, MusclesAndReserves
 from bige_opensim.physics.muscle_pulls import KnownPaths, Pulls, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscle_strength import Strength
 from bige_opensim.physics.muscles import Muscles
@@ -36,23 +36,25 @@ def muscle_driven(model: OsimModel, skeleton: Skeleton) -> list[int]:
     return [i for i, n in enumerate(skeleton.coordinates) if optimal.get(n) == LEG_RESERVE_NM]
 
 
-def exact_effort(
+def exact_actuators(
     model: OsimModel, skeleton: Skeleton, window: Prepared, state: State, cost: EffortCost = USUAL
-) -> Effort:
+) -> MusclesAndReserves:
     """Moment arms and strengths from OpenSim, frame by frame."""
-    return _effort(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
+    return _actuators(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
 
 
-def polynomial_effort(
+def polynomial_actuators(
     model: OsimModel,
     skeleton: Skeleton,
     window: Prepared,
     muscles: Muscles,
     known: KnownPaths | None = None,
     cost: EffortCost = USUAL,
-) -> Effort:
+) -> MusclesAndReserves:
     """Moment arms and strengths from path polynomials, and from OpenSim's own paths where those are known."""
-    return _effort(model, skeleton, window, fitted_pulls(skeleton, window, muscles, known, passive=cost.passive), cost)
+    return _actuators(
+        model, skeleton, window, fitted_pulls(skeleton, window, muscles, known, passive=cost.passive), cost
+    )
 
 
 def exact_pulls(
@@ -123,12 +125,14 @@ def muscle_weights(model: OsimModel, cost: EffortCost) -> torch.Tensor | None:
     return torch.as_tensor(cost.muscle_weights(model.muscle_names, muscle_groups(model), fibre_volumes(model)))
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost) -> Effort:
+def _actuators(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost
+) -> MusclesAndReserves:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
     free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
     reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=pulls.active.dtype)
-    return Effort(
+    return MusclesAndReserves(
         pulls.columns,
         bounds[:, 0],
         bounds[:, 1],

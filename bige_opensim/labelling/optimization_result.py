@@ -10,7 +10,7 @@ from bige_opensim.physics.contact import GroundForces
 
 
 @dataclass(frozen=True)
-class Solution:
+class OptimizedFrames:
     """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m.
 
     `solved_again` counts frames that OpenSim solved a second time, see `optimization.solve`.

@@ -39,7 +39,7 @@ class Stance:
     heel_z: tuple[float, float]
 
 
-class Support(NamedTuple):
+class PlantedFeet(NamedTuple):
     """Contact points of planted feet over time, and the base of support.
 
     points (T, P, 3) m; heel and toe: mean of both feet's heel and toe along x, m; middle: between the heels along z, m.
@@ -51,7 +51,7 @@ class Support(NamedTuple):
     middle: float
 
 
-def plant(skeleton: Skeleton, stance: Stance, heel_lift: Float[Tensor, " time"]) -> Support:
+def plant(skeleton: Skeleton, stance: Stance, heel_lift: Float[Tensor, " time"]) -> PlantedFeet:
     """Contact points of feet that stand at `stance` while the heels rise by `heel_lift` rad about the toe joint.
 
     The toes stay flat: with T the transform of a body in ground, the heel's side of the foot is at
@@ -82,7 +82,7 @@ def plant(skeleton: Skeleton, stance: Stance, heel_lift: Float[Tensor, " time"])
         turned = (centres - ground[heel] * torch.tensor([1.0, 0.0, 1.0])) @ turn.T
         points[:, mine] = turned + torch.tensor([stance.heel_x[foot], 0.0, stance.heel_z[foot]], dtype=still.dtype)
     at = {n: float(points[0, i, 0]) for i, n in enumerate(skeleton.contact_names)}
-    return Support(
+    return PlantedFeet(
         points,
         heel=0.5 * (at[f"{HEEL}_r"] + at[f"{HEEL}_l"]),
         toe=0.5 * (at[f"{TOE}_r"] + at[f"{TOE}_l"]),
@@ -106,7 +106,7 @@ def _in_toes(skeleton: Skeleton, q: Float[Tensor, "time coordinate"]) -> Float[T
 def solve(
     skeleton: Skeleton,
     posture: Float[Tensor, "time coordinate"],
-    support: Support,
+    support: PlantedFeet,
     knee: Float[Tensor, " time"],
     com_x: Float[Tensor, " time"],
     com_z: Float[Tensor, " time"],

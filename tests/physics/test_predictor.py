@@ -15,7 +15,7 @@ from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.io.storage import read_storage, write_coordinates
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_trial import label_trial
-from bige_opensim.labelling.muscle_capacity import exact_effort, movement_ranges, ranges_of
+from bige_opensim.labelling.muscle_capacity import exact_actuators, movement_ranges, ranges_of
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
@@ -58,9 +58,9 @@ def test_agrees_with_exact_geometry_and_spline_derivatives(planted) -> None:
     motion = complete(model, Motion(time, q[0].numpy(), skeleton.coordinates))
     prepared = Prepared.of(motion, (0.0, ""), ())
     state = prepared.state(skeleton)
-    effort = exact_effort(model, skeleton, prepared, state)
+    actuators = exact_actuators(model, skeleton, prepared, state)
     qd = prepared.tensor(skeleton, prepared.qd)
-    solution, _ = solve_with_ground(skeleton, state, qd, effort, 0.0, ContactSettings())
+    solution, _ = solve_with_ground(skeleton, state, qd, actuators, 0.0, ContactSettings())
     error = (solution.x[:, : len(model.muscle_names)] - activations).abs()
     assert error.square().mean().sqrt() < 0.01
     assert error.max() < 0.06
@@ -172,8 +172,8 @@ def test_other_costs_are_those_of_labels_and_keep_their_gradients(tmp_path: Path
     q.requires_grad_()
     found = predictor(q, duration)
     state, qd = prepared.state(skeleton), prepared.tensor(skeleton, prepared.qd)
-    effort = exact_effort(model, skeleton, prepared, state, cost)
-    expected, _ = solve_with_ground(skeleton, state, qd, effort, 0.0, ContactSettings())
+    actuators = exact_actuators(model, skeleton, prepared, state, cost)
+    expected, _ = solve_with_ground(skeleton, state, qd, actuators, 0.0, ContactSettings())
     M = len(model.muscle_names)
     assert np.abs(found[0].detach().numpy() - expected.x[:, :M].numpy())[4:-4].max() < 0.01
     shift = torch.zeros_like(q)
