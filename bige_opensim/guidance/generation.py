@@ -95,11 +95,16 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     _require_free_pelvis(request)
     objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
     planted = FootPlanting(skeleton, channels)
-    features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
+    person = subject_features(skeleton)
+    build = torch.tensor([person[n] for n in vqvae.channels.features], dtype=torch.float32)
+    features = torch.tensor([person[n] for n in surrogate.channels.features], dtype=torch.float32)
 
     def decode(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        q, duration = vqvae.decode(z)
+        q, duration = vqvae.decode(z, body=build.expand(len(z), -1))
         return planted(q), duration
+
+    def encode(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        return vqvae.encode(q, duration, build.expand(len(q), -1))
 
     def predict(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return surrogate(q, duration, features.expand(len(q), -1))
@@ -111,7 +116,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     after = shortened(settings, request.physics_iterations(settings.iterations))
     whole = settings.iterations + (after.iterations if by_physics else 0)
     people = [str(s) for s in references["subject"].values]
-    find = partial(search, objective, Generator(decode, vqvae.encode, vqvae.quantise), q, durations)
+    find = partial(search, objective, Generator(decode, encode, vqvae.quantise), q, durations)
     find = partial(find, count=request.count, seed=request.seed, people=people)
     tell = progress or (lambda done, of, loss: None)
     result = find(activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import xarray as xr
@@ -6,7 +8,7 @@ from torch import Tensor
 from bige_opensim.learning.channels import Channels
 from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.quantiser import Codebook, ResidualQuantiser
-from bige_opensim.learning.vqvae import Generator, GeneratorConfig, spline_matrix
+from bige_opensim.learning.vqvae import FARTHEST_BODY, Generator, GeneratorConfig, spline_matrix
 
 TINY = GeneratorConfig(width=16, latent_width=8, codes=16)
 
@@ -15,6 +17,27 @@ TINY = GeneratorConfig(width=16, latent_width=8, codes=16)
 def motions(synthetic_dataset: xr.Dataset) -> tuple[Tensor, Tensor]:
     q, duration = (torch.tensor(synthetic_dataset[n].values, dtype=torch.float32) for n in ("q", "duration"))
     return q, duration
+
+
+@pytest.fixture
+def bodies(synthetic_dataset: xr.Dataset) -> Tensor:
+    return torch.tensor(synthetic_dataset["features"].values[:, :6], dtype=torch.float32)
+
+
+@pytest.fixture
+def of_bodies(synthetic_dataset: xr.Dataset, motions: tuple[Tensor, Tensor], bodies: Tensor) -> Generator:
+    """A generator that knows mass and lengths of the person."""
+    torch.manual_seed(0)
+    channels = Channels.measure(
+        *motions,
+        bodies,
+        coordinates=list(synthetic_dataset["coordinate"].values),
+        rotational=synthetic_dataset["rotational"].values.tolist(),
+        feature_names=list(synthetic_dataset["feature"].values[:6]),
+    )
+    model = Generator(TINY, channels)
+    model.train()(*motions, bodies)
+    return model.eval()
 
 
 @pytest.fixture
@@ -204,3 +227,37 @@ def test_wrong_shapes_are_named(generator: Generator, motions: tuple[Tensor, Ten
 def test_sizes_that_cannot_be_built_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError):
         GeneratorConfig(**wrong)
+
+
+def test_the_same_codes_are_another_motion_on_another_body(
+    of_bodies: Generator, motions: tuple[Tensor, Tensor], bodies: Tensor
+) -> None:
+    z = of_bodies.encode(*motions, bodies)
+    tall = bodies * torch.tensor([1.2, 1.1, 1.1, 1.1, 1.1, 1.1])
+    own, other = of_bodies.decode(z, body=bodies)[0], of_bodies.decode(z, body=tall)[0]
+    assert (own - other).abs().amax((1, 2)).min() > 1e-4
+    torch.testing.assert_close(of_bodies(*motions, bodies).q, own)
+
+
+def test_without_a_body_the_mean_one_is_meant(of_bodies: Generator, motions: tuple[Tensor, Tensor]) -> None:
+    mean = torch.tensor(of_bodies.channels.scaling["features"].offset).expand(len(motions[0]), -1)
+    torch.testing.assert_close(of_bodies(*motions).q, of_bodies(*motions, mean).q)
+
+
+def test_a_body_far_outside_counts_no_more_than_one_at_the_edge(
+    of_bodies: Generator, motions: tuple[Tensor, Tensor]
+) -> None:
+    scaling = of_bodies.channels.scaling["features"]
+    mean, scale = torch.tensor(scaling.offset), torch.tensor(scaling.scale)
+    giant, edge = ((mean + k * scale).expand(len(motions[0]), -1) for k in (50.0, FARTHEST_BODY))
+    torch.testing.assert_close(of_bodies(*motions, giant).q, of_bodies(*motions, edge).q, atol=1e-5, rtol=0)
+
+
+def test_errors_count_in_the_scale_of_a_channel_but_no_larger_than_its_limit(
+    generator: Generator, motions: tuple[Tensor, Tensor]
+) -> None:
+    q, duration = motions
+    largest = torch.where(torch.tensor(generator.channels.rotational), math.radians(8.0), 0.025)
+    scale = torch.minimum(generator.position.scale, largest)
+    off = generator(q, duration)._replace(q=q + 0.01, duration=duration)
+    torch.testing.assert_close(generator.loss(q, duration, off)["position"], (0.01 / scale).mean())
