@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
@@ -32,7 +33,7 @@ from bige_opensim.learning.augmentation import (
     with_arms_of_others,
 )
 from bige_opensim.learning.card import generator_card, surrogate_card
-from bige_opensim.learning.channels import Channels, ChannelsError, Mirror
+from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Scaling
 from bige_opensim.learning.checkpoint import is_checkpoint, read_config, require_free, save_checkpoint
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
@@ -119,8 +120,8 @@ class GeneratorTraining(TrainingConfig):
         require_within(self, limits, TrainingError)
 
 
-BODY = ("mass_kg", "femur_length_m", "tibia_length_m", "foot_length_m", "pelvis_width_m", "trunk_length_m")
-"""Features of a person that shape the motion of a body; strength does not."""
+BODY = ("mass_kg", "femur_length_m", "tibia_length_m", "trunk_length_m")
+"""Features of a person that shape how the body moves."""
 
 ARMS = ("arm_", "elbow_", "pro_sup_", "wrist_")
 """How names of the arms' coordinates begin."""
@@ -263,11 +264,15 @@ class GeneratorTask:
             rotational=data.rotational,
             feature_names=[data.feature_names[k] for k in known],
         )
+        power = {"m": 1.0, "kg": 3.0}
+        self.power = self.body.new_tensor([power[name.rpartition("_")[2]] for name in channels.features])
+        of_bodies = channels.scaling["features"]
+        spread = config.body_size * self.power.cpu().numpy() * of_bodies.offset
+        wider = Scaling(of_bodies.offset, tuple(float(x) for x in np.hypot(of_bodies.scale, spread)))
+        channels = dataclasses.replace(channels, scaling=channels.scaling | {"features": wider})
         self.model = Generator(config.model, channels).to(config.device)
         self.mirror = Mirror.of(data.coordinates) if config.mirror else None
         self.arms = [k for k, name in enumerate(data.coordinates) if name.startswith(ARMS)]
-        power = {"m": 1.0, "kg": 3.0}
-        self.power = self.body.new_tensor([power[name.rpartition("_")[2]] for name in channels.features])
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Weighted sum of the generator's loss terms."""

@@ -14,6 +14,10 @@ guidance can change it by gradient, without a second network. The logarithm, bec
 token. Codes then hold how somebody moves, and the same codes on a longer leg give a higher pelvis. Without a body the
 mean one of the training is meant.
 
+**Straight through.** Beside the convolutions, what enters is reduced to control points by least squares and mapped
+linearly to the latents, and codes are mapped back linearly; the convolutions add what is not linear. Untrained, the
+network is a projection, so that it is the codes that limit how well people are reproduced whom nobody trained on.
+
 **Smoothness.** Noise in a decoded motion becomes noise in forces: 1 mm at 10 Hz is 4 m/s^2. The decoder therefore does
 not emit samples: it emits control points, one per token, of a uniform cubic B-spline (de Boor 1978), which a fixed
 matrix evaluates at the 101 samples. Accelerations are continuous by construction, and what the codes cannot express
@@ -42,7 +46,9 @@ from bige_opensim.learning.setting_limits import require_within
 SPLINE_DEGREE = 3
 DOWNSAMPLE = 4
 GROUPS = 8
-FARTHEST_BODY = 3.0
+AT_FIRST = 0.1
+"""Share of the convolutions in the untrained network."""
+FARTHEST_BODY = 4.0
 """Standard deviations of a feature of the body from the mean of the training beyond which it counts no more."""
 
 
@@ -53,6 +59,7 @@ LIMITS = {
     "largest_error_scale_mm": (0.1, 1e6),
     "codes": (2, 100_000),
     "stages": (1, 64),
+    "groups": (1, 1024),
     **dict.fromkeys(
         ("dead_below", "commitment_weight", "velocity_weight", "acceleration_weight", "duration_weight"), (0.0, 1e6)
     ),
@@ -69,9 +76,10 @@ class GeneratorConfig:
 
     samples: int = 101
     width: int = 96
-    latent_width: int = 32
-    codes: int = 128
-    stages: int = 3
+    latent_width: int = 40
+    codes: int = 256
+    stages: int = 4
+    groups: int = 4
     decay: float = 0.97
     dead_below: float = 0.3
     commitment_weight: float = 0.25
@@ -89,6 +97,8 @@ class GeneratorConfig:
             raise ValueError(f"samples must be a multiple of {DOWNSAMPLE} plus 1, at least 9, got {self.samples}")
         if not 0 < self.decay < 1:
             raise ValueError(f"decay lies between 0 and 1, got {self.decay}")
+        if self.latent_width % self.groups:
+            raise ValueError(f"latent_width {self.latent_width} cannot be cut into {self.groups} groups")
 
     @property
     def tokens(self) -> int:
@@ -127,6 +137,7 @@ class Generator(nn.Module):
     """Motions to latents, latents to codes, codes to motions; names, units and scaling in `channels`."""
 
     spline: Tensor
+    to_control: Tensor
     error_scale: Tensor
 
     folder: Path | None = None
@@ -158,7 +169,12 @@ class Generator(nn.Module):
             nn.Conv1d(width, config.latent_width, 1),
         )
         self.quantiser = ResidualQuantiser(
-            config.stages, config.codes, config.latent_width, decay=config.decay, dead_below=config.dead_below
+            config.stages,
+            config.codes,
+            config.latent_width,
+            decay=config.decay,
+            dead_below=config.dead_below,
+            groups=config.groups,
         )
         self.decoder = nn.Sequential(
             nn.Conv1d(config.latent_width + body, width, 3, padding=1),
@@ -170,7 +186,20 @@ class Generator(nn.Module):
             nn.SiLU(),
             nn.Conv1d(width, inputs, 3, padding=1),
         )
-        self.register_buffer("spline", spline_matrix(config.samples), persistent=False)
+        spline = spline_matrix(config.samples)
+        self.register_buffer("spline", spline, persistent=False)
+        self.register_buffer("to_control", torch.linalg.pinv(spline.double()).to(spline), persistent=False)
+        self.inwards = nn.Linear(inputs, config.latent_width)
+        self.outwards = nn.Linear(config.latent_width, inputs)
+        self.of_body = nn.Parameter(torch.zeros(inputs, body))
+        nn.init.orthogonal_(self.inwards.weight)
+        with torch.no_grad():
+            self.outwards.weight.copy_(self.inwards.weight.T)
+            self.inwards.bias.zero_()
+            self.outwards.bias.zero_()
+            for layer in (self.encoder[-1], self.decoder[-1]):
+                assert isinstance(layer, nn.Conv1d)
+                layer.weight.mul_(AT_FIRST)
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -196,21 +225,23 @@ class Generator(nn.Module):
         q, duration = q.to(self.spline.dtype), duration.to(self.spline.dtype)
         log_duration = self.log_duration(duration.log()[:, None])  # (batch, 1)
         constant = log_duration[:, None].expand(-1, q.shape[1], -1)  # (batch, time, 1)
-        person = self._person(body, len(q))[:, None].expand(-1, q.shape[1], -1)  # (batch, time, feature)
-        x = torch.cat([self.position(q), constant, person], dim=-1).transpose(1, 2)  # (batch, channel, time)
+        person = self._person(body, len(q))[:, None]  # (batch, 1, feature)
+        motion = torch.cat([self.position(q), constant], dim=-1) - person @ self.of_body.T  # (batch, time, channel)
+        straight = self.inwards(self.to_control @ motion)  # (batch, token, latent)
+        x = torch.cat([motion, person.expand(-1, q.shape[1], -1)], dim=-1).transpose(1, 2)  # (batch, channel, time)
         spare = DOWNSAMPLE * self.config.tokens - self.config.samples
         x = functional.pad(x, (spare - spare // 2, spare // 2), mode="replicate")
-        return self.encoder(x).transpose(1, 2)
+        return straight + self.encoder(x).transpose(1, 2)
 
     def quantise(self, z: Float[Tensor, "batch token latent"]) -> Float[Tensor, "batch token latent"]:
         """Latents replaced by sums of codes; gradients pass straight through, in evaluation mode too."""
         return self.quantiser(z).z
 
-    def codes(self, z: Float[Tensor, "batch token latent"]) -> Int[Tensor, "batch token stage"]:
-        """Indices of the codes of latents, one per residual stage."""
+    def codes(self, z: Float[Tensor, "batch token latent"]) -> Int[Tensor, "batch token code"]:
+        """Indices of the codes of latents, one per group and residual stage."""
         return self.quantiser.indices(z)
 
-    def from_codes(self, indices: Int[Tensor, "batch token stage"]) -> Float[Tensor, "batch token latent"]:
+    def from_codes(self, indices: Int[Tensor, "batch token code"]) -> Float[Tensor, "batch token latent"]:
         """Quantised latents of codes; decode them with `quantised=False`."""
         return self.quantiser.lookup(indices)
 
@@ -228,10 +259,11 @@ class Generator(nn.Module):
         if z.ndim != 3 or tuple(z.shape[1:]) != self.latent_shape:
             raise ValueError(f"expected latents (batch, {self.latent_shape}), got {tuple(z.shape)}")
         z = z.to(self.spline.dtype)
-        person = self._person(body, len(z))[:, None].expand(-1, z.shape[1], -1)  # (batch, token, feature)
-        codes = torch.cat([self.quantise(z) if quantised else z, person], -1)
-        control = self.decoder(codes.transpose(1, 2))  # (batch, channel, token)
-        channels = (control @ self.spline.T).transpose(1, 2)  # (batch, time, channel)
+        z = self.quantise(z) if quantised else z
+        person = self._person(body, len(z))[:, None]  # (batch, 1, feature)
+        codes = torch.cat([z, person.expand(-1, z.shape[1], -1)], -1)
+        control = self.outwards(z) + person @ self.of_body.T + self.decoder(codes.transpose(1, 2)).transpose(1, 2)
+        channels = self.spline @ control  # (batch, time, channel)
         log_duration = self.log_duration.inverse(channels[..., -1:].mean(1))  # (batch, 1)
         return self.position.inverse(channels[..., :-1]), log_duration[:, 0].exp()
 

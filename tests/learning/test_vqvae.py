@@ -106,7 +106,7 @@ def test_codes_and_back_are_the_quantised_latents(generator: Generator, motions:
         z = generator.encode(*motions)
         indices = generator.codes(z)
         torch.testing.assert_close(generator.from_codes(indices), generator.quantise(z))
-    assert indices.shape == (24, 28, 3)
+    assert indices.shape == (24, 28, TINY.groups * TINY.stages)
 
 
 def test_a_permuted_batch_gives_permuted_motions(generator: Generator, motions: tuple[Tensor, Tensor]) -> None:
@@ -177,6 +177,22 @@ def test_every_residual_stage_comes_closer() -> None:
     assert distances[0] > 1.5 * distances[1] > 1.5**2 * distances[2]
 
 
+def test_parts_that_vary_by_themselves_are_met_by_codes_of_their_own() -> None:
+    torch.manual_seed(0)
+    clusters = 5 * torch.randn(2, 8, 3)
+    choice = torch.randint(8, (2, 40, 28))
+    z = torch.cat([clusters[0][choice[0]], clusters[1][choice[1]]], -1) + 0.01 * torch.randn(40, 28, 6)
+    left = []
+    for groups in (1, 2):
+        torch.manual_seed(0)
+        quantiser = ResidualQuantiser(2 // groups, 16, 6, decay=0.9, dead_below=0.3, groups=groups)
+        for _ in range(60):
+            quantiser.train()(z)
+        left.append(float(quantiser.eval()(z).commitment))
+    assert left[1] < 0.05 * left[0]
+    torch.testing.assert_close(quantiser.lookup(quantiser.indices(z)), quantiser(z).z)
+
+
 def test_splines_reproduce_cubics_and_sum_to_one() -> None:
     basis = spline_matrix(101)
     assert basis.shape == (101, 28)
@@ -223,7 +239,7 @@ def test_wrong_shapes_are_named(generator: Generator, motions: tuple[Tensor, Ten
         generator.decode(torch.zeros(2, 28, 9))
 
 
-@pytest.mark.parametrize("wrong", [{"samples": 100}, {"width": 12}, {"codes": 1}, {"decay": 1.0}])
+@pytest.mark.parametrize("wrong", [{"samples": 100}, {"width": 12}, {"codes": 1}, {"decay": 1.0}, {"groups": 3}])
 def test_sizes_that_cannot_be_built_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError):
         GeneratorConfig(**wrong)
@@ -261,3 +277,21 @@ def test_errors_count_in_the_scale_of_a_channel_but_no_larger_than_its_limit(
     scale = torch.minimum(generator.position.scale, largest)
     off = generator(q, duration)._replace(q=q + 0.01, duration=duration)
     torch.testing.assert_close(generator.loss(q, duration, off)["position"], (0.01 / scale).mean())
+
+
+def test_without_convolutions_and_codes_a_motion_comes_back_as_its_spline(
+    of_bodies: Generator, motions: tuple[Tensor, Tensor], bodies: Tensor
+) -> None:
+    torch.manual_seed(0)
+    straight = Generator(GeneratorConfig(width=16, latent_width=40), of_bodies.channels).eval()
+    for layer in (straight.encoder[-1], straight.decoder[-1]):
+        assert isinstance(layer, torch.nn.Conv1d)
+        torch.nn.init.zeros_(layer.weight)
+        assert layer.bias is not None
+        torch.nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        q, duration = straight.decode(straight.encode(*motions, bodies), quantised=False, body=bodies)
+    basis = spline_matrix(101)
+    fitted = basis @ torch.linalg.lstsq(basis.expand(24, -1, -1), motions[0]).solution
+    torch.testing.assert_close(q, fitted, atol=1e-4, rtol=0)
+    torch.testing.assert_close(duration, motions[1], atol=1e-3, rtol=0)
