@@ -78,6 +78,7 @@ def label_content(
         "ground_height_m": found.ground,
         "preflight": [as_entry(finding) for finding in found.preflight],
         "gates": {k: g.as_dict() for k, g in judged.items()},
+        "joint_loads": solution.joint_loads.entry(solution.time) if solution.joint_loads is not None else None,
         **lacking,
         "force_plates": found.measured.as_dict(support, model.mass_kg) if found.measured is not None else None,
         "infeasible_frames": _infeasible(model, found.skeleton, solution),

@@ -155,7 +155,7 @@ def _label_into(
     model_file = model_for_optimization(person.stripped, request, folder)
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
-    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q))
+    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
     solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report)
     if support is not None:
         support = support.at(window.q.time)
