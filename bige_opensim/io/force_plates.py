@@ -49,8 +49,8 @@ class Plate:
     """What one plate reports: force on the person (N), where it acts (m), and the torque left there (N·m), in ground.
 
     The point may be the centre of pressure or any other point that the torque is taken about, such as the plate's
-    origin: force, point and torque together are one wrench. `unloaded` is the vertical force that it reports while nobody
-    stands on it, N: zeros drift.
+    origin: force, point and torque together are one wrench. `unloaded` is the vertical force that it reports while
+    nobody stands on it, N: zeros drift.
     """
 
     name: str
