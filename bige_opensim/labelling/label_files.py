@@ -41,6 +41,7 @@ from bige_opensim.physics.effort_cost import USUAL
 
 LABEL = "label.json"
 ACTIVATIONS, STATES, MOMENTS = "activations.sto", "states.sto", "inverse_dynamics.sto"
+JOINT_LOADS = "joint_loads.sto"
 COORDINATES, GROUND, LOADS = "coordinates.mot", "grf.mot", "external_loads.xml"
 SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
@@ -102,6 +103,7 @@ def label_of(
         activations=Motion(time, solution.activations, model.muscle_names),
         moments=Motion(time, solution.net_moments, moments),
         ground_forces=ground_motion(time, solution.ground),
+        joint_loads=None if solution.joint_loads is None else solution.joint_loads.motion(time),
     )
     return Label(record, channels, joints_of(model), model.rotational, None)
 
@@ -116,7 +118,7 @@ class LabelText:
 
 
 def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
-    """Write activations.sto, states.sto, inverse_dynamics.sto and what OpenSim needs, then label.json last.
+    """Write activations, states, moments, joint loads and what OpenSim needs, then label.json last.
 
     `model_file` is the path from the folder, where it will be, to the model with the reserves.
     """
@@ -138,6 +140,11 @@ def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
     write_storage(
         path, time, moments.values, moments.names, in_degrees=False, title="Inverse Dynamics Generalized Forces"
     )
+    if found.joint_loads is not None:
+        loads = found.joint_loads
+        write_storage(
+            folder / JOINT_LOADS, time, loads.values, loads.names, in_degrees=False, title="Joint contact forces"
+        )
     (folder / LABEL).write_text(json.dumps(label.record, indent=1), encoding="utf-8")
     return LabelText(time, activations, coordinates.at(np.searchsorted(found.coordinates.time, time - 1e-9)))
 
@@ -175,6 +182,7 @@ def load_label(folder: Path) -> Label:
         activations=_motion(read_storage(folder / ACTIVATIONS)),
         moments=moments,
         ground_forces=_motion(read_storage(folder / GROUND)) if (folder / GROUND).is_file() else None,
+        joint_loads=_motion(read_storage(folder / JOINT_LOADS)) if (folder / JOINT_LOADS).is_file() else None,
     )
     return with_model(Label(record, channels, joints, rotational, None), folder)
 

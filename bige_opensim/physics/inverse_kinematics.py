@@ -92,7 +92,7 @@ def solve_trials(
         torch.zeros(total, dtype=torch.bool),
     )
     _keep(solved, torch.as_tensor(first + seeds), first_frames(fitter, torch.as_tensor(first + seeds)))
-    grids = [_grid(len(t), s, t) for t, s in zip(times, seeds, strict=True)]
+    grids = [_grid(len(t), int(s), t) for t, s in zip(times, seeds, strict=True)]
     _track(fitter, solved, [f + g for f, g in zip(first, grids, strict=True)], first + seeds)
     tracked = torch.as_tensor(np.concatenate([f + g for f, g in zip(first, grids, strict=True)]))
     _keep(solved, tracked, fitter.solve(tracked, solved.q[:, tracked]))

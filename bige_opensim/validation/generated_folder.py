@@ -33,7 +33,7 @@ from bige_opensim.validation.recheck import recheck
 MODEL, OBJECTIVE, RECORD, CERTIFICATE = "model.osim", "objective.toml", "generation.json", "certificate.json"
 SIMULATION_MODEL = "model_static_optimization.osim"
 REQUIRED = ("label.json", "coordinates.mot", "activations.sto", "states.sto", "inverse_dynamics.sto")
-OPTIONAL = ("grf.mot", "external_loads.xml", "setup_static_optimization.xml")
+OPTIONAL = ("grf.mot", "joint_loads.sto", "external_loads.xml", "setup_static_optimization.xml")
 UNREADABLE = (OSError, StorageError, MotionError, ValueError, KeyError, TypeError)
 """What reading files that someone damaged can raise."""
 MOST = 4
