@@ -248,7 +248,10 @@ class _Problem:
         return self.boxed(self.pull(lam))
 
     def gradient(self, lam: Tensor) -> Tensor:
-        return self.b - (self.A @ self.unknowns(lam).unsqueeze(-1)).squeeze(-1) - self.c * lam
+        return self.gradient_at(lam, self.pull(lam))
+
+    def gradient_at(self, lam: Tensor, pull: Tensor) -> Tensor:
+        return self.b - (self.A @ self.boxed(pull).unsqueeze(-1)).squeeze(-1) - self.c * lam
 
     def unbounded_multipliers(self, rows: Tensor) -> Tensor:
         """Multipliers of the problem without boxes: a start whose moments have the right size."""
@@ -269,7 +272,9 @@ class _Problem:
         return torch.linalg.solve(self._normal(scale), rhs.unsqueeze(-1)).squeeze(-1)
 
     def hessian(self, lam: Tensor) -> Tensor:
-        pull = self.pull(lam)
+        return self.hessian_at(self.pull(lam))
+
+    def hessian_at(self, pull: Tensor) -> Tensor:
         return self._normal(self._slope_inside(self.free(pull), pull))
 
     def _slope_inside(self, v: Tensor, pull: Tensor) -> Tensor:
@@ -322,27 +327,31 @@ def _newton(
     active = torch.nonzero(finite).flatten()
     p = problem.take(active) if len(active) < len(lam) else problem
     for iteration in range(max_iterations + 1):
-        gradient = p.gradient(lam[active])
+        here = lam[active]
+        pull = p.pull(here)
+        gradient = p.gradient_at(here, pull)
         done = gradient.abs().amax(-1) <= scale[active]
         status[active[done]] = SOLVED
         iterations[active] = iteration
         if done.any():
-            active, p, gradient = active[~done], p.take(~done), gradient[~done]
+            active, p = active[~done], p.take(~done)
+            here, pull, gradient = here[~done], pull[~done], gradient[~done]
         if not len(active) or iteration == max_iterations:
             break
-        factor = torch.linalg.cholesky(p.hessian(lam[active]))
+        factor = torch.linalg.cholesky(p.hessian_at(pull))
         step = torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
-        lam[active] += _line_search(p, lam[active], step).unsqueeze(-1) * step
+        lam[active] = here + _line_search(p, here, pull, gradient, step).unsqueeze(-1) * step
     return lam, status, iterations
 
 
-def _line_search(p: _Problem, lam: Tensor, step: Tensor) -> Tensor:
+def _line_search(p: _Problem, lam: Tensor, pull: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
     """Where the dual stops rising along the step, to a tenth of its initial slope, but no further than the full step.
 
-    The slope phi'(alpha) = step . (b - A x - r) falls monotonically, and one product A' step serves all trials. Slopes
-    are compared, not values of the dual, whose rise drowns in rounding near the solution.
+    The slope phi'(alpha) = step . (b - A x - r) falls monotonically, and one product A' step serves all trials; `pull`
+    and `gradient` are those of lam. Slopes are compared, not values of the dual, whose rise drowns in rounding near the
+    solution.
     """
-    pull, along = (torch.stack([lam, step], 1) @ p.A).unbind(1)
+    along = p.pull(step)
     constant = ((p.b - p.c * lam) * step).sum(-1)
     falling = (p.c * step**2).sum(-1)
 
@@ -352,7 +361,8 @@ def _line_search(p: _Problem, lam: Tensor, step: Tensor) -> Tensor:
 
     rows = torch.arange(len(lam), device=lam.device)
     length = torch.ones_like(constant)
-    start, full = slope(rows, torch.zeros_like(constant)), slope(rows, length)
+    start = (gradient * step).sum(-1)
+    full = constant - falling - (along * p.boxed(pull + along)).sum(-1)
     rows = torch.nonzero(full < -0.1 * start).flatten()
     low, high, at_low, at_high = torch.zeros_like(start[rows]), length[rows], start[rows], full[rows]
     for trial in range(40):
