@@ -472,7 +472,12 @@ def _muscle_driven(model: OsimModel) -> set[str]:
 
     for pose in _poses(model) if muscles else ():
         before = lengths(pose)
-        for name in set(model.free_coordinates) - driven - root:
+        asked = sorted(set(model.free_coordinates) - driven - root)
+        steps = SPAN_STEP * np.linspace(1.0, 0.5, len(asked))  # none the negative of another, so that two do not cancel
+        together = lengths({**pose, **{n: pose[n] + float(h) for n, h in zip(asked, steps, strict=True)}})
+        if np.abs(together - before).max() <= 0.5 * SMALLEST_SPAN * SPAN_STEP:
+            continue
+        for name in asked:
             if np.abs(lengths({**pose, name: pose[name] + SPAN_STEP}) - before).max() > SMALLEST_SPAN * SPAN_STEP:
                 driven.add(name)
     return driven
