@@ -17,7 +17,7 @@ from bige_opensim.io.storage import StorageTable, read_storage
 LOADED_N = 20.0
 """Vertical force above the plate's unloaded baseline below which nobody stands on it."""
 BASELINE_S, SMOOTHED_S, MOST_BASELINE_N = 3.0, 0.05, 60.0
-"""The least force over so many seconds, smoothed, is a plate's unloaded baseline if it is below so many N."""
+"""Least force over so many seconds, smoothed: a plate's unloaded baseline if it is below so many N."""
 LARGEST_FORCE_N = 20_000.0
 FARTHEST_M = 20.0
 
