@@ -24,6 +24,7 @@ from bige_opensim.physics.muscle_lines import FittedLines, LineTables
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
+from bige_opensim.physics.rotations import rotation_triples, within_ranges
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 PREDICTORS = ("surrogate", "physics")
@@ -101,11 +102,16 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         refuse_dynamics(asked)
     objective = without_dynamics(asked).bind(channels, muscles, skeleton)
     planted = FootPlanting(skeleton, channels)
-    features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
+    person = subject_features(skeleton)
+    build = torch.tensor([person[n] for n in vqvae.channels.features], dtype=torch.float32)
+    features = torch.tensor([person[n] for n in surrogate.channels.features], dtype=torch.float32)
 
     def decode(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        q, duration = vqvae.decode(z)
+        q, duration = vqvae.decode(z, body=build.expand(len(z), -1))
         return planted(q), duration
+
+    def encode(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        return vqvae.encode(q, duration, build.expand(len(q), -1))
 
     def predict(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return surrogate(q, duration, features.expand(len(q), -1))
@@ -118,7 +124,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     after = shortened(settings, request.physics_iterations(settings.iterations))
     whole = settings.iterations + (after.iterations if by_physics else 0)
     people = [str(s) for s in references["subject"].values]
-    generator = Generator(decode, vqvae.encode, vqvae.quantise)
+    generator = Generator(decode, encode, vqvae.quantise)
     find = partial(search, generator=generator, references=q, reference_durations=durations)
     find = partial(find, count=request.count, seed=request.seed, people=people)
     tell = progress or (lambda done, of, loss: None)
@@ -194,11 +200,17 @@ def _generated(
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
     planted = FootPlanting(Skeleton(request.tables), result.channels)
+    triples = rotation_triples(request.tables)
+    ranges = {
+        n: (float(low), float(high))
+        for n, (low, high) in zip(request.tables.coordinates, request.tables.range, strict=True)
+    }
     motions, predicted = {}, {}
     for i in range(len(result.motions)):
         duration = float(result.durations[i])
         motion = smooth(result.motions[i], duration, result.channels)
-        motions[name_of(i)] = motion.with_values(planted(torch.as_tensor(motion.values)[None])[0].numpy())
+        values = planted(torch.as_tensor(motion.values)[None])[0].numpy()
+        motions[name_of(i)] = motion.with_values(within_ranges(values, motion.names, triples, ranges))
         if result.activations is not None:
             time = np.linspace(0.0, duration, result.activations.shape[1])
             predicted[name_of(i)] = Motion(time, result.activations[i], muscles)

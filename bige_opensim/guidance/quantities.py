@@ -15,6 +15,7 @@ from bige_opensim.guidance import terms
 from bige_opensim.guidance.language import ObjectiveError, Term, closest
 from bige_opensim.learning.channels import MIDLINE_ODD
 from bige_opensim.physics.joint_loads import loaded_joints
+from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Poses, Skeleton
 
 GRF_COLUMNS = tuple(f"ground_force_{side}_v{axis}" for side in "rl" for axis in "xyz")
@@ -59,6 +60,12 @@ class Frame:
         """Whether each channel is an angle."""
         kind = dict(zip(self.skeleton.coordinates, self.skeleton.tables.rotational, strict=True))
         return tuple(kind[name] for name in self.channels)
+
+    @cached_property
+    def triples(self) -> list[list[int]]:
+        """Places of the channels of every joint that turns about three axes."""
+        found = [t for t in rotation_triples(self.skeleton.tables) if set(t) <= set(self.channels)]
+        return [[self.channels.index(name) for name in triple] for triple in found]
 
     @cached_property
     def columns(self) -> list[int]:

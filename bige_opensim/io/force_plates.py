@@ -49,8 +49,8 @@ class Plate:
     """What one plate reports: force on the person (N), where it acts (m), and the torque left there (N·m), in ground.
 
     The point may be the centre of pressure or any other point that the torque is taken about, such as the plate's
-    origin: force, point and torque together are one wrench. `unloaded` is the vertical force it reports while nobody
-    stands on it, N: zeros drift.
+    origin: force, point and torque together are one wrench. `unloaded` is the vertical force that it reports while
+    nobody stands on it, N: zeros drift.
     """
 
     name: str
@@ -129,10 +129,14 @@ def read_force_plates(path: Path | str) -> ForceFile:
     Points and torques may be NaN while nobody stands on the plate. A plate whose mean vertical force under load is
     negative reports what the person does to it: its force and torque are turned, with a note.
 
-    Raises:
-        StorageError: As `read_storage`.
-        ForcePlateError: No column or half a group of columns is recognised; or the numbers show that the vertical is
-            not Y, or that the units are not N and m; or numbers are missing under load.
+    Raises
+    ------
+    StorageError
+        As `read_storage`.
+    ForcePlateError
+        No column or half a group of columns is recognised; or the numbers show that the vertical is not Y, or that the
+        units are not N and m; or numbers are missing under load.
+
     """
     table = read_storage(path, gaps=True)
     groups, others = _groups(table)
@@ -246,8 +250,11 @@ def _without_gaps(
 def upright(path: Path, plate: Plate) -> tuple[Plate, str]:
     """The plate with the force on the person, and a note if that was turned.
 
-    Raises:
-        ForcePlateError: If the numbers show that the vertical is not Y, or that the units are not N and m.
+    Raises
+    ------
+    ForcePlateError
+        If the numbers show that the vertical is not Y, or that the units are not N and m.
+
     """
     size = np.linalg.norm(plate.force, axis=1)
     under_load = size > LOADED_N

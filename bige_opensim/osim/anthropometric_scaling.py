@@ -31,14 +31,23 @@ class ScalingError(ValueError):
 class Scaling:
     """What was done to a model.
 
-    Attributes:
-        path: The scaled model.
-        source_height_m: Standing height of the model before, m.
-        source_mass_kg: Mass of the model before, kg.
-        height_m: Standing height now, m.
-        mass_kg: Mass now, kg.
-        factors: Factors of every body along its x, y and z axes.
-        muscle_volume: Total muscle volume over that of the model before.
+    Attributes
+    ----------
+    path
+        The scaled model.
+    source_height_m
+        Standing height of the model before, m.
+    source_mass_kg
+        Mass of the model before, kg.
+    height_m
+        Standing height now, m.
+    mass_kg
+        Mass now, kg.
+    factors
+        Factors of every body along its x, y and z axes.
+    muscle_volume
+        Total muscle volume over that of the model before.
+
     """
 
     path: Path
@@ -72,18 +81,28 @@ def scale_model(
        with the optimal fibre length l and the total muscle volume V of the lower limbs in kg and m (Handsfield et al.
        2014, doi:10.1016/j.jbiomech.2013.12.002): force follows the cross-section, volume over length.
 
-    Args:
-        model_path: The model to scale; it needs the bodies calcn_r and humerus_r, or femur_r, to be measured.
-        out: The file to write, whole or not at all; its folder is made if need be.
-        height_m: Standing height, m; None leaves all lengths as they are.
-        mass_kg: Mass, kg.
-        segment_scales: Proportion of a body, or of the bodies of both sides (`femur` for `femur_r` and `femur_l`): a
-            factor, or three along the body's axes. A body's own name counts before the name of both sides.
+    Parameters
+    ----------
+    model_path
+        The model to scale; it needs the bodies calcn_r and humerus_r, or femur_r, to be measured.
+    out
+        The file to write, whole or not at all; its folder is made if need be.
+    height_m
+        Standing height, m; None leaves all lengths as they are.
+    mass_kg
+        Mass, kg.
+    segment_scales
+        Proportion of a body, or of the bodies of both sides (`femur` for `femur_r` and `femur_l`): a factor, or three
+        along the body's axes. A body's own name counts before the name of both sides.
 
-    Raises:
-        ScalingError: If a number is not positive, a body is unknown, the model cannot be measured or scaled, or `out`
-            is the model itself or cannot be written.
-        ModelError: If the model is missing or unreadable.
+    Raises
+    ------
+    ScalingError
+        If a number is not positive, a body is unknown, the model cannot be measured or scaled, or `out` is the model
+        itself or cannot be written.
+    ModelError
+        If the model is missing or unreadable.
+
     """
     if height_m is not None:
         _require_positive("height", height_m, " m")
@@ -113,8 +132,11 @@ def standing_height(model: opensim.Model, path: Path | str) -> float:
     0.818, or in a model without arms that of the hip (origin of femur_r) over 0.530: their shares of standing height
     after Drillis and Contini (1966), in Winter (2009), Biomechanics and Motor Control of Human Movement.
 
-    Raises:
-        ScalingError: If the model, named by `path` in the message, lacks these bodies or does not stand.
+    Raises
+    ------
+    ScalingError
+        If the model, named by `path` in the message, lacks these bodies or does not stand.
+
     """
     bodies = model.getBodySet()
     upper, share = (SHOULDER_BODY, SHOULDER_OF_HEIGHT) if bodies.contains(SHOULDER_BODY) else (HIP_BODY, HIP_OF_HEIGHT)
@@ -138,8 +160,11 @@ def standing_height(model: opensim.Model, path: Path | str) -> float:
 def read_segment_scales(words: Sequence[str]) -> dict[str, float | Factors]:
     """Proportions from words such as `femur=1.05` or `pelvis=1,1,1.1` (along x, y, z).
 
-    Raises:
-        ScalingError: If a word is not of that form, or names a body for the second time.
+    Raises
+    ------
+    ScalingError
+        If a word is not of that form, or names a body for the second time.
+
     """
     found: dict[str, float | Factors] = {}
     for word in words:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.objective import BoundObjective, Evaluation, Objective
 from bige_opensim.guidance.quantities import GRF_COLUMNS, Dynamics
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
 from bige_opensim.labelling.joint_loads import limit_bw
 from bige_opensim.labelling.label_files import JOINT_LOADS
@@ -57,11 +57,11 @@ def read_simulated(folder: Path, skeleton: Skeleton) -> Simulated:
 
     Raises
     ------
-    OSError, StorageError, MotionError
+    DocumentError, StorageError, MotionError
         A file is missing, cannot be read, or has other frames than the others.
 
     """
-    label = json.loads((folder / "label.json").read_text(encoding="utf-8"))
+    label = read_json(folder / "label.json")
     rotational = [n for n, r in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if r]
     activations = read_storage(folder / "activations.sto")
     recorded = read_coordinates(folder / "coordinates.mot", rotational=rotational, units="degrees").motion

@@ -11,6 +11,7 @@ from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, Generatio
 from bige_opensim.guidance.generation import generate as search
 from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.guidance.objective import Objective
+from bige_opensim.learning.built_in_networks import built_in_network
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
@@ -66,8 +67,8 @@ def generate(
     objective: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str],
-    generator: Generator | str | os.PathLike[str],
-    surrogate: Surrogate | str | os.PathLike[str],
+    generator: Generator | str | os.PathLike[str] | None = None,
+    surrogate: Surrogate | str | os.PathLike[str] | None = None,
     count: int = 8,
     seed: int = 0,
     iterations: int | None = None,
@@ -86,7 +87,7 @@ def generate(
     model
         The person's model.
     generator, surrogate
-        The networks, or their folders.
+        The networks, or their folders; those that come with the package where none are given.
     count
         How many motions.
     seed
@@ -122,7 +123,10 @@ def generate(
     """
     settings = SearchSettings(count, seed, iterations, predictor, physics_share)
     person, own = Person(strength or {}, limits or {}), Path(model)
-    networks = folder_of(generator), folder_of(surrogate)
+    networks = (
+        folder_of(built_in_network("generator") if generator is None else generator),
+        folder_of(built_in_network("surrogate") if surrogate is None else surrogate),
+    )
     with person.model(own) as path:
         found = search_motions(objective_file(objective), path, *networks, settings, show)
     if not person.usual:
