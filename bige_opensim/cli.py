@@ -16,7 +16,7 @@ from bige_opensim.commands.evaluation import evaluate
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
-from bige_opensim.commands.networks import dataset, train_generator, train_surrogate
+from bige_opensim.commands.networks import dataset, predict, train_generator, train_surrogate
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
 from bige_opensim.commands.solve import solve
@@ -30,7 +30,7 @@ imports = App(name="import", help="Bring public recordings into the layout of Op
 imports.command(import_ui_prmd, name="ui-prmd")
 
 FILES, LABELS = (info, doctor), (scale, synth, imports, ik, label, solve, compare)
-MOTIONS, WHOLE = (dataset, train, generate, validate, evaluate, report, view), (demo, run)
+MOTIONS, WHOLE = (dataset, train, predict, generate, validate, evaluate, report, view), (demo, run)
 for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
     app.command(command)
 

@@ -8,10 +8,11 @@ function theorem, so that a search can descend through muscle redundancy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
@@ -28,6 +29,24 @@ from bige_opensim.physics.joint_problem import (
 from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
+
+
+class Solved(NamedTuple):
+    """Motions with what the least-effort problem says of them, in double precision.
+
+    activations (N, T, M); residual_force, residual_moment (N, T): size of what the root lacks, N and N·m, 0 where
+    nothing floats; solved (N, T): whether the solver ended with forces in balance.
+    """
+
+    activations: Float[Tensor, "batch time muscle"]
+    residual_force: Float[Tensor, "batch time"]
+    residual_moment: Float[Tensor, "batch time"]
+    solved: Bool[Tensor, "batch time"]
+
+    def carried(self, limit: float) -> Bool[Tensor, " batch"]:
+        """Motions that the ground carries with no residual above so many N, or N·m, in every frame."""
+        worst = torch.maximum(self.residual_force, self.residual_moment).amax(1)
+        return (worst <= limit) & self.solved.all(1)
 
 
 class PhysicsPredictor(torch.nn.Module):
@@ -80,13 +99,21 @@ class PhysicsPredictor(torch.nn.Module):
         self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch time muscle"]:
         """Activations in the motions' own precision."""
-        N, T, _ = q.shape
-        full = self.skeleton.get_buffer("default").double().expand(N, T, -1).clone()
+        return self.solve(q, duration).activations.to(q)
+
+    def solve(
+        self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"], every: int = 1
+    ) -> Solved:
+        """Activations, and how well the ground carries the motions, at every so many frames."""
+        N = len(q)
+        full = self.skeleton.get_buffer("default").double().expand(*q.shape[:2], -1).clone()
         full[..., self.columns] = q[..., self.channels].double()
         self.outside = ~self.muscles.in_range(full.detach())
         rate = self.rate / duration.double()[:, None, None]
         qd = rate @ full
         qdd = rate @ qd
+        full, qd, qdd = (x[:, ::every] for x in (full, qd, qdd))
+        T = full.shape[1]
         flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
         state = kinematics(self.skeleton, *flat)
         pulls = polynomial_pulls(self.muscles, flat[0], flat[1], passive=self.cost.passive)
@@ -107,7 +134,13 @@ class PhysicsPredictor(torch.nn.Module):
         else:
             solution = solve_with_loads(inverse_dynamics(self.skeleton, state), effort, start)
         self._multiplier = solution.multiplier.detach()
-        return solution.x[:, : len(self.lower)].reshape(N, T, -1).to(q)
+        rotations, translations = self.root
+        return Solved(
+            solution.x[:, : len(self.lower)].reshape(N, T, -1),
+            solution.reserve[:, translations].norm(dim=-1).reshape(N, T),
+            solution.reserve[:, rotations].norm(dim=-1).reshape(N, T),
+            solution.solved.reshape(N, T),
+        )
 
 
 def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:
