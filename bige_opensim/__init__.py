@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
-    from bige_opensim.workflows.predict import predict
+    from bige_opensim.workflows.predict import Prediction, predict
     from bige_opensim.workflows.report import report
     from bige_opensim.workflows.sample import sample_motion, sample_session
     from bige_opensim.workflows.solve import solve
@@ -48,6 +48,7 @@ __all__ = [
     "Generated",
     "Label",
     "Motion",
+    "Prediction",
     "generate",
     "label",
     "label_sessions",
@@ -71,6 +72,7 @@ _MODULES = {
     "Generated": "guidance.generated",
     "Label": "labelling.label",
     "Motion": "motion",
+    "Prediction": "workflows.predict",
     "generate": "workflows.generate",
     "label": "workflows.label",
     "label_sessions": "workflows.label_sessions",

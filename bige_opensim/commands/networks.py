@@ -77,6 +77,7 @@ def train_surrogate(
     seed: int = 0,
     config: Path | None = None,
     epochs: int | None = None,
+    start: str | None = None,
     stream: int | None = None,
     models: tuple[Path, ...] = (),
 ) -> int:
@@ -94,6 +95,8 @@ def train_surrogate(
         TOML or JSON file with training settings.
     epochs
         Replaces the configured number of epochs.
+    start
+        Checkpoint to go on from; built-in is the surrogate that comes with the package.
     stream
         How many motions to learn from besides the recorded ones: recorded ones varied, planted on many bodies and
         labelled by the physics. They are kept in the folder OUT.stream.
@@ -101,7 +104,7 @@ def train_surrogate(
         Models (.osim), or folders such as the labelled sessions, whose bodies motions are streamed on.
 
     """
-    return _train("surrogate", data, out, seed, config, epochs, stream=stream, models=models)
+    return _train("surrogate", data, out, seed, config, epochs, start=start, stream=stream, models=models)
 
 
 def train_generator(
@@ -190,7 +193,7 @@ def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epo
     run: Callable[..., Any] = train.train_surrogate if kind == "surrogate" else train.train_generator
     try:
         run(data, out=out, seed=seed, epochs=epochs or None, settings=config, show=Steps, **more)
-    except (DatasetError, CheckpointError, LockedError, TrainingError) as error:
+    except (FileNotFoundError, DatasetError, CheckpointError, LockedError, TrainingError) as error:
         return fail(str(error))
     console.print((out / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     return 0

@@ -18,6 +18,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,7 +166,7 @@ class MotionStream:
         """Where a shard is."""
         return self.folder / f"shard-{index:05d}.safetensors"
 
-    def make(self, report: Callable[[int, str], None] | None = None) -> list[dict[str, float]]:
+    def make(self, report: Callable[[int, str], None] | None = None) -> list[dict[str, Any]]:
         """Make the shards that are missing; what every shard says of itself.
 
         Raises
@@ -193,13 +194,13 @@ class MotionStream:
         joined = Streamed(*(torch.cat(p)[: self.settings.motions] for p in zip(*parts, strict=True)))
         return joined._replace(activations=joined.activations.float())
 
-    def _header(self, index: int) -> tuple[Path, dict[str, float]]:
+    def _header(self, index: int) -> tuple[Path, dict[str, Any]]:
         path = self.path(index)
         try:
             with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
+                header = json.loads((file.metadata() or {}).get("about", "{}"))
                 names = set(file.keys())
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError) as error:
             raise StreamError(f"{path}: cut off or no shard ({error}); remove it, and it is made again") from error
         if header.get("format") != FORMAT or not names.issuperset(Streamed._fields):
             raise StreamError(f"{path}: format {header.get('format')}, expected {FORMAT}; remove it to make it again")
@@ -207,21 +208,22 @@ class MotionStream:
             raise StreamError(
                 f"{path}: made from other data, bodies or settings; name another folder, or remove this one"
             )
-        return path, json.loads(header["about"])
+        return path, header
 
-    def _save(self, index: int, streamed: Streamed, about: dict[str, float]) -> None:
+    def _save(self, index: int, streamed: Streamed, about: dict[str, Any]) -> None:
         path = self.path(index)
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         tensors = {name: x if name == "body" else x.float() for name, x in streamed._asdict().items()}
         tensors["activations"] = streamed.activations.half()
-        header = {"format": FORMAT, "stream": self.fingerprint, "about": json.dumps(about)}
+        about = {"format": FORMAT, "stream": self.fingerprint} | about
+        header = {"about": json.dumps(about)}  # one entry: safetensors writes several in any order
         try:
             save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata=header)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _made(self, index: int) -> tuple[Streamed, dict[str, float]]:
+    def _made(self, index: int) -> tuple[Streamed, dict[str, Any]]:
         numbers = np.random.default_rng([self.seed, index])
         random = torch.Generator().manual_seed(int(numbers.integers(2**62)))
         parts: list[Streamed] = []

@@ -27,7 +27,14 @@ from bige_opensim.learning import intervals
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, shuffled_batches, varied
 from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, ChannelsError, Mirror
-from bige_opensim.learning.checkpoint import is_checkpoint, read_config, require_free, save_checkpoint
+from bige_opensim.learning.checkpoint import (
+    CheckpointError,
+    is_checkpoint,
+    load_surrogate,
+    read_config,
+    require_free,
+    save_checkpoint,
+)
 from bige_opensim.learning.familiarity import FAMILIAR, Familiar
 from bige_opensim.learning.motion_stream import MotionStream, StreamSettings
 from bige_opensim.learning.setting_limits import require_within
@@ -87,9 +94,14 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class SurrogateTraining(TrainingConfig):
-    """How the surrogate is trained. `peak_weight`: see `surrogate_loss`; `stream`: motions besides the recorded."""
+    """How the surrogate is trained.
+
+    `peak_weight`: see `surrogate_loss`; `start`: checkpoint whose weights and scaling training starts from, none for
+    random weights; `stream`: motions besides the recorded.
+    """
 
     peak_weight: float = 2.0
+    start: str = ""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: SurrogateConfig = field(default_factory=SurrogateConfig)
 
@@ -197,6 +209,11 @@ class SurrogateTask:
 
     def __init__(self, data: Repetitions, config: SurrogateTraining) -> None:
         self.data, self.config = data, config
+        names = (data.coordinates, data.muscles, data.feature_names)
+        self.mirrors = tuple(Mirror.of(n) for n in names) if config.mirror else None
+        if config.start:
+            self.model = started_from(Path(config.start), data).to(config.device)
+            return
         fit = spread_over(data.rows["fit"], MEASURED)
         channels = Channels.measure(
             data.q[fit],
@@ -209,8 +226,6 @@ class SurrogateTask:
         )
         self.model = Surrogate(config.model, channels).to(config.device)
         self.model.start_from(data.activations[fit].mean((0, 1)))
-        names = (data.coordinates, data.muscles, data.feature_names)
-        self.mirrors = tuple(Mirror.of(n) for n in names) if config.mirror else None
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Weighted absolute error of the activations."""
@@ -304,6 +319,28 @@ class GeneratorTask:
             "duration_mae_s": float((through.duration - duration).abs().mean()),
             "codes_used": float(through.quantised.indices[..., 0].unique().numel() / self.model.config.codes),
         }
+
+
+def started_from(folder: Path, data: Repetitions) -> Surrogate:
+    """A trained surrogate, to be trained on; TrainingError where the data have other channels."""
+    try:
+        model = load_surrogate(folder)
+    except CheckpointError as error:
+        raise TrainingError(f"start: {error}") from error
+    known = model.channels
+    for what, mine, theirs in (
+        ("coordinates", data.coordinates, known.coordinates),
+        ("muscles", data.muscles, known.muscles),
+        ("features", data.feature_names, known.features),
+    ):
+        if mine != theirs:
+            alone = sorted(set(mine) ^ set(theirs))
+            difference = f"in one of them only: {', '.join(alone[:5])}" if alone else "in another order"
+            raise TrainingError(
+                f"start: the {what} of {folder.name} are not those of the data, {difference}. Label the recordings "
+                "with models of the family that it was trained on, or train from nothing"
+            )
+    return model
 
 
 def spread_over(rows: Int[Tensor, " row"], most: int) -> Int[Tensor, " chosen"]:

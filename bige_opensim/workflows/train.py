@@ -33,6 +33,7 @@ def train_surrogate(
     seed: int | None = None,
     epochs: int | None = None,
     settings: SurrogateTraining | Mapping[str, Any] | PathLike | None = None,
+    start: PathLike | None = None,
     stream: int | None = None,
     models: PathLike | Sequence[PathLike] = (),
     show: Show = Silent,
@@ -53,6 +54,9 @@ def train_surrogate(
         Replace those of the settings.
     settings
         All settings: a `SurrogateTraining`, a dictionary of its fields, or a TOML or JSON file.
+    start
+        Checkpoint of a surrogate to go on from, such as "built-in", the one that comes with the package, which a few
+        people's repetitions refine in minutes; instead of the settings'.
     stream
         How many motions to stream, instead of the settings'.
     models
@@ -77,6 +81,8 @@ def train_surrogate(
 
     """
     chosen = training_settings(SurrogateTraining, settings, seed, epochs)
+    if start is not None:
+        chosen = replace(chosen, start=str(_network(start, "surrogate")))
     if stream is not None:
         chosen = replace(chosen, stream=replace(chosen.stream, motions=stream))
     data = dataset_of(repetitions)
@@ -140,7 +146,12 @@ def load_surrogate(folder: PathLike) -> Surrogate:
         The folder holds no surrogate, or not all of it.
 
     """
-    return checkpoint.load_surrogate(built_in_network("surrogate") if folder == BUILT_IN else Path(folder))
+    return checkpoint.load_surrogate(_network(folder, "surrogate"))
+
+
+def _network(folder: PathLike, kind: str) -> Path:
+    """The folder of a network, that of the package's own by the name "built-in"."""
+    return built_in_network(kind) if folder == BUILT_IN else Path(folder)
 
 
 def load_generator(folder: PathLike) -> Generator:
