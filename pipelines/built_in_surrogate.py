@@ -6,7 +6,8 @@ UI-PRMD is in the public domain (PDDL 1.0; Vakanski et al. 2018, doi:10.3390/dat
     bige import ui-prmd UI-PRMD --out people/ui_prmd --model LaiUhlrich2022.osim
     bige ik people/ui_prmd
     bige label people/synthetic people/ui_prmd --out labels --solver fast --geometry exact
-    python pipelines/built_in_surrogate.py --labels labels --people people --out bige_opensim/networks/surrogate
+    python pipelines/built_in_surrogate.py --labels labels --people people/ui_prmd people/synthetic \\
+        --out bige_opensim/networks/surrogate
 
 The same data, seed and versions give the same weights. One validation person is a recorded one, the others are
 synthetic; all others train.
@@ -27,6 +28,7 @@ from bige_opensim.workflows.train import train_surrogate
 
 SETTINGS = Path(__file__).with_suffix(".toml")
 VALIDATION = ("ui_prmd_s07", "synth_034", "synth_035", "synth_036")
+LAST_SYNTHETIC_BODY = "synth_012"
 LICENCE = """## Licence
 
 Apache-2.0, as the package. Trained on synthetic people (`bige synth`), on the deep squats of UI-PRMD, which are in the
@@ -51,19 +53,25 @@ def repetitions(labels: Path) -> xr.Dataset:
     )
 
 
+def bodies(people: list[Path]) -> list[Path]:
+    """Models of the recorded people, and of the first of the synthetic ones."""
+    found = [model for place in people for model in sorted(place.glob("*/OpenSimData/Model/*.osim"))]
+    return [m for m in found if not m.parts[-4].startswith("synth_") or m.parts[-4] <= LAST_SYNTHETIC_BODY]
+
+
 def main() -> None:
     """Train, and put the checkpoint in its place with its licence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--labels", type=Path, help="labels of synthetic people and UI-PRMD")
     data.add_argument("--data", type=Path, help="their repetitions, as netCDF")
-    parser.add_argument("--people", type=Path, nargs="+", required=True, help="their sessions, or models")
+    parser.add_argument("--people", type=Path, nargs="+", required=True, help="folders of their sessions")
     parser.add_argument("--run", type=Path, default=Path("built_in_surrogate"), help="where training keeps its files")
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
     given = parser.parse_args()
     torch.set_num_threads(1)
     dataset = repetitions(given.labels) if given.labels else load_dataset(given.data)
-    train_surrogate(dataset, out=given.run, settings=SETTINGS, models=given.people, show=Steps)
+    train_surrogate(dataset, out=given.run, settings=SETTINGS, models=bodies(given.people), show=Steps)
     shutil.rmtree(given.out, ignore_errors=True)
     shutil.copytree(given.run, given.out)
     card = given.out / "card.md"
