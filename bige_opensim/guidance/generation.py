@@ -14,7 +14,7 @@ from bige_opensim.guidance.generated import Generated, generation_record, name_o
 from bige_opensim.guidance.language import SearchSettings, refuse_endless
 from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
-from bige_opensim.guidance.planting import plant_feet
+from bige_opensim.guidance.planting import FootPlanting, plant_feet
 from bige_opensim.guidance.search import Generator, SearchResult, search
 from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
@@ -78,7 +78,8 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     """Search for motions.
 
     They are resampled to 50 Hz, eight times their highest frequency, and low-passed at 6 Hz as the recordings that the
-    networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same.
+    networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same; feet
+    that the filter moved are planted again.
 
     Raises
     ------
@@ -92,11 +93,12 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
     _require_free_pelvis(request)
     objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
+    planted = FootPlanting(skeleton, channels)
     features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
 
     def decode(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         q, duration = vqvae.decode(z)
-        return plant_feet(skeleton, channels, q), duration
+        return planted(q), duration
 
     def predict(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return surrogate(q, duration, features.expand(len(q), -1))
@@ -136,6 +138,10 @@ def _require_free_pelvis(request: GenerationRequest) -> None:
             f"{request.model}: motions are generated for models whose pelvis floats, with three translations; this one "
             f"has {', '.join(request.tables.root['translations']) or 'none'}. Use a model with a free pelvis."
         )
+    if not request.tables.contact_names:
+        raise GenerationError(
+            f"{request.model}: has no feet, calcn_r and calcn_l, to stand on. Use a model of the whole body."
+        )
     if request.muscles is not None and request.tables.passive_forces:
         raise GenerationError(
             f"{request.model}: the physics does not know the forces {', '.join(request.tables.passive_forces)} of this "
@@ -151,14 +157,19 @@ def shortened(settings: SearchSettings, iterations: int) -> SearchSettings:
 
 
 def reference_ranges(checkpoint: Path, tables: SkeletonTables) -> dict[str, tuple[float, float]]:
-    """Range of every coordinate over a generator's training motions, padded by a fifth and at least 10 degrees."""
+    """Range of every coordinate over a generator's training motions, recorded and as planted on this body.
+
+    Padded by a fifth and at least 10 degrees.
+    """
     references = load_references(checkpoint)
+    names = [str(n) for n in references["coordinate"].values]
+    known = [n for n in names if n in tables.coordinates]
+    recorded = torch.as_tensor(references["q"].sel(coordinate=known).values)
+    planted = plant_feet(Skeleton(tables), known, recorded)
     ranges = {}
-    for name in (str(n) for n in references["coordinate"].values):
-        if name in tables.coordinates:
-            x = references["q"].sel(coordinate=name).values
-            pad = max(0.2 * float(np.ptp(x)), np.deg2rad(10.0))
-            ranges[name] = (float(x.min() - pad), float(x.max() + pad))
+    for name, x in zip(known, torch.cat([recorded, planted]).flatten(0, 1).T.numpy(), strict=True):
+        pad = max(0.2 * float(np.ptp(x)), np.deg2rad(10.0))
+        ranges[name] = (float(x.min() - pad), float(x.max() + pad))
     return ranges
 
 
@@ -170,10 +181,12 @@ def _generated(
     outside: torch.Tensor | None,
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
+    planted = FootPlanting(Skeleton(request.tables), result.channels)
     motions, predicted = {}, {}
     for i in range(len(result.motions)):
         duration = float(result.durations[i])
-        motions[name_of(i)] = smooth(result.motions[i], duration, result.channels)
+        motion = smooth(result.motions[i], duration, result.channels)
+        motions[name_of(i)] = motion.with_values(planted(torch.as_tensor(motion.values)[None])[0].numpy())
         if result.activations is not None:
             time = np.linspace(0.0, duration, result.activations.shape[1])
             predicted[name_of(i)] = Motion(time, result.activations[i], muscles)

@@ -189,7 +189,7 @@ def _find(term: Term, wanted: Sequence[str], known: Sequence[str], what: str) ->
     for pattern in wanted:
         here = [i for i, name in enumerate(known) if fnmatchcase(name, pattern)]
         if not here:
-            raise ObjectiveError(f"term '{term.name}': unknown {what} '{pattern}'{closest(pattern, known)}")
+            raise ObjectiveError(f"term '{term.name}': unknown {what} '{pattern}'{closest(pattern, known)}", "of")
         found += [i for i in here if i not in found]
     return found
 
@@ -200,7 +200,7 @@ def _one_unit(term: Term, frame: Frame, index: Sequence[int], units: tuple[str, 
     if len(kinds) > 1 or (only is not None and kinds != {only}):
         names = ", ".join(frame.channels[i] for i in index)
         wanted = f"must be in {only}" if only else "mix angles and lengths; write one term for each"
-        raise ObjectiveError(f"term '{term.name}': {names} {wanted}")
+        raise ObjectiveError(f"term '{term.name}': {names} {wanted}", "of")
     return kinds.pop()
 
 
@@ -226,11 +226,11 @@ def _asymmetry(term: Term, frame: Frame) -> Measured:
     wanted = term.of or tuple(sided)
     kinds = {kind for kind in pairs for x in wanted if any(fnmatchcase(n, _base(x)) for n in pairs[kind])}
     if kinds == {"c", "m"}:
-        raise ObjectiveError(f"term '{term.name}': mixes coordinates and muscles; write one term for each")
+        raise ObjectiveError(f"term '{term.name}': mixes coordinates and muscles; write one term for each", "of")
     for name in wanted:
         if name in frame.channels and _base(name) not in pairs["c"]:
             raise ObjectiveError(
-                f"term '{term.name}': '{name}' has no left-right partner, its asymmetry is always zero"
+                f"term '{term.name}': '{name}' has no left-right partner, its asymmetry is always zero", "of"
             )
     kind = kinds.pop() if kinds else "c"
     known = list(pairs[kind]) if kinds else [*pairs["c"], *pairs["m"]]

@@ -4,6 +4,7 @@ What comes out must be what an undisturbed run of the last inputs makes, to the 
 or a refusal in one sentence. Nothing half written may be left, nothing that was there before may be lost.
 """
 
+import csv
 import json
 import os
 import random
@@ -110,6 +111,9 @@ def content(path: Path) -> object:
     if path.suffix in (".mot", ".sto"):
         table = read_storage(path)
         return table.names, table.values.round(6).tolist()
+    if path.suffix == ".csv":
+        rows = list(csv.DictReader(path.open(newline="")))
+        return [{k: v for k, v in row.items() if k != "simulated again"} for row in rows]
     return path.read_bytes()
 
 

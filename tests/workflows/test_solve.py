@@ -321,11 +321,12 @@ def test_paths_are_relative_to_the_setup_wherever_it_is_called_from(lab: Lab, mo
     assert not list(deep.glob("*results*"))
 
 
-def test_results_take_the_names_and_digits_of_the_setup(lab: Lab):
+@pytest.mark.parametrize("digits", [12, 20])
+def test_results_take_the_names_and_digits_of_the_setup(lab: Lab, digits: int):
     def edit(text: str) -> str:
         text = text.replace('<AnalyzeTool name="lab">', '<AnalyzeTool name="walk">')
         text = text.replace('<StaticOptimization name="StaticOptimization">', '<StaticOptimization name="SO">')
-        return text.replace("<output_precision>8<", "<output_precision>12<")
+        return text.replace("<output_precision>8<", f"<output_precision>{digits}<")
 
     setup = lab.setup(edit)
     run_opensim(setup)
