@@ -13,7 +13,7 @@ from bige_opensim.commands.display import Steps, console, fail
 def generate(
     *,
     generator: Path,
-    surrogate: Path,
+    surrogate: str = "built-in",
     objective: str,
     model: Path,
     out: Path,
@@ -31,7 +31,7 @@ def generate(
     generator
         Checkpoint of the generator.
     surrogate
-        Checkpoint of the surrogate.
+        Checkpoint of the surrogate; the one that comes with the package when none is named.
     objective
         Objective file (TOML), or the name of one that comes with the package (`bige objective list`).
     model

@@ -166,8 +166,8 @@ def load_generator(folder: PathLike) -> Generator:
     return checkpoint.load_generator(Path(folder))
 
 
-def folder_of(network: Surrogate | Generator | PathLike) -> Path:
-    """The checkpoint folder of a network.
+def folder_of(network: Surrogate | Generator | PathLike, kind: str = "") -> Path:
+    """The checkpoint folder of a network; of this kind that comes with the package, for "built-in".
 
     Raises
     ------
@@ -176,7 +176,7 @@ def folder_of(network: Surrogate | Generator | PathLike) -> Path:
 
     """
     if isinstance(network, str | os.PathLike):
-        return Path(network)
+        return _network(network, kind) if kind else Path(network)
     if network.folder is None:
         raise checkpoint.CheckpointError(
             "this network came from no folder: train it with an `out`, or load it with `load_surrogate` or "
