@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
@@ -44,35 +45,32 @@ class BodySpread:
 
     mass: float = 0.2
     part_mass: float = 0.04
-    strength: float = 0.2
+    strength: float = 0.25
     group_strength: float = 0.10
     muscle_strength: float = 0.05
     side_strength: float = 0.03
 
 
 def varied_body(body: Body, spread: BodySpread, random: np.random.Generator) -> Body:
-    """The body with masses and maximum isometric forces multiplied by factors drawn from `spread`."""
-    tables, muscles = body.skeleton, body.muscles
+    """The body with masses, and moments of inertia with them, multiplied by factors drawn from `spread`."""
+    tables = body.skeleton
     parts = _shared([_sideless(name) for name in tables.bodies], spread.part_mass, random)
     mass = np.exp(spread.mass * random.standard_normal() + parts)
+    varied = replace(tables, mass=tables.mass * mass, inertia=tables.inertia * mass[:, None, None])
+    return replace(body, skeleton=varied)
+
+
+def varied_strength(
+    muscles: MuscleTables, spread: BodySpread, random: np.random.Generator
+) -> Float[np.ndarray, " muscle"]:
+    """Factors on the maximum isometric forces, drawn from `spread`."""
     spans = [frozenset(_sideless(muscles.coordinates[c]) for c in muscles.spans(m)) for m in range(len(muscles.names))]
     right = np.array([1.0 if name.endswith("_r") else -1.0 if name.endswith("_l") else 0.0 for name in muscles.names])
-    force = np.exp(
+    return np.exp(
         spread.strength * random.standard_normal()
         + _shared(spans, spread.group_strength, random)
         + _shared([_sideless(name) for name in muscles.names], spread.muscle_strength, random)
         + spread.side_strength * random.standard_normal() * right
-    )
-    strength = muscles.parameters["max_isometric_force"] * force
-    return Body(
-        body.name,
-        replace(
-            tables,
-            mass=tables.mass * mass,
-            inertia=tables.inertia * mass[:, None, None],
-            max_isometric_force=strength.copy(),
-        ),
-        replace(muscles, parameters=muscles.parameters | {"max_isometric_force": strength}),
     )
 
 

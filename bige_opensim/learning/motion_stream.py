@@ -4,7 +4,8 @@ Real repetitions alone do not reach unseen people: a few hundred motions on a fe
 what another body does. The least-effort problem of `physics` labels motions at thousands of frames a second, so that
 every motion can be had on every body. A streamed motion is made of a recorded one, step by step: put on one branch of
 its angles, mirrored, mixed with another person's, bent by smooth curves, retimed (`augmentation`); planted on a body
-drawn from those given, with masses and strengths varied (`bodies`); labelled; and kept if the ground carries it.
+drawn from those given, with masses varied, and each with strengths of its own (`bodies`); labelled; and kept if the
+ground carries it.
 
 Motions come in shards, files that are whole or absent. Shard k depends on the data, the bodies, the settings and k
 alone: a stopped stream goes on where it was, and a longer one begins with the shards of a shorter one.
@@ -28,15 +29,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, varied
-from bige_opensim.learning.bodies import Body, BodySpread, planted, varied_body
+from bige_opensim.learning.bodies import Body, BodySpread, planted, varied_body, varied_strength
 from bige_opensim.learning.channels import Mirror
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training_data import Repetitions, Streamed, TrainingError
-from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.anthropometry import STRENGTH, subject_features
 from bige_opensim.physics.rotations import rotation_triples
+from bige_opensim.physics.skeleton import Skeleton
 
 FORMAT = "bige-stream/1"
-BATCH = 24
+BATCH = 48
 """Motions planted on one body together."""
 
 GLANCE = 8
@@ -237,33 +239,43 @@ class MotionStream:
                 )
             number = int(numbers.integers(len(self.bodies)))
             body = varied_body(self.bodies[number], self.settings.body, numbers)
-            part = self._labelled(number, body, *self.mix.draw(random), random)
+            drawn = [varied_strength(body.muscles, self.settings.body, numbers) for _ in range(BATCH)]
+            part = self._labelled(number, body, *self.mix.draw(random), torch.as_tensor(np.stack(drawn)), random)
             tried += BATCH
             found += len(part.q)
             parts.append(part)
         joined = Streamed(*(torch.cat(p)[:wanted] for p in zip(*parts, strict=True)))
         return joined, {"kept": found / tried, "motions": float(wanted)}
 
-    def _labelled(self, number: int, body: Body, q: Tensor, duration: Tensor, random: torch.Generator) -> Streamed:
-        """Those motions of a batch that the ground carries, on this body."""
+    def _labelled(
+        self, number: int, body: Body, q: Tensor, duration: Tensor, strength: Tensor, random: torch.Generator
+    ) -> Streamed:
+        """Those motions of a batch that the ground carries, on this body with each its own strength."""
         predictor = body.predictor(self.data.coordinates, q.shape[1])
         skeleton = predictor.skeleton
         q = planted(skeleton, [skeleton.coordinates.index(n) for n in self.data.coordinates], q)
         limit = self.settings.residual * float(skeleton.weight_n)
         with torch.no_grad():
-            likely = predictor.solve(q, duration, every=GLANCE).carried(limit)
+            likely = predictor.solve(q, duration, GLANCE, strength).carried(limit)
             if not likely.any():
                 return self.nothing
-            q, duration = q[likely], duration[likely]
-            solved = predictor.solve(q, duration, every=self.settings.every)
-        kept = solved.carried(limit)
+            q, duration, strength = q[likely], duration[likely], strength[likely]
+            solved = predictor.solve(q, duration, self.settings.every, strength)
         labels = between(solved.activations, self.settings.every, q.shape[1])
         again = torch.rand(len(q), generator=random) < self.settings.redescribed
         q = torch.where(again[:, None, None], redescribed(q, self.loose), q)
-        known = subject_features(skeleton)
-        features = torch.tensor([known[name] for name in self.data.feature_names])
-        made = Streamed(q, duration, features.expand(len(q), -1), labels, torch.full((len(q),), number))
+        made = Streamed(q, duration, self._features(skeleton, strength), labels, torch.full((len(q),), number))
+        kept = solved.carried(limit)
         return Streamed(*(x[kept] for x in made))
+
+    def _features(self, skeleton: Skeleton, strength: Tensor) -> Tensor:
+        """(motion, feature) of a body with these factors on its muscles' forces."""
+        known = subject_features(skeleton)
+        force = strength * torch.as_tensor(skeleton.tables.max_isometric_force)
+        own = {f"{STRENGTH}{name}": force[:, m] for m, name in enumerate(skeleton.tables.muscles)}
+        own["strength_n"] = force.sum(1)
+        columns = [own.get(n, torch.full((len(strength),), known[n]).double()) for n in self.data.feature_names]
+        return torch.stack(columns, 1)
 
 
 def between(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -125,6 +125,7 @@ class Surrogate(nn.Module):
         duration: Float[Tensor, " batch"],
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
+        chosen: Int[Tensor, " token"] | None = None,
     ) -> Float[Tensor, "batch time muscle"]:
         """Activations in [0, 1].
 
@@ -138,6 +139,8 @@ class Surrogate(nn.Module):
             Subject features in the order of `channels.features`, SI.
         padding
             True for frames at the end that are no part of the motion; nothing in them changes the other frames.
+        chosen
+            Tokens that are predicted, and that see each other, instead of all; see `frames_of`.
 
         Raises
         ------
@@ -163,12 +166,19 @@ class Surrogate(nn.Module):
         tokens = self._tokens(kinematics, lengths)  # (batch, token, frames * feature)
         subject = self._subject(duration, features)  # (batch, width)
         x = self.from_kinematics(tokens) + subject[:, None] + self._positions(q, lengths)
+        if chosen is not None:
+            x = x[:, chosen]
         x = self.drop(x)
         visible = None if padding is None else ~padding[:, None, None, :: self.config.frames]
         for block in self.blocks:
             x = block(x, visible)
         found = torch.sigmoid(self.head(self.norm(x)))  # (batch, token, frames * muscle)
         return found.reshape(len(q), -1, len(self.channels.muscles))[:, : q.shape[1]]
+
+    def frames_of(self, chosen: Int[Tensor, " token"]) -> Int[Tensor, " time"]:
+        """Frames of tokens, in order."""
+        size = self.config.frames
+        return (size * chosen[:, None] + torch.arange(size)).flatten()
 
     def _register_familiar(self, what: str, size: int) -> None:
         self.register_buffer(f"{what}_mean", torch.zeros(size))

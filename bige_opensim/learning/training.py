@@ -96,18 +96,20 @@ class TrainingConfig:
 class SurrogateTraining(TrainingConfig):
     """How the surrogate is trained.
 
-    `peak_weight`: see `surrogate_loss`; `start`: checkpoint whose weights and scaling training starts from, none for
-    random weights; `stream`: motions besides the recorded.
+    `peak_weight`: see `surrogate_loss`; `thinning`: every so many tokens of a motion are trained on at once; `start`:
+    checkpoint whose weights and scaling training starts from, none for random weights; `stream`: motions besides the
+    recorded.
     """
 
     peak_weight: float = 2.0
+    thinning: int = 4
     start: str = ""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: SurrogateConfig = field(default_factory=SurrogateConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within(self, {"peak_weight": (0.0, 1e6)}, TrainingError)
+        require_within(self, {"peak_weight": (0.0, 1e6), "thinning": (1, 20)}, TrainingError)
 
 
 @dataclass(frozen=True)
@@ -234,8 +236,17 @@ class SurrogateTask:
             flip = torch.rand(len(rows), generator=random) < 0.5
             both = zip((q, target, features), self.mirrors, strict=True)
             q, target, features = (mirrored_rows(x, m, flip) for x, m in both)
-        predicted = self.model(q, self.data.duration[rows], features)
+        chosen = self._thinned(q.shape[1], random)
+        frames = self.model.frames_of(chosen)
+        predicted = self.model(q, self.data.duration[rows], features, chosen=chosen)
+        target = target[:, frames]
         return surrogate_loss(predicted, target, self.config.peak_weight)
+
+    def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " token"]:
+        """Every so many tokens, from a random one on: neighbours teach nearly the same, other motions more."""
+        every = self.config.thinning
+        first = int(torch.randint(every, (1,), generator=random))
+        return torch.arange(first, samples // self.model.config.frames, every)
 
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""

@@ -102,9 +102,16 @@ class PhysicsPredictor(torch.nn.Module):
         return self.solve(q, duration).activations.to(q)
 
     def solve(
-        self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"], every: int = 1
+        self,
+        q: Float[Tensor, "batch time channel"],
+        duration: Float[Tensor, " batch"],
+        every: int = 1,
+        strength: Float[Tensor, "batch muscle"] | None = None,
     ) -> Solved:
-        """Activations, and how well the ground carries the motions, at every so many frames."""
+        """Activations, and how well the ground carries the motions, at every so many frames.
+
+        `strength` are factors on the muscles' maximum isometric forces, for every motion its own.
+        """
         N = len(q)
         full = self.skeleton.get_buffer("default").double().expand(*q.shape[:2], -1).clone()
         full[..., self.columns] = q[..., self.channels].double()
@@ -117,6 +124,8 @@ class PhysicsPredictor(torch.nn.Module):
         flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
         state = kinematics(self.skeleton, *flat)
         pulls = polynomial_pulls(self.muscles, flat[0], flat[1], passive=self.cost.passive)
+        if strength is not None:
+            pulls = pulls._replace(active=pulls.active * strength.double().repeat_interleave(T, dim=0))
         actuators = MusclesAndReserves(
             pulls.columns,
             self.lower,

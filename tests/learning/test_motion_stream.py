@@ -14,7 +14,7 @@ from squat_repetitions import repetitions
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.learning.augmentation import Augmentation
-from bige_opensim.learning.bodies import Body, BodySpread, planted, varied_body
+from bige_opensim.learning.bodies import Body, BodySpread, planted, varied_body, varied_strength
 from bige_opensim.learning.motion_stream import MotionStream, StreamError, StreamSettings, one_branch, redescribed
 from bige_opensim.learning.subject_inputs import subject_inputs
 from bige_opensim.learning.training import SurrogateConfig, SurrogateTraining, TrainingError, train_surrogate
@@ -108,32 +108,31 @@ def test_every_other_frame_is_close_to_every_frame(data: Repetitions, body: Body
 
 
 def test_mass_and_strength_together_leave_activations_as_they_are(data: Repetitions, body: Body) -> None:
-    twice = Body(
-        "twice",
-        replace(body.skeleton, mass=2 * body.skeleton.mass, inertia=2 * body.skeleton.inertia),
-        replace(
-            body.muscles,
-            parameters=body.muscles.parameters
-            | {"max_isometric_force": 2 * body.muscles.parameters["max_isometric_force"]},
-        ),
+    twice = replace(
+        body, skeleton=replace(body.skeleton, mass=2 * body.skeleton.mass, inertia=2 * body.skeleton.inertia)
     )
     q, duration = data.q[:2].double(), data.duration[:2].double()
+    strength = torch.ones(2, len(body.muscles.names))
     with torch.no_grad():
-        one, two = (b.predictor(data.coordinates, q.shape[1]).solve(q, duration).activations for b in (body, twice))
+        one, two = (
+            b.predictor(data.coordinates, q.shape[1]).solve(q, duration, strength=k * strength).activations
+            for k, b in ((1.0, body), (2.0, twice))
+        )
     assert float((one - two).abs().max()) < 0.02
     assert float(one.std()) > 0.02
 
 
-def test_a_varied_body_has_other_masses_and_strengths_and_left_and_right_nearly_alike(body: Body) -> None:
-    varied = varied_body(body, BodySpread(side_strength=0.0), np.random.default_rng(0))
-    factor = varied.muscles.parameters["max_isometric_force"] / body.muscles.parameters["max_isometric_force"]
+def test_a_varied_body_has_other_masses_and_strengths_and_left_and_right_alike(body: Body) -> None:
+    spread = BodySpread(side_strength=0.0)
+    factor = varied_strength(body.muscles, spread, np.random.default_rng(0))
     names = body.muscles.names
     sides = [(names.index(n), names.index(f"{n[:-2]}_l")) for n in names if n.endswith("_r")]
     assert sides
     assert all(factor[r] == pytest.approx(factor[left]) for r, left in sides)
     assert np.ptp(factor) > 0.02
-    assert np.allclose(varied.skeleton.max_isometric_force, varied.muscles.parameters["max_isometric_force"])
+    varied = varied_body(body, spread, np.random.default_rng(0))
     ratio = varied.skeleton.mass / body.skeleton.mass
+    assert np.ptp(ratio) > 0.01
     assert np.allclose(varied.skeleton.inertia, body.skeleton.inertia * ratio[:, None, None])
 
 
