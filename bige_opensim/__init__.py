@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
     from bige_opensim.workflows.objectives import check_objective, objectives
-    from bige_opensim.workflows.predict import predict
+    from bige_opensim.workflows.predict import Prediction, predict
     from bige_opensim.workflows.report import report
     from bige_opensim.workflows.sample import sample_motion, sample_session
     from bige_opensim.workflows.solve import solve
@@ -50,6 +50,7 @@ __all__ = [
     "Generated",
     "Label",
     "Motion",
+    "Prediction",
     "check_objective",
     "export",
     "generate",
@@ -76,6 +77,7 @@ _MODULES = {
     "Generated": "guidance.generated",
     "Label": "labelling.label",
     "Motion": "motion",
+    "Prediction": "workflows.predict",
     "check_objective": "workflows.objectives",
     "export": "workflows.export",
     "generate": "workflows.generate",

@@ -22,7 +22,7 @@ from bige_opensim.commands.exporting import export
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
-from bige_opensim.commands.networks import dataset, train_generator, train_surrogate
+from bige_opensim.commands.networks import dataset, predict, train_generator, train_surrogate
 from bige_opensim.commands.objectives import check_objective, list_objectives
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
@@ -41,6 +41,7 @@ GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., 
     "Learn": {
         "dataset": dataset,
         "train": {"surrogate": train_surrogate, "generator": train_generator},
+        "predict": predict,
         "evaluate": evaluate,
     },
     "Search and verify": {
