@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bige_opensim.guidance.by_physics import ByPhysics, refuse_dynamics, without_dynamics
 from bige_opensim.guidance.generated import Generated, generation_record, name_of, smooth
 from bige_opensim.guidance.language import SearchSettings, refuse_endless
 from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
@@ -19,6 +20,7 @@ from bige_opensim.guidance.search import Generator, SearchResult, search
 from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.muscle_lines import FittedLines, LineTables
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
@@ -34,7 +36,8 @@ class GenerationRequest:
     """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed.
 
     With compiled `muscles`, the surrogate's search is followed by one through the physics, of `physics_share` times as
-    many iterations, which starts where the first ended.
+    many iterations, which starts where the first ended. Terms on moments, ground forces and joint loads (these need
+    `lines` of action) are followed in the second search alone: no surrogate predicts them.
     """
 
     generator: Path
@@ -47,6 +50,7 @@ class GenerationRequest:
     iterations: int | None = None
     muscles: MuscleTables | None = None
     physics_share: float = 0.25
+    lines: LineTables | None = None
 
     @property
     def iterations_in_all(self) -> int:
@@ -93,7 +97,10 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     vqvae, references, surrogate, _ = networks
     channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
     _require_free_pelvis(request)
-    objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
+    asked = Objective.load(request.objective)
+    if request.muscles is None:
+        refuse_dynamics(asked)
+    objective = without_dynamics(asked).bind(channels, muscles, skeleton)
     planted = FootPlanting(skeleton, channels)
     person = subject_features(skeleton)
     build = torch.tensor([person[n] for n in vqvae.channels.features], dtype=torch.float32)
@@ -112,21 +119,26 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     q = plant_feet(skeleton, channels, torch.as_tensor(references["q"].values, dtype=torch.float32))
     durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
     settings = request.settings(objective.objective)
-    by_physics = request.muscles is not None and objective.needs_activations
+    followed = len(objective.terms) == len(asked.terms)
+    by_physics = request.muscles is not None and (objective.needs_activations or not followed)
     after = shortened(settings, request.physics_iterations(settings.iterations))
     whole = settings.iterations + (after.iterations if by_physics else 0)
     people = [str(s) for s in references["subject"].values]
-    find = partial(search, objective, Generator(decode, encode, vqvae.quantise), q, durations)
+    generator = Generator(decode, encode, vqvae.quantise)
+    find = partial(search, generator=generator, references=q, reference_durations=durations)
     find = partial(find, count=request.count, seed=request.seed, people=people)
     tell = progress or (lambda done, of, loss: None)
-    result = find(activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
+    result = find(objective, activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
     outside: torch.Tensor | None = None
     if by_physics and request.muscles is not None:
         body, cost = (Skeleton(request.tables), Muscles(request.muscles)), objective.objective.cost
-        physics = PhysicsPredictor(*body, channels, samples=q.shape[1], cost=cost)
-        order = [request.muscles.names.index(m) for m in muscles]
+        lines = None if request.lines is None else FittedLines(body[0], request.lines)
+        physics = PhysicsPredictor(*body, channels, samples=q.shape[1], cost=cost, lines=lines)
+        solved = ByPhysics(physics, [request.muscles.names.index(m) for m in muscles])
+        objective = asked.bind(channels, muscles, skeleton, dynamics=solved.dynamics)
         result = find(
-            activations=lambda q, duration: physics(q, duration)[..., order],
+            objective,
+            activations=solved.activations,
             settings=after,
             start=torch.as_tensor(result.latents, dtype=torch.float32),
             progress=lambda i, _, loss: tell(settings.iterations + i, whole, loss),

@@ -15,6 +15,7 @@ from bige_opensim.learning.built_in_networks import built_in_network
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
@@ -143,6 +144,8 @@ def search_motions(
     tables = compile_skeleton(model)
     bind_to_model(Objective.load(objective), load(model), Skeleton(tables))
     physics = settings.predictor == "physics"
+    muscles = compile_muscles(model, reference_ranges(generator, tables)) if physics else None
+    pressed = any(term.quantity == "joint_load" for term in Objective.load(objective).terms)
     request = GenerationRequest(
         generator=generator,
         surrogate=surrogate,
@@ -152,8 +155,9 @@ def search_motions(
         count=settings.count,
         seed=settings.seed,
         iterations=settings.iterations,
-        muscles=compile_muscles(model, reference_ranges(generator, tables)) if physics else None,
+        muscles=muscles,
         physics_share=settings.physics_share,
+        lines=compile_lines(model, Skeleton(tables), muscles) if pressed and muscles is not None else None,
     )
     total = request.iterations_in_all
     with show(total, "searching") as steps:
