@@ -133,10 +133,14 @@ class GeneratorTraining(TrainingConfig):
     learning_rate: float = 4e-3
     patience: int = 200
     other_arms: float = 0.5
-    arm_deg: float = 8.0
+    arm_deg: float = 15.0
     phase: float = 0.15
-    body_size: float = 0.07
-    augmentation: Augmentation = field(default_factory=lambda: Augmentation(angle_deg=2.5, curves=6))
+    body_size: float = 0.08
+    augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(
+            mixed=0.7, mix_low=-0.3, mix_high=1.3, angle_deg=4.0, translation_m=0.01, curves=6
+        )
+    )
     model: GeneratorConfig = field(default_factory=GeneratorConfig)
 
     def __post_init__(self) -> None:
