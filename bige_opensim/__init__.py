@@ -25,11 +25,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bige_opensim.guidance.edited import Edited
     from bige_opensim.guidance.generated import Generated
     from bige_opensim.labelling.label import Label
     from bige_opensim.motion import Motion
     from bige_opensim.validation.certificate import Certificate
     from bige_opensim.workflows.dataset import repetitions
+    from bige_opensim.workflows.edit import edit, edit_series
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
@@ -46,10 +48,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Certificate",
+    "Edited",
     "Generated",
     "Label",
     "Motion",
     "check_objective",
+    "edit",
+    "edit_series",
     "generate",
     "label",
     "label_sessions",
@@ -71,10 +76,13 @@ __all__ = [
 
 _MODULES = {
     "Certificate": "validation.certificate",
+    "Edited": "guidance.edited",
     "Generated": "guidance.generated",
     "Label": "labelling.label",
     "Motion": "motion",
     "check_objective": "workflows.objectives",
+    "edit": "workflows.edit",
+    "edit_series": "workflows.edit",
     "generate": "workflows.generate",
     "label": "workflows.label",
     "label_sessions": "workflows.label_sessions",

@@ -12,6 +12,7 @@ import bige_opensim
 from bige_opensim.commands.checks import doctor, info
 from bige_opensim.commands.comparison import compare
 from bige_opensim.commands.display import explained, fail, show_warning
+from bige_opensim.commands.editing import edit
 from bige_opensim.commands.evaluation import evaluate
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
@@ -34,7 +35,7 @@ objective.command(list_objectives, name="list")
 objective.command(check_objective, name="check")
 
 FILES, LABELS = (info, doctor), (scale, synth, imports, ik, label, solve, compare)
-MOTIONS, WHOLE = (dataset, train, objective, generate, validate, evaluate, report, view), (demo, run)
+MOTIONS, WHOLE = (dataset, train, objective, generate, edit, validate, evaluate, report, view), (demo, run)
 for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
     app.command(command)
 

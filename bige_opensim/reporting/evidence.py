@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from bige_opensim.guidance.edited import RECORDED_MOTION
 from bige_opensim.guidance.language import ObjectiveError
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.quantities import Dynamics
@@ -81,7 +82,8 @@ class MotionEvidence:
 class Evidence:
     """A folder of motions, their objective bound to the subject's skeleton, and the training repetitions.
 
-    `contradictions` are those of certificates and files, a sentence each that begins with the motion's name.
+    `contradictions` are those of certificates and files, a sentence each that begins with the motion's name; `recorded`
+    is the repetition that was edited, None where motions were not made from one.
     """
 
     folder: Path
@@ -95,6 +97,7 @@ class Evidence:
     synthetic: bool
     verdicts: tuple[Verdict, ...] = ()
     contradictions: tuple[str, ...] = ()
+    recorded: Motion | None = None
 
     def with_status(self, status: str) -> tuple[MotionEvidence, ...]:
         """The motions of one verdict."""
@@ -146,7 +149,7 @@ def read_evidence(folder: Path, *, cohort: Path | None = None, synthetic: bool |
     contradictions = tuple(f"{v.name}: {text}" for v in verdicts for text in v.contradictions)
     return Evidence(
         folder, bound, skeleton, _model_name(folder / MODEL), height_m, record, motions, repetitions, synthetic,
-        verdicts, contradictions,
+        verdicts, contradictions, _recorded(folder, skeleton),
     )  # fmt: skip
 
 
@@ -225,6 +228,14 @@ def _motion(generated: GeneratedFolder, found: Verdict, bound: BoundObjective) -
     predicted = _activations(folder / "predicted" / f"{name}_activations.sto")
     entry = generated.entry(name)
     return MotionEvidence(name, path, found.status, reason, certificate, entry, q, simulated, predicted, ground_m)
+
+
+def _recorded(folder: Path, skeleton: Skeleton) -> Motion | None:
+    path = folder / RECORDED_MOTION
+    if not path.is_file():
+        return None
+    rotational = [n for n, r in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if r]
+    return read_coordinates(path, rotational=rotational, units="degrees").motion
 
 
 def _activations(path: Path) -> Motion | None:
