@@ -16,6 +16,7 @@ import bige_opensim
 from bige_opensim.commands.checks import doctor, info
 from bige_opensim.commands.comparison import compare
 from bige_opensim.commands.display import explained, fail, show_warning
+from bige_opensim.commands.editing import edit
 from bige_opensim.commands.evaluation import evaluate
 from bige_opensim.commands.examples import EXAMPLES
 from bige_opensim.commands.exporting import export
@@ -47,6 +48,7 @@ GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., 
     "Search and verify": {
         "objective": {"list": list_objectives, "check": check_objective},
         "generate": generate,
+        "edit": edit,
         "validate": validate,
     },
     "Look and share": {"report": report, "view": view, "export": export},

@@ -73,6 +73,11 @@ def report_on(
             cohort = Path(scratch) / "reference.nc"
             save_dataset(reference, cohort)
             return write_report(folder, out=target, cohort=cohort, stages=stages)
-    if reference is None and isinstance(found, Generated) and found.references.is_file():
+    if (
+        reference is None
+        and isinstance(found, Generated)
+        and found.references is not None
+        and found.references.is_file()
+    ):
         reference = found.references
     return write_report(folder, out=target, cohort=None if reference is None else Path(reference), stages=stages)

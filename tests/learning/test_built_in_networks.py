@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bige_opensim.learning.built_in_networks import built_in_network
 
 from bige_opensim.learning import built_in_networks
-from bige_opensim.learning.built_in_networks import built_in_network
 from bige_opensim.learning.checkpoint import REFERENCES, CheckpointError, load_generator, read_config
 from bige_opensim.learning.dataset import load_dataset
 
