@@ -14,9 +14,11 @@ import bige_opensim
 from bige_opensim.io.storage import write_whole
 from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
+from bige_opensim.reporting.norm_bars import beside_norms
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
 from bige_opensim.reporting.wording import SPACE, describe, gate_text, number, plain, target_text, value_text
+from bige_opensim.validation.norms_files import Norms
 from bige_opensim.validation.roundtrip import (
     CONFIRMED,
     CONTRADICTED,
@@ -59,6 +61,7 @@ def report(
     cohort: Path | None = None,
     stages: Mapping[str, float] | None = None,
     synthetic: bool | None = None,
+    norms: Norms | None = None,
 ) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
@@ -78,6 +81,8 @@ def report(
         Seconds that each stage took, in the order to be shown.
     synthetic
         Whether the training data are synthetic; by default what the files say.
+    norms
+        What is usual, to be shown beside the motions.
 
     Raises
     ------
@@ -97,12 +102,12 @@ def report(
     environment.filters["number"] = number
     if evidence.contradictions:
         write_summary(motions, evidence.verdicts)
-    content = _content(evidence, out.parent, stages or {})
+    content = _content(evidence, out.parent, stages or {}, norms)
     write_whole(out, environment.get_template("report.html.j2").render(**content))
     return WrittenReport(out, evidence.contradictions)
 
 
-def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float]) -> dict[str, Any]:
+def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float], norms: Norms | None) -> dict[str, Any]:
     """What the template shows, in words and drawings."""
     objective = evidence.objective.objective
     numbers = _numbers([m.name for m in evidence.motions])
@@ -127,6 +132,7 @@ def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float]) -> d
         "goals": goal_figures(evidence, numbers),
         "cards": motions,
         "overview": overview,
+        "norms": None if norms is None else beside_norms(evidence, numbers, norms),
         "cohort": _cohort_text(evidence),
         "conflicts": evidence.record.get("conflicts", []),
         "table": _table(evidence, numbers),

@@ -15,6 +15,7 @@ from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.reporting.report import WrittenReport
 from bige_opensim.reporting.report import report as write_report
+from bige_opensim.validation.norms_files import Norms
 from bige_opensim.workflows.validate import motions_folder
 
 
@@ -23,6 +24,7 @@ def report(
     out: str | os.PathLike[str] | None = None,
     *,
     reference: xr.Dataset | str | os.PathLike[str] | None = None,
+    norms: Norms | str | os.PathLike[str] | None = None,
     stages: Mapping[str, float] | None = None,
 ) -> Path:
     """Write what was asked, the verdict on every motion, and its curves; motions not yet validated are shown as such.
@@ -35,6 +37,8 @@ def report(
         The HTML file; by default `report.html` in the folder of the motions.
     reference
         Repetitions whose range the curves are shown in; by default those that the generator was trained on.
+    norms
+        What is usual, from `norms` or its file: bars with a tick for every motion.
     stages
         Seconds that each stage of the work took, to be shown.
 
@@ -47,11 +51,11 @@ def report(
     ------
     ReportError
         The folder is no folder of generated motions, its files contradict each other, or `out` has no folder.
-    DatasetError, ModelError, StorageError
-        The reference, the model or activations cannot be read.
+    DatasetError, NormsError, ModelError, StorageError
+        The reference, the norms, the model or activations cannot be read.
 
     """
-    path, contradictions = report_on(found, out, reference=reference, stages=stages)
+    path, contradictions = report_on(found, out, reference=reference, norms=norms, stages=stages)
     for sentence in contradictions:
         warnings.warn(f"contradiction: {sentence}", stacklevel=2)
     return path
@@ -63,16 +67,19 @@ def report_on(
     out: str | os.PathLike[str] | None = None,
     *,
     reference: xr.Dataset | str | os.PathLike[str] | None = None,
+    norms: Norms | str | os.PathLike[str] | None = None,
     stages: Mapping[str, float] | None = None,
 ) -> WrittenReport:
     """`report`, with what contradicts certificates."""
     folder = motions_folder(found)
     target = None if out is None else Path(out)
+    usual = norms if norms is None or isinstance(norms, Norms) else Norms.load(Path(norms))
     if isinstance(reference, xr.Dataset):
         with TemporaryDirectory(prefix="bige-report-") as scratch:
-            cohort = Path(scratch) / "reference.nc"
-            save_dataset(reference, cohort)
-            return write_report(folder, out=target, cohort=cohort, stages=stages)
+            given = Path(scratch) / "reference.nc"
+            save_dataset(reference, given)
+            return write_report(folder, out=target, cohort=given, stages=stages, norms=usual)
     if reference is None and isinstance(found, Generated) and found.references.is_file():
         reference = found.references
-    return write_report(folder, out=target, cohort=None if reference is None else Path(reference), stages=stages)
+    cohort = None if reference is None else Path(reference)
+    return write_report(folder, out=target, cohort=cohort, stages=stages, norms=usual)
