@@ -13,11 +13,11 @@ from bige_opensim.commands.json_output import JsonTarget, json_output
 
 def generate(
     *,
-    generator: Path,
-    surrogate: Path,
     objective: str,
     model: Path,
     out: Path,
+    generator: Path | None = None,
+    surrogate: Path | None = None,
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
     seed: int = 0,
     iterations: int | None = None,
@@ -29,16 +29,16 @@ def generate(
 
     Parameters
     ----------
-    generator
-        Checkpoint of the generator.
-    surrogate
-        Checkpoint of the surrogate.
     objective
         Objective file (TOML), or the name of one that comes with the package (`bige objective list`).
     model
         The subject's model.
     out
         Folder for the motions.
+    generator
+        Checkpoint of the generator; the one that comes with the package where none is named.
+    surrogate
+        Checkpoint of the surrogate; the one that comes with the package where none is named.
     count
         How many motions.
     seed

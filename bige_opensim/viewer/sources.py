@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import StorageTable, read_coordinates, read_storage
 from bige_opensim.labelling.label import Label
 from bige_opensim.motion import Motion
@@ -144,7 +144,7 @@ def verdict_of(folder: GeneratedFolder, name: str) -> str:
     if not path.is_file():
         return NOT_SIMULATED
     try:
-        certificate = Certificate.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        certificate = Certificate.from_dict(read_json(path))
     except (ValueError, KeyError, TypeError, AttributeError):
         return CONTRADICTED
     if not certificate.checkable:
