@@ -130,7 +130,13 @@ def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = No
 
 
 def report(
-    motions: Path, /, *, reference: Path | None = None, norms: Path | None = None, out: Path | None = None
+    motions: Path,
+    /,
+    *,
+    reference: Path | None = None,
+    norms: Path | None = None,
+    figures: Path | None = None,
+    out: Path | None = None,
 ) -> int:
     """Write one offline HTML file that shows what was asked, the verdict on every motion, and its curves.
 
@@ -143,10 +149,13 @@ def report(
         generator, where its folder lies beside that of the motions.
     norms
         Norms (norms.json) of `bige norms`, which the motions are shown beside.
+    figures
+        Also write all figures into this folder, as drawings (svg) and tables (csv).
     out
         File to write; by default report.html in the folder of the motions.
 
     """
+    from bige_opensim.io.partial_folders import OutFolderError
     from bige_opensim.io.storage import StorageError
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.osim.model import ModelError
@@ -155,8 +164,8 @@ def report(
     from bige_opensim.workflows.report import report_on
 
     try:
-        path, contradictions = report_on(motions, out, reference=reference, norms=norms)
-    except (ReportError, NormsError, DatasetError, ModelError, StorageError) as error:
+        path, contradictions = report_on(motions, out, reference=reference, norms=norms, figures=figures)
+    except (ReportError, NormsError, DatasetError, ModelError, OutFolderError, StorageError) as error:
         return fail(str(error))
     for sentence in contradictions:
         console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)

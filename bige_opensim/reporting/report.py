@@ -14,6 +14,7 @@ import bige_opensim
 from bige_opensim.io.storage import write_whole
 from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
+from bige_opensim.reporting.figure_files import write_figures
 from bige_opensim.reporting.norm_bars import beside_norms
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
@@ -62,6 +63,7 @@ def report(
     stages: Mapping[str, float] | None = None,
     synthetic: bool | None = None,
     norms: Norms | None = None,
+    figures: Path | None = None,
 ) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
@@ -83,11 +85,15 @@ def report(
         Whether the training data are synthetic; by default what the files say.
     norms
         What is usual, to be shown beside the motions.
+    figures
+        Folder for all figures as drawings and tables.
 
     Raises
     ------
     ReportError
         The folder is no folder of generated motions, its files contradict each other, or `out` has no folder.
+    OutFolderError
+        The folder for figures holds something else.
     DatasetError, ModelError, StorageError
         The cohort, the model or activations cannot be read.
 
@@ -103,6 +109,8 @@ def report(
     if evidence.contradictions:
         write_summary(motions, evidence.verdicts)
     content = _content(evidence, out.parent, stages or {}, norms)
+    if figures is not None:
+        write_figures(content, figures)
     write_whole(out, environment.get_template("report.html.j2").render(**content))
     return WrittenReport(out, evidence.contradictions)
 

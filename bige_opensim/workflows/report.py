@@ -25,6 +25,7 @@ def report(
     *,
     reference: xr.Dataset | str | os.PathLike[str] | None = None,
     norms: Norms | str | os.PathLike[str] | None = None,
+    figures: str | os.PathLike[str] | None = None,
     stages: Mapping[str, float] | None = None,
 ) -> Path:
     """Write what was asked, the verdict on every motion, and its curves; motions not yet validated are shown as such.
@@ -39,6 +40,8 @@ def report(
         Repetitions whose range the curves are shown in; by default those that the generator was trained on.
     norms
         What is usual, from `norms` or its file: bars with a tick for every motion.
+    figures
+        Folder for all figures as drawings (svg) and tables (csv).
     stages
         Seconds that each stage of the work took, to be shown.
 
@@ -51,11 +54,13 @@ def report(
     ------
     ReportError
         The folder is no folder of generated motions, its files contradict each other, or `out` has no folder.
+    OutFolderError
+        The folder for figures holds something else.
     DatasetError, NormsError, ModelError, StorageError
         The reference, the norms, the model or activations cannot be read.
 
     """
-    path, contradictions = report_on(found, out, reference=reference, norms=norms, stages=stages)
+    path, contradictions = report_on(found, out, reference=reference, norms=norms, figures=figures, stages=stages)
     for sentence in contradictions:
         warnings.warn(f"contradiction: {sentence}", stacklevel=2)
     return path
@@ -68,18 +73,20 @@ def report_on(
     *,
     reference: xr.Dataset | str | os.PathLike[str] | None = None,
     norms: Norms | str | os.PathLike[str] | None = None,
+    figures: str | os.PathLike[str] | None = None,
     stages: Mapping[str, float] | None = None,
 ) -> WrittenReport:
     """`report`, with what contradicts certificates."""
     folder = motions_folder(found)
     target = None if out is None else Path(out)
+    drawn = None if figures is None else Path(figures)
     usual = norms if norms is None or isinstance(norms, Norms) else Norms.load(Path(norms))
     if isinstance(reference, xr.Dataset):
         with TemporaryDirectory(prefix="bige-report-") as scratch:
             given = Path(scratch) / "reference.nc"
             save_dataset(reference, given)
-            return write_report(folder, out=target, cohort=given, stages=stages, norms=usual)
+            return write_report(folder, out=target, cohort=given, stages=stages, norms=usual, figures=drawn)
     if reference is None and isinstance(found, Generated) and found.references.is_file():
         reference = found.references
     cohort = None if reference is None else Path(reference)
-    return write_report(folder, out=target, cohort=cohort, stages=stages, norms=usual)
+    return write_report(folder, out=target, cohort=cohort, stages=stages, norms=usual, figures=drawn)

@@ -6,28 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reporting_norms import norms_around
 
 from bige_opensim.cli import app
 from bige_opensim.reporting.evidence import read_evidence
 from bige_opensim.reporting.norm_bars import NormBar, beside_norms
 from bige_opensim.reporting.report import write_report
-from bige_opensim.validation.norms import Channel, Performance, norms_of, statistics
-from bige_opensim.validation.norms_files import Norms
+from bige_opensim.validation.norms import statistics
 
 MakeFolder = Callable[..., Path]
-
-
-def norms_around(knee_deg: float, force_bw: float = 0.5) -> Norms:
-    """Five people whose knees bend by about so many degrees, twice each."""
-    curve = np.sin(np.linspace(0.0, np.pi, 101))
-    performances = []
-    for k in range(5):
-        for again in (-0.5, 0.5):
-            channels = {
-                f"knee_angle_{side}": Channel("degrees", (knee_deg + k - 2 + again) * curve, True) for side in "rl"
-            } | {f"ground_force_{side}_vy": Channel("body weights", force_bw * curve, False) for side in "rl"}
-            performances.append(Performance(f"s{k}", "squat", 2.0, channels))
-    return Norms(norms_of(performances), (), {})
 
 
 def test_a_motion_that_bends_as_people_do_is_inside_and_another_is_named(make_folder: MakeFolder):
