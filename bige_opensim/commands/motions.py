@@ -136,6 +136,7 @@ def report(
     reference: Path | None = None,
     norms: Path | None = None,
     figures: Path | None = None,
+    scene: bool = True,
     out: Path | None = None,
 ) -> int:
     """Write one offline HTML file that shows what was asked, the verdict on every motion, and its curves.
@@ -151,6 +152,8 @@ def report(
         Norms (norms.json) of `bige norms`, which the motions are shown beside.
     figures
         Also write all figures into this folder, as drawings (svg) and tables (csv).
+    scene
+        Whether the motions are in it in three dimensions, about 50 kB each.
     out
         File to write; by default report.html in the folder of the motions.
 
@@ -164,7 +167,7 @@ def report(
     from bige_opensim.workflows.report import report_on
 
     try:
-        path, contradictions = report_on(motions, out, reference=reference, norms=norms, figures=figures)
+        path, contradictions = report_on(motions, out, reference=reference, norms=norms, figures=figures, scene=scene)
     except (ReportError, NormsError, DatasetError, ModelError, OutFolderError, StorageError) as error:
         return fail(str(error))
     for sentence in contradictions:

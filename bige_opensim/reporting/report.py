@@ -36,6 +36,17 @@ NEW_ENOUGH = 0.5
 """A motion counts as new when it is at least half the usual distance between training motions away from all of them."""
 
 
+class Scene(NamedTuple):
+    """The motions in three dimensions: a whole page, and what a content security policy calls its script.
+
+    Without a page, `missing` says why there is none.
+    """
+
+    page: str
+    script_source: str
+    missing: str = ""
+
+
 class WrittenReport(NamedTuple):
     """Where a report is, and what contradicts its certificates, a sentence each that begins with the motion's name."""
 
@@ -64,6 +75,7 @@ def report(
     synthetic: bool | None = None,
     norms: Norms | None = None,
     figures: Path | None = None,
+    scene: Scene | None = None,
 ) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
@@ -87,6 +99,8 @@ def report(
         What is usual, to be shown beside the motions.
     figures
         Folder for all figures as drawings and tables.
+    scene
+        The motions in three dimensions, to be shown in a frame of its own.
 
     Raises
     ------
@@ -108,7 +122,7 @@ def report(
     environment.filters["number"] = number
     if evidence.contradictions:
         write_summary(motions, evidence.verdicts)
-    content = _content(evidence, out.parent, stages or {}, norms)
+    content = _content(evidence, out.parent, stages or {}, norms) | {"scene": scene}
     if figures is not None:
         write_figures(content, figures)
     write_whole(out, environment.get_template("report.html.j2").render(**content))
