@@ -46,19 +46,33 @@ class Trial:
 class Session:
     """One OpenCap session.
 
-    Attributes:
-        path: Its folder.
-        name: Folder name, preceded by names of parent folders where two sessions found together share it.
-        subject: `subjectID`, or the folder name where that is missing.
-        model_path: The subject's model; None if there is none, which `problems` then says.
-        mass_kg: From the metadata; None if not given.
-        height_m: From the metadata; None if not given.
-        model_name: `openSimModel` of the metadata.
-        trials: Every trial with coordinates or markers, by name.
-        problems: Sentences on what is missing, broken or ambiguous. The session is usable where there is a model.
-        synthetic: Whether the metadata says that no person was recorded.
-        sex: "f" or "m"; None where the metadata says neither.
-        age_years: From the metadata; None if not given.
+    Attributes
+    ----------
+    path
+        Its folder.
+    name
+        Folder name, preceded by names of parent folders where two sessions found together share it.
+    subject
+        `subjectID`, or the folder name where that is missing.
+    model_path
+        The subject's model; None if there is none, which `problems` then says.
+    mass_kg
+        From the metadata; None if not given.
+    height_m
+        From the metadata; None if not given.
+    model_name
+        `openSimModel` of the metadata.
+    trials
+        Every trial with coordinates or markers, by name.
+    problems
+        Sentences on what is missing, broken or ambiguous. The session is usable where there is a model.
+    synthetic
+        Whether the metadata says that no person was recorded.
+    sex
+        "f" or "m"; None where the metadata says neither.
+    age_years
+        From the metadata; None if not given.
+
     """
 
     path: Path
@@ -81,8 +95,11 @@ def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -
     A session is a folder with `sessionMetadata.yaml` or `OpenSimData`; sessions are not looked for inside sessions, nor
     in the folder `outside`: what is made of sessions is laid out like them, and may lie among them.
 
-    Raises:
-        SessionError: If a path is no folder, or there is no session at or below it.
+    Raises
+    ------
+    SessionError
+        If a path is no folder, or there is no session at or below it.
+
     """
     folders: dict[Path, Path] = {}
     for path in map(Path, paths):
