@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
+    from bige_opensim.workflows.norms import norms
     from bige_opensim.workflows.objectives import check_objective, objectives
     from bige_opensim.workflows.predict import Prediction, predict
     from bige_opensim.workflows.report import report
@@ -63,6 +64,7 @@ __all__ = [
     "label_sessions",
     "load_generator",
     "load_surrogate",
+    "norms",
     "objectives",
     "predict",
     "read_motion",
@@ -93,6 +95,7 @@ _MODULES = {
     "label_sessions": "workflows.label_sessions",
     "load_generator": "workflows.train",
     "load_surrogate": "workflows.train",
+    "norms": "workflows.norms",
     "objectives": "workflows.objectives",
     "predict": "workflows.predict",
     "read_motion": "workflows.label",

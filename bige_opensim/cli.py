@@ -24,6 +24,7 @@ from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
 from bige_opensim.commands.networks import dataset, predict, train_generator, train_surrogate
+from bige_opensim.commands.norms import norms
 from bige_opensim.commands.objectives import check_objective, list_objectives
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
@@ -38,7 +39,7 @@ GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., 
         "import": {"ui-prmd": import_ui_prmd},
         "synth": synth,
     },
-    "Label": {"label": label, "solve": solve, "compare": compare},
+    "Label": {"label": label, "solve": solve, "compare": compare, "norms": norms},
     "Learn": {
         "dataset": dataset,
         "train": {"surrogate": train_surrogate, "generator": train_generator},
