@@ -221,18 +221,19 @@ def test_training_with_a_stream_keeps_whole_bodies_for_calibration(
     dataset: xr.Dataset, data: Repetitions, body: Body, tmp_path: Path
 ) -> None:
     bodies = [replace(body, name=f"body {i}") for i in range(8)]
-    settings = replace(SETTINGS, motions=96, shard=96)
+    settings = replace(SETTINGS, motions=24, shard=24)
     config = SurrogateTraining(epochs=2, stream=settings, model=SurrogateConfig(width=16, heads=2, layers=1))
     stream = MotionStream(data, bodies, settings, tmp_path / "s", config.seed)
     stream.make()
-    both = data.with_stream(stream.read(), stream.fingerprint)
+    spread = stream.read()._replace(body=torch.arange(24) % 8)
+    both = data.with_stream(spread, stream.fingerprint)
     fit, kept = ({both.subjects[i] for i in both.rows[role].tolist()} for role in ("fit", "calibration"))
     assert kept == {"streamed motions on body 7"}
     assert not fit & kept
-    assert len(both.rows["fit"]) + len(both.rows["calibration"]) == len(data.rows["fit"]) + 96
+    assert len(both.rows["fit"]) + len(both.rows["calibration"]) == len(data.rows["fit"]) + 24
     out = train_surrogate(dataset, tmp_path / "run", config, stream=stream)
     config_json = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    assert config_json["provenance"]["data_sha256"] == both.fingerprint
-    assert config_json["training"]["stream"]["motions"] == 96
+    assert config_json["provenance"]["data_sha256"] == data.with_stream(stream.read(), stream.fingerprint).fingerprint
+    assert config_json["training"]["stream"]["motions"] == 24
     with pytest.raises(TrainingError, match="needs the bodies"):
         train_surrogate(dataset, tmp_path / "again", config)
