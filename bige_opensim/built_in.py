@@ -6,7 +6,7 @@ from pathlib import Path
 
 MODEL = "osim_models/fullbody80.osim"
 DEMO = "pipelines/squat.toml"
-NETWORKS = "networks"
+NETWORK_FOLDER = Path(__file__).resolve().parent / "networks"
 BUILT_IN = "built-in"
 """Stands for a network that comes with the package, wherever the folder of a trained one may be named."""
 
@@ -29,7 +29,7 @@ def built_in(name: str) -> Path:
 
 def built_in_network(kind: str) -> Path:
     """Folder of the surrogate or generator that comes with the package; FileNotFoundError where it came without."""
-    folder = Path(__file__).resolve().parent / NETWORKS / kind
+    folder = NETWORK_FOLDER / kind
     if (folder / "config.json").is_file():
         return folder
     raise FileNotFoundError(f"{folder}: no {kind} came with this installation; train one, and name its folder.")

@@ -15,6 +15,7 @@ from bige_opensim.guidance.objective import Objective
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
@@ -67,7 +68,7 @@ def generate(
     objective: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str],
-    generator: Generator | str | os.PathLike[str],
+    generator: Generator | str | os.PathLike[str] = BUILT_IN,
     surrogate: Surrogate | str | os.PathLike[str] = BUILT_IN,
     count: int = 8,
     seed: int = 0,
@@ -87,7 +88,7 @@ def generate(
     model
         The person's model.
     generator, surrogate
-        The networks, or their folders; the surrogate that comes with the package when none is named.
+        The networks, or their folders; those that come with the package when none are named.
     count
         How many motions.
     seed
@@ -123,7 +124,7 @@ def generate(
     """
     settings = SearchSettings(count, seed, iterations, predictor, physics_share)
     person, own = Person(strength or {}, limits or {}), Path(model)
-    networks = folder_of(generator), folder_of(surrogate, "surrogate")
+    networks = folder_of(generator, "generator"), folder_of(surrogate, "surrogate")
     with person.model(own) as path:
         found = search_motions(objective_file(objective), path, *networks, settings, show)
     if not person.usual:
@@ -147,6 +148,8 @@ def search_motions(
     tables = compile_skeleton(model)
     bind_to_model(Objective.load(objective), load(model), Skeleton(tables))
     physics = settings.predictor == "physics"
+    muscles = compile_muscles(model, reference_ranges(generator, tables)) if physics else None
+    pressed = any(term.quantity == "joint_load" for term in Objective.load(objective).terms)
     request = GenerationRequest(
         generator=generator,
         surrogate=surrogate,
@@ -156,8 +159,9 @@ def search_motions(
         count=settings.count,
         seed=settings.seed,
         iterations=settings.iterations,
-        muscles=compile_muscles(model, reference_ranges(generator, tables)) if physics else None,
+        muscles=muscles,
         physics_share=settings.physics_share,
+        lines=compile_lines(model, Skeleton(tables), muscles) if pressed and muscles is not None else None,
     )
     total = request.iterations_in_all
     with show(total, "searching") as steps:
