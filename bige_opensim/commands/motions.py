@@ -81,7 +81,7 @@ def generate(
     return 0
 
 
-def validate(motions: Path, /, *, jobs: int | None = None) -> int:
+def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = False) -> int:
     """Put generated motions back through OpenSim and write their certificates.
 
     Parameters
@@ -90,6 +90,9 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
         Folder that `bige generate` wrote.
     jobs
         Motions simulated at once; by default one per processor core.
+    every_frame
+        Have OpenSim solve every frame. By default it solves those that can decide something and some drawn at random;
+        the fast solver, with OpenSim's own muscle paths, solves the others.
 
     """
     from bige_opensim.workers.worker_process import PROCESSES
@@ -102,7 +105,7 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
     from bige_opensim.workflows.validate import validate_folder
 
     try:
-        verdicts = validate_folder(motions, jobs=jobs, show=Steps)
+        verdicts = validate_folder(motions, jobs=jobs, every_frame=every_frame, show=Steps)
     except (ValidationError, ObjectiveError, ModelError) as error:
         return fail(str(error))
     confirmed = sum(v.confirmed for v in verdicts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from bige_opensim.physics.contact import GroundForces
 class Solution:
     """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m.
 
-    `solved_again` counts frames that OpenSim solved a second time, see `optimization.solve`.
+    `solved_again` counts frames that OpenSim solved a second time, see `optimization.solve`; `shared` says which frames
+    are OpenSim's, where the fast solver has solved the others (`deciding_frames`).
     """
 
     time: np.ndarray
@@ -24,3 +26,4 @@ class Solution:
     solved: np.ndarray
     solve_s: float
     solved_again: int = 0
+    shared: dict[str, Any] | None = None

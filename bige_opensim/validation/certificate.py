@@ -15,11 +15,12 @@ from jaxtyping import Float
 
 from bige_opensim.guidance.conflicts import band_text
 from bige_opensim.guidance.objective import BoundObjective, BoundTerm, Evaluation, Objective
-from bige_opensim.guidance.quantities import GRF_COLUMNS, Dynamics
+from bige_opensim.guidance.quantities import GRF_COLUMNS
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET, GroundForces
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.validation.deciding_terms import bind
 from bige_opensim.validation.motion_gates import MotionGate
 
 FORMAT = "bige-certificate/2"
@@ -87,14 +88,9 @@ def _ground_forces(grf: Motion) -> GroundForces:
 
 def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tuple[BoundObjective, Evaluation]:
     """The objective on what OpenSim found, a batch of one."""
-    dynamics = Dynamics(torch.as_tensor(simulated.moments)[None], torch.as_tensor(simulated.grf)[None])
-    bound = objective.bind(
-        skeleton.coordinates,
-        simulated.activations.names,
-        skeleton,
-        dynamics=lambda q, d, a: dynamics,
-        ground_height=simulated.label["ground_height_m"],
-    )
+    moments, grf = torch.as_tensor(simulated.moments), torch.as_tensor(simulated.grf)
+    ground, muscles = simulated.label["ground_height_m"], simulated.activations.names
+    bound = bind(objective, skeleton, muscles, moments, grf, ground)
     evaluation = bound.evaluate(
         torch.as_tensor(simulated.q.values)[None],
         torch.tensor([simulated.q.duration], dtype=torch.float64),
@@ -127,7 +123,8 @@ def surrogate_gap(predicted: Motion, simulated: Simulated) -> dict[str, Any]:
 class TermFound:
     """One term: its target, the value the search predicted and the one OpenSim found, in `unit`.
 
-    `satisfied` is None where the term has no bound; `decides` says whether it is part of the verdict.
+    `satisfied` is None where the term has no bound; `decides` says whether it is part of the verdict. `within` is what
+    the value would differ by at most, had OpenSim solved every frame; 0 where that needs no saying.
     """
 
     target: str
@@ -136,6 +133,11 @@ class TermFound:
     unit: str
     satisfied: bool | None
     decides: bool
+    within: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For certificate.json."""
+        return {k: v for k, v in asdict(self).items() if k != "within" or v}
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,9 @@ class Certificate:
         sha256 of every file that the certificate was made from, by its path in the folder of the motions.
     notes
         What a reader should know besides.
+    shared_frames
+        Which frames OpenSim solved, the margin and what the audit found, as the label has it
+        (`labelling.deciding_frames`); None where OpenSim solved every frame.
 
     """
 
@@ -182,6 +187,7 @@ class Certificate:
     provenance: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shared_frames: dict[str, Any] | None = None
 
     @property
     def satisfied(self) -> bool:
@@ -222,12 +228,14 @@ class Certificate:
     def as_dict(self) -> dict[str, Any]:
         """For certificate.json."""
         content = {k: v for k, v in vars(self).items() if k not in ("terms", "motion_gates", "notes")}
+        if self.shared_frames is None:
+            del content["shared_frames"]
         verdict = {"confirmed": self.confirmed, "satisfied": self.satisfied}
         return {
             "format": FORMAT,
             **{k: content.pop(k) for k in ("name", "objective")},
             **verdict,
-            "terms": {name: asdict(t) for name, t in self.terms.items()},
+            "terms": {name: t.as_dict() for name, t in self.terms.items()},
             "motion_gates": {name: g.as_dict() for name, g in self.motion_gates.items()},
             **content,
             "notes": list(self.notes),
@@ -264,6 +272,7 @@ class Certificate:
             provenance=content["provenance"],
             files=dict(content.get("files", {})),
             notes=tuple(content.get("notes", ())),
+            shared_frames=content.get("shared_frames"),
         )
 
     @classmethod
@@ -303,6 +312,7 @@ def certificate(
     *,
     files: dict[str, str] | None = None,
     notes: tuple[str, ...] = (),
+    within: Mapping[str, float] | None = None,
 ) -> Certificate:
     """The certificate of a motion.
 
@@ -321,6 +331,8 @@ def certificate(
         Activations that the search predicted.
     files
         sha256 of the files that all this was read from.
+    within
+        What terms may differ by from OpenSim's solution of every frame, by name.
 
     """
     deciding = {t.name for t in bound.verdict_terms}
@@ -332,6 +344,7 @@ def certificate(
             unit=t.measured.unit,
             satisfied=bool(evaluation.met[t.name][0]) if t.name in evaluation.met else None,
             decides=t.name in deciding,
+            within=0.0 if within is None else within.get(t.name, 0.0),
         )
         for t in bound.terms
     }
@@ -352,4 +365,5 @@ def certificate(
         provenance=label["provenance"],
         files=files or {},
         notes=notes,
+        shared_frames=label.get("shared_frames"),
     )

@@ -21,6 +21,7 @@ from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation.certificate import Certificate, Simulated, certificate, judge, read_simulated, target_of
 from bige_opensim.validation.motion_gates import Anatomy, MotionOnGround, motion_gates
 from bige_opensim.validation.recheck import recheck
+from bige_opensim.validation.whose_frames import sentence, shared_frames, uncertainties, undecided
 
 MODEL, OBJECTIVE, RECORD, CERTIFICATE = "model.osim", "objective.toml", "generation.json", "certificate.json"
 SIMULATION_MODEL = "model_static_optimization.osim"
@@ -163,9 +164,18 @@ class GeneratedFolder:
         )
         entry, notes = self.entry(name), self.notes(name)
         predicted = self._predicted(name) if entry or not notes else None
+        record = shared_frames(simulated)
         return certificate(
-            name, bound, evaluation, entry, simulated, gates, predicted, files=self.hashes(name), notes=notes
+            *(name, bound, evaluation, entry, simulated, gates, predicted),
+            files=self.hashes(name),
+            notes=notes if record is None else (*notes, sentence(record)),
+            within=uncertainties(bound, simulated, self._activation_bounds(simulated)),
         )
+
+    def _activation_bounds(self, simulated: Simulated) -> np.ndarray:
+        """(M, 2) for the muscles of a simulation."""
+        bounds = dict(zip(self.model.muscle_names, np.asarray(self.model.activation_bounds), strict=True))
+        return np.array([bounds[m] for m in simulated.activations.names])
 
     def _predicted(self, name: str) -> Motion | None:
         path = self.folder / "predicted" / f"{name}_activations.sto"
@@ -256,7 +266,13 @@ class GeneratedFolder:
         muscles = [m for t in self.objective.terms for m in t.of]
         motion = self.folder / f"{name}.mot"
         cost = self.objective.cost
-        return (*other, *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles, cost))
+        bound, _ = judge(self.objective, self.skeleton, simulated)
+        bounds, sha = self._activation_bounds(simulated), hashes[f"{name}.mot"]
+        return (
+            *other,
+            *undecided(bound, simulated, bounds, sha),
+            *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles, cost),
+        )
 
     def other_search(self) -> tuple[str, ...]:
         """Whether model and objective are those of the search, where its record says."""
