@@ -186,12 +186,13 @@ def wanted(
     rows = []
     for k in np.flatnonzero(open_ | shown):
         part = Interval(x.low[:, k], x.high[:, k])
-        rows.append(_of_channel(bound.term, part, unsolved, bool(open_[k] and decides), told))
+        rows.append(_of_channel(bound, part, unsolved, bool(open_[k] and decides), told))
     return union(rows)
 
 
-def _of_channel(term: Term, x: Interval, unsolved: np.ndarray, is_open: bool, told: float) -> np.ndarray:
+def _of_channel(bound: BoundTerm, x: Interval, unsolved: np.ndarray, is_open: bool, told: float) -> np.ndarray:
     exact = 0.0 if is_open else told
+    term = bound.term
     match term.stat:
         case "peak":
             return _highest(x.high, x.low.max() + exact, unsolved)
@@ -204,10 +205,22 @@ def _of_channel(term: Term, x: Interval, unsolved: np.ndarray, is_open: bool, to
             place = (term.at or 0.0) * (len(x.low) - 1)
             rows = np.unique([int(np.floor(place)), int(np.ceil(place))])
             return rows[unsolved[rows]]
-        case "mean" | "rms" if is_open:
-            share = x.width if term.stat == "mean" else np.abs(x.high**2 - x.low**2)
-            return np.array([int(np.where(unsolved, share, -1.0).argmax())]) if unsolved.any() else NO_ROWS
+        case "mean" if is_open:
+            return _largest_shares(x, (bound.low, bound.high), unsolved)
+        case "rms" if is_open:
+            least, most = np.maximum(np.maximum(x.low, -x.high), 0.0), np.maximum(np.abs(x.low), np.abs(x.high))
+            return _largest_shares(Interval(least**2, most**2), (bound.low**2, bound.high**2), unsolved)
     return NO_ROWS
+
+
+def _largest_shares(x: Interval, bounds: tuple[float, float], unsolved: np.ndarray) -> np.ndarray:
+    """The rows that contribute most to what a mean is uncertain by: as many as it takes, at best, to pass a bound."""
+    low, high = float(x.low.mean()), float(x.high.mean())
+    lacking = min((min(high - b, b - low) for b in bounds if low <= b <= high), default=0.0)
+    shares = np.where(unsolved, x.width, 0.0) / len(x.low)
+    order = np.argsort(-shares, kind="stable")[: int(unsolved.sum())]
+    enough = int(np.searchsorted(np.cumsum(shares[order]), lacking)) + 1
+    return order[:enough]
 
 
 def _highest(high: np.ndarray, known: float, unsolved: np.ndarray) -> np.ndarray:
