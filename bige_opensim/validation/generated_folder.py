@@ -263,7 +263,7 @@ class GeneratedFolder:
         warned = any(finding["severity"] == "warning" for finding in simulated.label.get("preflight", []))
         if (simulated.label["status"] == "passed") != (not failed and not warned):
             other.append(f"label.json says {simulated.label['status']}, its gates say otherwise.")
-        muscles = [m for t in self.objective.terms for m in t.of]
+        muscles = list(dict.fromkeys(m for t in self.objective.terms for m in t.of))
         motion = self.folder / f"{name}.mot"
         cost = self.objective.cost
         bound, _ = judge(self.objective, self.skeleton, simulated)

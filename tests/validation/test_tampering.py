@@ -15,7 +15,7 @@ from small_models import squat
 
 from bige_opensim.cli import app
 from bige_opensim.io.storage import read_coordinates, read_storage, write_coordinates, write_storage
-from bige_opensim.labelling.deciding_frames import rows_of
+from bige_opensim.labelling import deciding_frames
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
 from bige_opensim.osim.static_optimization import run_setup
@@ -204,10 +204,14 @@ def draw_frames_by_hand(folder: Path) -> None:
     edit_record(folder, opensim="0-39", frames=40, audit={"opensim": "1 2 3 4", "max": 0.0})
 
 
+def claim_frames_beyond_the_end(folder: Path) -> None:
+    edit_json(folder / NAME / "label.json", lambda label: label["shared_frames"].update(opensim="0-99"))
+
+
 def edit_frames_of_the_fast_solver(folder: Path) -> None:
     """By less than OpenSim and the fast solver may differ by, where OpenSim has not solved."""
     label = json.loads((folder / NAME / "label.json").read_text(encoding="utf-8"))
-    others = np.setdiff1d(np.arange(40), rows_of(label["shared_frames"]["opensim"]))
+    others = np.setdiff1d(np.arange(40), deciding_frames.rows_of(label["shared_frames"]["opensim"]))
 
     def change(values: np.ndarray) -> np.ndarray:
         values[others] = np.maximum(values[others] - 0.02, 0.01)
@@ -227,7 +231,7 @@ ATTACKS = [
     (draw_frames_by_hand, "label.json has other audited frames than the motion's hash draws"),
     (lambda f: edit_record(f, margin=1e-4), "label.json has a margin of 0.0001, less than"),
     (lambda f: edit_record(f, frames=39), "label.json miscounts the frames that OpenSim solved"),
-    (lambda f: edit_record(f, opensim="0-99"), "OpenSim's files of this motion cannot be read"),
+    (claim_frames_beyond_the_end, "OpenSim's files of this motion cannot be read"),
     (edit_frames_of_the_fast_solver, "activations.sto does not explain the motion: vasmed"),
     (edit_forces_everywhere, "inverse_dynamics.sto is not what coordinates.mot and grf.mot give"),
     (share_forces_otherwise, "grf.mot is not the ground force that explains the motion with least effort"),
