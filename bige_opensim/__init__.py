@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from bige_opensim.motion import Motion
     from bige_opensim.validation.certificate import Certificate
     from bige_opensim.workflows.dataset import repetitions
+    from bige_opensim.workflows.export import export
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
+    from bige_opensim.workflows.objectives import check_objective, objectives
     from bige_opensim.workflows.predict import predict
     from bige_opensim.workflows.report import report
     from bige_opensim.workflows.sample import sample_motion, sample_session
@@ -48,11 +50,14 @@ __all__ = [
     "Generated",
     "Label",
     "Motion",
+    "check_objective",
+    "export",
     "generate",
     "label",
     "label_sessions",
     "load_generator",
     "load_surrogate",
+    "objectives",
     "predict",
     "read_motion",
     "repetitions",
@@ -71,11 +76,14 @@ _MODULES = {
     "Generated": "guidance.generated",
     "Label": "labelling.label",
     "Motion": "motion",
+    "check_objective": "workflows.objectives",
+    "export": "workflows.export",
     "generate": "workflows.generate",
     "label": "workflows.label",
     "label_sessions": "workflows.label_sessions",
     "load_generator": "workflows.train",
     "load_surrogate": "workflows.train",
+    "objectives": "workflows.objectives",
     "predict": "workflows.predict",
     "read_motion": "workflows.label",
     "repetitions": "workflows.dataset",

@@ -8,34 +8,37 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from bige_opensim.commands.display import Steps, console, fail
+from bige_opensim.commands.json_output import JsonTarget, json_output
 
 
 def generate(
     *,
-    generator: Path,
-    surrogate: Path,
-    objective: Path,
+    objective: str,
     model: Path,
     out: Path,
+    generator: Path | None = None,
+    surrogate: Path | None = None,
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
     seed: int = 0,
     iterations: int | None = None,
     predictor: Literal["surrogate", "physics"] = "surrogate",
+    strength: Annotated[list[str] | None, Parameter(negative=())] = None,
+    limit: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
     """Search for motions that meet an objective.
 
     Parameters
     ----------
-    generator
-        Checkpoint of the generator.
-    surrogate
-        Checkpoint of the surrogate.
     objective
-        Objective file (TOML).
+        Objective file (TOML), or the name of one that comes with the package (`bige objective list`).
     model
         The subject's model.
     out
         Folder for the motions.
+    generator
+        Checkpoint of the generator; the one that comes with the package where none is named.
+    surrogate
+        Checkpoint of the surrogate; the one that comes with the package where none is named.
     count
         How many motions.
     seed
@@ -45,6 +48,10 @@ def generate(
     predictor
         What says how active the muscles are: the surrogate alone, or, after the surrogate's search, a shorter one
         through the physics of the subject's model.
+    strength
+        How strong the subject's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
+    limit
+        How far a joint goes without pain, as COORDINATE=LOW..HIGH in degrees or metres: knee_angle_r=0..90.
 
     """
     from bige_opensim.guidance.generated import GenerationError, require_free
@@ -54,9 +61,11 @@ def generate(
     from bige_opensim.osim.model import ModelError
     from bige_opensim.settings import SettingError
     from bige_opensim.workflows.generate import generate as run
+    from bige_opensim.workflows.personal import PersonError, parse_person
 
     try:
         require_free(out)
+        person = parse_person(strength or [], limit or [])
         found = run(
             objective,
             model=model,
@@ -66,10 +75,14 @@ def generate(
             seed=seed,
             iterations=iterations,
             predictor=predictor,
+            strength=person.strength,
+            limits=person.limits,
             show=Steps,
         )
         found.save(out)
-    except (GenerationError, ObjectiveError, SearchError, CheckpointError, ModelError, SettingError) as error:
+    except (GenerationError, ObjectiveError, SearchError, CheckpointError) as error:
+        return fail(str(error))
+    except (ModelError, PersonError, SettingError) as error:
         return fail(str(error))
     console.print(
         f"{found.satisfied} of {count} motions meet the objective by the {predictor}; `bige validate {out}` asks "
@@ -81,7 +94,7 @@ def generate(
     return 0
 
 
-def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = False) -> int:
+def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = False, json: JsonTarget = None) -> int:
     """Put generated motions back through OpenSim and write their certificates.
 
     Parameters
@@ -93,6 +106,8 @@ def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = F
     every_frame
         Have OpenSim solve every frame. By default it solves those that can decide something and some drawn at random;
         the fast solver, with OpenSim's own muscle paths, solves the others.
+    json
+        Also write the verdicts to this file; - for standard output.
 
     """
     from bige_opensim.workers.worker_process import PROCESSES
@@ -100,16 +115,20 @@ def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = F
     PROCESSES.start(int(motions.is_dir()), "bige_opensim.labelling.label_task")
 
     from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.io.storage import StorageError
     from bige_opensim.osim.model import ModelError
-    from bige_opensim.validation.roundtrip import ValidationError
+    from bige_opensim.validation.roundtrip import ValidationError, summary_row
     from bige_opensim.workflows.validate import validate_folder
 
     try:
-        verdicts = validate_folder(motions, jobs=jobs, every_frame=every_frame, show=Steps)
-    except (ValidationError, ObjectiveError, ModelError) as error:
+        with json_output(json) as write:
+            verdicts = validate_folder(motions, jobs=jobs, every_frame=every_frame, show=Steps)
+            confirmed = sum(v.confirmed for v in verdicts)
+            rows = [summary_row(v) for v in verdicts]
+            write({"format": "bige-verdicts/1", "confirmed": confirmed, "motions": rows})
+            console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
+    except (ValidationError, ObjectiveError, ModelError, StorageError) as error:
         return fail(str(error))
-    confirmed = sum(v.confirmed for v in verdicts)
-    console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
     return 0 if any(v.certificate for v in verdicts) and not any(v.contradictions for v in verdicts) else 1
 
 

@@ -87,10 +87,7 @@ class Objective:
 
         """
         frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height)
-        try:
-            return BoundObjective(self, frame, tuple(_bind_term(term, frame) for term in self.terms))
-        except ObjectiveError as error:
-            raise ObjectiveError(f"{self.source}: {error}") from error
+        return BoundObjective(self, frame, tuple(_bind_term(term, frame) for term in self.terms))
 
 
 class BoundTerm(NamedTuple):
@@ -211,7 +208,7 @@ class BoundObjective:
         """
         low, high = channel_range(self.frame)
         scale = observation.q.new_tensor([LIMIT_SCALE[angle] for angle in self.frame.rotational])
-        excess = terms.range_excess(observation.q, low, high) / scale
+        excess = terms.joint_excess(observation.q, low, high, self.frame.triples) / scale
         found = {"joint_limits": excess.square().mean(1).sum(-1)}
         measures: dict[str, Callable[..., Tensor]] = {"penetration": terms.penetration, "floating": terms.floating}
         for name, measure in measures.items():
@@ -222,21 +219,30 @@ class BoundObjective:
     def limit_violations(self, q: Float[Tensor, "batch time channel"]) -> list[dict[str, float]]:
         """Per motion, the coordinates that leave the model's range and by how much at most (degrees or metres)."""
         low, high = channel_range(self.frame)
-        excess = terms.range_excess(q.detach().to(low), low, high).amax(1)
+        excess = terms.joint_excess(q.detach().to(low), low, high, self.frame.triples).amax(1)
         unit = [UNITS["deg"].size if angle else 1.0 for angle in self.frame.rotational]
         names = self.frame.channels
         return [{n: float(x) / u for n, x, u in zip(names, row, unit, strict=True) if x > 1e-6} for row in excess]
 
 
 def _bind_term(term: Term, frame: Frame) -> BoundTerm:
+    try:
+        return _bound(term, frame)
+    except ObjectiveError as error:
+        where = term.place.inside("", *term.place.table).at(*[key for key in (error.key,) if key])
+        raise ObjectiveError(f"{where}: {error}") from error
+
+
+def _bound(term: Term, frame: Frame) -> BoundTerm:
     if needs_dynamics(term) and frame.dynamics is None:
         raise ObjectiveError(
-            f"term '{term.name}' measures {term.quantity}, which needs dynamics; pass `dynamics` or remove the term"
+            f"term '{term.name}' measures {term.quantity}, which needs dynamics; pass `dynamics` or remove the term",
+            "quantity",
         )
     found = measured(term, frame)
     if term.unit is not None and term.unit != found.unit:
         labels = ", ".join(found.labels)
-        raise ObjectiveError(f"term '{term.name}': {labels} is measured in {found.unit}, not {term.unit}")
+        raise ObjectiveError(f"term '{term.name}': {labels} is measured in {found.unit}, not {term.unit}", "unit")
     natural = UNITS[found.unit].scale
     scale = natural if term.scale is None else term.scale
     low, high = term.low, term.high

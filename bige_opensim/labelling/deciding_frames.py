@@ -35,6 +35,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from bige_opensim.labelling.joint_loads import JointLoads
 from bige_opensim.labelling.quality_gates import GATE_LIMITS, Labelled, shares_by_frame
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import GroundForces
@@ -133,7 +134,10 @@ class Known:
 
 
 class Analysed(NamedTuple):
-    """What was analysed: coordinates (rad, m) of T frames, net moments N·m and N, forces, height of the ground, m."""
+    """What was analysed: coordinates (rad, m) of T frames, net moments N·m and N, forces, height of the ground, m.
+
+    `joint_loads` makes the contact forces of joints of activations (T, M), None where the model has no such joints.
+    """
 
     skeleton: Skeleton
     q: Motion
@@ -141,6 +145,7 @@ class Analysed(NamedTuple):
     net_moments: Float[np.ndarray, "time coordinate"]
     forces: GroundForces | None
     ground_m: float
+    joint_loads: Callable[[np.ndarray], JointLoads | None]
 
 
 Criterion = Callable[[Known], Int[np.ndarray, " row"]]

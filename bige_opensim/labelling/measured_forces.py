@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from bige_opensim.io.external_loads import ExternalForce, ExternalLoads, ExternalLoadsError, read_external_loads
 from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate, read_force_plates, upright
 from bige_opensim.io.storage import read_storage
-from bige_opensim.labelling.missing_support import Support
+from bige_opensim.labelling.missing_support import SupportCheck
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET, GroundForces
 from bige_opensim.sessions.plates_to_feet import SIDES, Assignment, Feet, Step, assign, feet_forces
@@ -33,7 +33,7 @@ class Measured:
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
 
-    def as_dict(self, support: Support | None, mass_kg: float) -> dict[str, Any]:
+    def as_dict(self, support: SupportCheck | None, mass_kg: float) -> dict[str, Any]:
         """For label.json: also the mass that the measured forces carry."""
         carried = support.carried if support is not None else None
         mass = None if carried is None else round(carried * mass_kg, 2)
@@ -56,7 +56,7 @@ def plate_forces(path: Path, feet: Feet, time: Float[np.ndarray, " time"], cutof
     spans = f"forces cover {extent}, the motion {time[0]:.3f} to {time[-1]:.3f} s"
     if covered.sum() < FEWEST_FRAMES:
         raise ForcePlateError(f"{path}: {spans}; they hardly overlap. Bring both to the same time.")
-    assignment = assign(recorded, feet)
+    assignment = assign(recorded, feet, (float(time[0]), float(time[-1])))
     if not assignment.steps:
         raise ForcePlateError(f"{path}: nobody steps on a plate during the motion ({spans}); use --grf estimated.")
     notes = [*recorded.notes, *assignment.notes]
@@ -87,7 +87,7 @@ def applied_forces(path: Path, feet: Feet | None, time: Float[np.ndarray, " time
         )
     notes, steps = list(recorded.notes), tuple[Step, ...]()
     if feet is not None:
-        found = assign(recorded, feet)
+        found = assign(recorded, feet, (float(time[0]), float(time[-1])))
         steps = found.steps
         notes += _compare(loads, recorded, found, owner, feet)
     forces, height = feet_forces(recorded, owner, time, cutoff_hz)
@@ -101,7 +101,7 @@ def _recorded(loads: ExternalLoads) -> tuple[ForceFile, Int[np.ndarray, "plate s
     plates, notes, feet = [], list(table.notes), []
     for load in loads.forces:
         plate, note = upright(loads.datafile, _plate(load, series, loads.path))
-        plates.append(plate)
+        plates.append(plate.with_baseline(table.time))
         notes += [note] if note else []
         feet.append(_foot(load, loads.path))
     owner = np.repeat(np.array(feet)[:, None], len(table.time), axis=1)

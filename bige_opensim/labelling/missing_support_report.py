@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bige_opensim.labelling.missing_support import MissingSupport, Support
+from bige_opensim.labelling.missing_support import WEIGHT_TOLERANCE, MissingSupport, SupportCheck
 from bige_opensim.labelling.quality_gates import Gate, verdict
-
-WEIGHT_TOLERANCE = 0.05
 
 
 def sentence(intervals: tuple[MissingSupport, ...]) -> str:
@@ -25,7 +23,7 @@ def sentence(intervals: tuple[MissingSupport, ...]) -> str:
     )
 
 
-def explained(status: str, reason: str, support: Support, elsewhere: dict[str, Gate]) -> str:
+def explained(status: str, reason: str, support: SupportCheck, elsewhere: dict[str, Gate]) -> str:
     """The reason of a trial's status where support is missing, with the verdict on the other frames."""
     if not support.intervals:
         return reason
@@ -38,7 +36,7 @@ def explained(status: str, reason: str, support: Support, elsewhere: dict[str, G
     return f"{sentence(support.intervals)} Without these frames: {without}"
 
 
-def support_entry(support: Support, elsewhere: dict[str, Gate]) -> dict[str, Any]:
+def support_entry(support: SupportCheck, elsewhere: dict[str, Gate]) -> dict[str, Any]:
     """For label.json: the intervals, and the gates of the other frames where there are any intervals."""
     entry: dict[str, Any] = {"missing_support": [interval.as_dict() for interval in support.intervals]}
     if support.intervals:
@@ -46,11 +44,11 @@ def support_entry(support: Support, elsewhere: dict[str, Gate]) -> dict[str, Any
     return entry
 
 
-def weight_notes(support: Support | None, mass_kg: float) -> tuple[str, ...]:
+def weight_notes(support: SupportCheck | None, mass_kg: float) -> tuple[str, ...]:
     """A note where plates carry another weight than the model's."""
     if support is None or support.carried is None or abs(support.carried - 1.0) <= WEIGHT_TOLERANCE:
         return ()
     return (
-        f"The plates carry {support.carried * mass_kg:.1f} kg where the model has {mass_kg:.1f} kg: correct the mass "
-        "and scale the model again, or check the plates' zero.",
+        f"The plates carry {support.carried * mass_kg:.1f} kg where the model has {mass_kg:.1f} kg: scale the "
+        f"model (bige scale, --mass {support.carried * mass_kg:.1f}), or check the plates' zero.",
     )

@@ -15,11 +15,12 @@ import torch
 
 from bige_opensim.io.storage import coordinates_text
 from bige_opensim.labelling.deciding_frames import Analysed, Asked, Known, gate_criteria, share_frames
+from bige_opensim.labelling.joint_loads import JointLoads, joint_loads
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_content import labelled_of
 from bige_opensim.labelling.label_files import MODEL_NAME, SETUP, ground_motion, write_inputs
-from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, polynomial_effort
-from bige_opensim.labelling.optimization_result import Solution
+from bige_opensim.labelling.muscle_capacity import exact_actuators, muscle_driven, polynomial_actuators
+from bige_opensim.labelling.optimization_result import OptimizedFrames
 from bige_opensim.labelling.quality_gates import Labelled
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.single_frames import FrameSolver
@@ -29,11 +30,12 @@ from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.effort_gap import farthest_from_least_effort
 from bige_opensim.physics.joint_problem import (
-    Effort,
+    MusclesAndReserves,
     net_generalized_forces,
     solve_with_ground,
     solve_with_loads,
 )
+from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
@@ -67,16 +69,16 @@ def solve(
     ground: float,
     loads: GroundForces | None,
     settings: LabelSettings,
-    paths: tuple[Muscles, KnownPaths | None] | None,
+    paths: tuple[Muscles, KnownPaths | None, FittedLines] | None,
     report: Report,
     decided: Decided | None = None,
-) -> Solution:
-    """Solve the frames of `window` into a Solution; what OpenSim needs for its share is written into `folder`.
+) -> OptimizedFrames:
+    """Solve the frames of `window` into `OptimizedFrames`; what OpenSim needs for its share is written into `folder`.
 
     model_file: path from the trial's final folder to the model that `model_for_optimization` wrote; whole: all frames
     of the trial, for the files; ground: height of the ground, m; loads: measured ground forces, None to estimate them
-    as the settings say; paths: polynomials, and the muscles whose paths are known better, None for OpenSim's own paths;
-    decided: what a verdict asks, where OpenSim is to solve only the frames that decide it.
+    as the settings say; paths: polynomials, the muscles whose paths are known better, and lines of action, None for
+    OpenSim's own paths; decided: what a verdict asks, where OpenSim is to solve only the frames that decide it.
 
     Frames in which AnalyzeTool's activations do not produce the net moments are solved a second time, one by one, by
     the same analysis: where the wrapping of gastrocnemius flips near knee extension, the tool, which goes through the
@@ -93,14 +95,14 @@ def solve(
     state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
     cost = settings.cost
     if paths is not None:
-        effort = polynomial_effort(model, skeleton, window, *paths, cost)
+        actuators = polynomial_actuators(model, skeleton, window, *paths, cost=cost)
     else:
-        effort = exact_effort(model, skeleton, window, state, cost)
+        actuators = exact_actuators(model, skeleton, window, state, cost)
     forces, joint = loads, None
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
-        joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
-    net = net_generalized_forces(skeleton, state, forces, effort.passive)
+        joint, forces = solve_with_ground(skeleton, state, qd, actuators, ground, settings.contact)
+    net = net_generalized_forces(skeleton, state, forces, actuators.passive)
     if settings.solver == "opensim":
         time = window.q.time
         coordinates = coordinates_text(whole.q, model.rotational)
@@ -110,25 +112,29 @@ def solve(
     shared, again = None, 0
     if settings.solver == "fast":
         # with the ground forces the joint problem found, its muscles already solve static optimization
-        answer = joint if joint is not None else solve_with_loads(net, effort)
+        answer = joint if joint is not None else solve_with_loads(net, actuators)
         activations, reserves = answer.x[:, : len(model.muscle_names)].numpy(), answer.reserve.numpy()
         solved = answer.solved.numpy()
         seconds = clock.perf_counter() - began
     else:
         began = clock.perf_counter()
-        opensim = _OpenSim(folder, model, model_file, skeleton, whole, window, effort, net, cost)
+        opensim = _OpenSim(folder, model, model_file, skeleton, whole, window, actuators, net, cost)
         if decided is None:
             activations, reserves, solved = opensim.every_frame()
         else:
-            analysed = Analysed(skeleton, window.q, model.muscle_names, net.numpy(), forces, ground)
-            plain = Solution(window.q.time, *_NOTHING, net.numpy(), forces, np.ones(len(net), dtype=bool), 0.0)
+
+            def pressed(activations: np.ndarray) -> JointLoads | None:
+                return joint_loads(skeleton, state, actuators, activations, forces)
+
+            analysed = Analysed(skeleton, window.q, model.muscle_names, net.numpy(), forces, ground, pressed)
+            plain = OptimizedFrames(window.q.time, *_NOTHING, net.numpy(), forces, np.ones(len(net), dtype=bool), 0.0)
 
             def judged(activations: np.ndarray, reserves: np.ndarray) -> Labelled:
                 found = replace(plain, activations=activations, reserves=reserves)
                 return labelled_of(model, skeleton, window, found, ground, plain.solved)
 
             criteria = [*gate_criteria(judged), *decided.asked.criteria(analysed)]
-            known = _by_fast_solver(model, effort, net)
+            known = _by_fast_solver(model, actuators, net)
             shared = share_frames(known, opensim.some_frames, criteria, decided.sha256, model.muscle_names)
             activations, reserves, solved = shared.activations, shared.reserves, shared.solved
         again = opensim.again
@@ -136,7 +142,12 @@ def solve(
     if joint is not None:
         solved = solved & joint.solved.numpy()
     record = None if shared is None else shared.record
-    return Solution(window.q.time, activations, reserves, net.numpy(), forces, solved, seconds, again, record)
+    loaded = joint_loads(skeleton, state, actuators, activations, forces)
+    return OptimizedFrames(
+        *(window.q.time, activations, reserves, net.numpy(), forces, solved, seconds, again),
+        joint_loads=loaded,
+        shared=record,
+    )
 
 
 class Decided(NamedTuple):
@@ -146,9 +157,9 @@ class Decided(NamedTuple):
     sha256: str
 
 
-def _by_fast_solver(model: OsimModel, effort: Effort, net: torch.Tensor) -> Known:
-    answer = solve_with_loads(net, effort)
-    error = farthest_from_least_effort(net, effort, answer).numpy()
+def _by_fast_solver(model: OsimModel, actuators: MusclesAndReserves, net: torch.Tensor) -> Known:
+    answer = solve_with_loads(net, actuators)
+    error = farthest_from_least_effort(net, actuators, answer).numpy()
     return Known.of_fast(answer.x.numpy(), answer.reserve.numpy(), error, np.asarray(model.activation_bounds))
 
 
@@ -162,7 +173,7 @@ class _OpenSim:
     skeleton: Skeleton
     whole: Prepared
     window: Prepared
-    effort: Effort
+    actuators: MusclesAndReserves
     net: torch.Tensor
     cost: EffortCost
     again: int = 0
@@ -184,14 +195,14 @@ class _OpenSim:
     def _unbalanced_again(
         self, rows: np.ndarray, activations: np.ndarray, reserves: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        solved = _balanced(self.effort, self._driven, self.net, rows, activations, reserves)
+        solved = _balanced(self.actuators, self._driven, self.net, rows, activations, reserves)
         if not solved.all():
             wrong = np.flatnonzero(~solved)
             self.again += len(wrong)
             fresh = FrameSolver(self.folder, self.model, self.model_file, self.whole, self.cost)
             activations[wrong], single = fresh.solve(self.window.q.time[rows[wrong]])
             reserves[wrong] = _by_coordinate(self.skeleton, single, len(wrong))
-            solved = _balanced(self.effort, self._driven, self.net, rows, activations, reserves)
+            solved = _balanced(self.actuators, self._driven, self.net, rows, activations, reserves)
         return activations, reserves, solved
 
     @cached_property
@@ -200,7 +211,7 @@ class _OpenSim:
 
 
 def _by_opensim(folder: Path, model: OsimModel, skeleton: Skeleton, window: Prepared) -> tuple[np.ndarray, np.ndarray]:
-    result = run_setup(folder / SETUP)
+    result = run_setup(folder / SETUP, model)
     at = np.searchsorted(result.activations.time, window.q.time - 1e-6)
     if at.max() >= result.activations.frames or np.abs(result.activations.time[at] - window.q.time).max() > 1e-5:
         raise StaticOptimizationError(
@@ -218,7 +229,7 @@ def _by_coordinate(skeleton: Skeleton, reserves: Mapping[str, np.ndarray], frame
 
 
 def _balanced(
-    effort: Effort,
+    actuators: MusclesAndReserves,
     driven: list[int],
     net: torch.Tensor,
     rows: np.ndarray,
@@ -230,7 +241,7 @@ def _balanced(
     OpenSim stops at a tolerance in accelerations; a gap below BALANCED_NM, or BALANCED_SHARE of the coordinate's peak
     moment, is taken as solved.
     """
-    columns = effort.muscle_columns[rows]
+    columns = actuators.muscle_columns[rows]
     produced = torch.einsum("tcm,tm->tc", columns, torch.as_tensor(activations)) + torch.as_tensor(reserves)
     gap = (produced - net[rows])[:, driven].abs()
     allowed = (BALANCED_SHARE * net[:, driven].abs().amax(0)).clamp(min=BALANCED_NM)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,7 +15,7 @@ from bige_opensim.motion import Motion, MotionError
 from bige_opensim.movements.heading import Root, RootError
 from bige_opensim.movements.repetitions import (
     AUTO,
-    Found,
+    FoundMovement,
     Recording,
     Repetition,
     RepetitionError,
@@ -219,8 +219,8 @@ def _vertical_force(path: Path) -> Motion:
     return Motion(table.time, table.values[:, [table.names.index(name) for name in columns]], tuple(columns.values()))
 
 
-def _found(recording: Recording, movement: str) -> Found:
-    return Found(movement, tuple(find_repetitions(recording, movement=movement)))
+def _found(recording: Recording, movement: str) -> FoundMovement:
+    return FoundMovement(movement, tuple(find_repetitions(recording, movement=movement)))
 
 
 def _nothing_found(recording: Recording, movement: str) -> str:
@@ -234,6 +234,22 @@ def _nothing_found(recording: Recording, movement: str) -> str:
     if other.movement is None:
         return reason
     return f"{reason}; it holds {len(other.repetitions)} of the movement '{other.movement}'"
+
+
+def rotation_triples(label: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Coordinates of every joint that turns about three orthogonal axes, as the label says.
+
+    Labels of earlier versions do not: there, the shoulders, whose angles wrap in public recordings.
+    """
+    if "rotation_triples" in label:
+        return [(str(a), str(b), str(c)) for a, b, c in label["rotation_triples"]]
+    return shoulders(label["coordinates"])
+
+
+def shoulders(coordinates: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The shoulders' coordinates, by the names that models of the Rajagopal family give them."""
+    sides = [(f"arm_flex_{s}", f"arm_add_{s}", f"arm_rot_{s}") for s in "rl"]
+    return [triple for triple in sides if set(triple) <= set(coordinates)]
 
 
 def _rotational(inverse_dynamics: Path, label: Mapping[str, Any]) -> frozenset[str]:

@@ -21,30 +21,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bige_opensim.physics.joint_problem import Effort
+from bige_opensim.physics.joint_problem import MusclesAndReserves
 from bige_opensim.physics.least_effort import LeastEffort
 
 
 def farthest_from_least_effort(
-    tau: Float[Tensor, "time coordinate"], effort: Effort, answer: LeastEffort
+    tau: Float[Tensor, "time coordinate"], actuators: MusclesAndReserves, answer: LeastEffort
 ) -> Float[Tensor, " time"]:
     """Largest possible difference between the activations of an answer and those of least effort, in every frame.
 
     `tau` are the net generalized forces that `joint_problem.solve_with_loads` was asked for. Infinite where the answer
     leaves its box or is not finite.
     """
-    free = torch.tensor(effort.free, device=tau.device)
-    A, b = effort.muscle_columns[:, free], effort.left_to_do(tau)[:, free]
-    x, multiplier, p = answer.x, answer.multiplier[:, free], effort.exponent
-    optimal, weight = effort.reserve_optimal[free], effort.weights
+    free = torch.tensor(actuators.free, device=tau.device)
+    A, b = actuators.muscle_columns[:, free], actuators.left_to_do(tau)[:, free]
+    x, multiplier, p = answer.x, answer.multiplier[:, free], actuators.exponent
+    optimal, weight = actuators.reserve_optimal[free], actuators.weights
     reserve = b - (A @ x.unsqueeze(-1)).squeeze(-1)
     pull = (multiplier.unsqueeze(1) @ A).squeeze(1)
-    best = _at_marginal_cost(pull / weight, p).maximum(effort.lower).minimum(effort.upper)
+    best = _at_marginal_cost(pull / weight, p).maximum(actuators.lower).minimum(actuators.upper)
     of_muscles = weight * (x.abs() ** p - best.abs() ** p) - pull * (x - best)
     ratio, wanted = reserve / optimal, _at_marginal_cost(multiplier * optimal, p)
     of_reserves = ratio.abs() ** p - wanted.abs() ** p - multiplier * optimal * (ratio - wanted)
     gap = (of_muscles.sum(-1) + of_reserves.sum(-1)).clamp(min=0.0) / weight.min()
-    outside = ((x < effort.lower) | (x > effort.upper)).any(-1)
+    outside = ((x < actuators.lower) | (x > actuators.upper)).any(-1)
     if p <= 2.0:
         bound = (gap / (0.5 * p * (p - 1.0))).sqrt()
     else:

@@ -3,8 +3,9 @@
 `labelling.deciding_frames` gives, for every frame and muscle, an interval that holds OpenSim's activation, a point
 where OpenSim has solved the frame. A term measures a series x_t that follows from them: an activation itself, or the
 difference |a_r - a_l| of a pair, of which |x - y| <= |a_r - b_r| + |a_l - b_l| makes the radius twice that of an
-activation. Of any other quantity that moves with activations the largest difference between the two solvers, in frames
-that both have solved, takes the place of the margin. With x_t in [l_t, u_t], the statistic S of the series lies between
+activation. Joint contact forces are made of all muscles that pass a joint: for them the largest difference between the
+two solvers, in frames that both have solved, takes the place of the margin, at least `OF_OTHERS`. With x_t in
+[l_t, u_t], the statistic S of the series lies between
 
     peak      max l  and  max u              mean    mean l  and  mean u
     min       min l  and  min u              rms     rms of the least and of the largest |x_t|
@@ -59,7 +60,12 @@ class ObjectiveAsks:
         """One for each term that moves with activations."""
         grf = torch.zeros(len(analysed.q.time), 6) if analysed.forces is None else analysed.forces.force.flatten(1)
         moments = torch.as_tensor(analysed.net_moments)
-        bound = bind(self.objective, analysed.skeleton, analysed.muscles, moments, grf, analysed.ground_m)
+
+        def pressed(activations: torch.Tensor) -> torch.Tensor | None:
+            loads = analysed.joint_loads(activations[0].numpy())
+            return None if loads is None else torch.as_tensor(loads.resultant_bw)[None]
+
+        bound = bind(self.objective, analysed.skeleton, analysed.muscles, moments, grf, analysed.ground_m, pressed)
         return list(decisions_of(bound, analysed.q))
 
 
@@ -70,17 +76,24 @@ def bind(
     moments: Float[torch.Tensor, "time coordinate"],
     grf: Float[torch.Tensor, "time 6"],
     ground_m: float,
+    joint_loads: Callable[[torch.Tensor], torch.Tensor | None],
 ) -> BoundObjective:
-    """An objective on a motion whose moments (N·m, N) and ground forces (N) are known."""
-    dynamics = Dynamics(moments[None], grf[None])
-    return objective.bind(
-        skeleton.coordinates, muscles, skeleton, dynamics=lambda q, d, a: dynamics, ground_height=ground_m
-    )
+    """An objective on a motion whose moments (N·m, N) and ground forces (N) are known, a batch of one.
+
+    `joint_loads` makes resultant contact forces (1, T, J), in body weights, of activations (1, T, M); None where the
+    model has no such joints.
+    """
+
+    def dynamics(q: torch.Tensor, duration: torch.Tensor, activations: torch.Tensor | None) -> Dynamics:
+        return Dynamics(moments[None], grf[None], None if activations is None else joint_loads(activations))
+
+    return objective.bind(skeleton.coordinates, muscles, skeleton, dynamics=dynamics, ground_height=ground_m)
 
 
 def decisions_of(bound: BoundObjective, q: Motion) -> list[TermDecision]:
     """The terms that move with activations, on a motion (rad, m)."""
-    return [TermDecision.of(bound, term, q) for term in bound.terms if needs_activations(term.term, bound.frame)]
+    moving = [t for t in bound.terms if t.term.quantity == "joint_load" or needs_activations(t.term, bound.frame)]
+    return [TermDecision.of(bound, term, q) for term in moving]
 
 
 class Interval(NamedTuple):
@@ -139,16 +152,17 @@ class TermDecision:
 
     def _series(self, known: Known) -> tuple[Interval, float]:
         """The interval of every value of the series, and the least margin of one."""
-        found, by_fast = self.series(known.activations), self.series(known.fast)
-        seen = float(np.abs(found - by_fast)[known.by_opensim].max(initial=0.0))
-        if not self.slope:
-            floor = OF_OTHERS * float(np.abs(by_fast).max(initial=1e-9))
-            radius = np.where(known.by_opensim, 0.0, max(floor, seen))
-            return Interval(found - radius[:, None], found + radius[:, None]), floor
-        floor, radius = self.slope * FLOOR, self.slope * known.radius[:, None]
         if self.slope == 1.0:
-            return Interval(self.series(known.low), self.series(known.high)), floor
-        return Interval(np.maximum(found - radius, 0.0), np.minimum(found + radius, 1.0)), floor
+            return Interval(self.series(known.low), self.series(known.high)), FLOOR
+        found = self.series(known.activations)
+        if not self.slope:
+            by_fast = self.series(known.fast)
+            seen = float(np.abs(found - by_fast)[known.by_opensim].max(initial=0.0))
+            floor = OF_OTHERS * float(np.abs(found).max(initial=1e-9))
+            radius = np.where(known.by_opensim, 0.0, max(floor, seen))[:, None]
+            return Interval(found - radius, found + radius), floor
+        radius = self.slope * known.radius[:, None]
+        return Interval(np.maximum(found - radius, 0.0), np.minimum(found + radius, 1.0)), self.slope * FLOOR
 
 
 def enclosure(term: Term, x: Interval) -> Interval:

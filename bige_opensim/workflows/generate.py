@@ -10,16 +10,27 @@ from bige_opensim.guidance.generated import Generated
 from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, GenerationRequest, reference_ranges
 from bige_opensim.guidance.generation import generate as search
 from bige_opensim.guidance.language import MOST_ITERATIONS
+from bige_opensim.guidance.objective import Objective
+from bige_opensim.learning.built_in_networks import built_in_network
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.osim.model import load
+from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import in_range, one_of
+from bige_opensim.workflows.objectives import bind_to_model, objective_file
+from bige_opensim.workflows.personal import Limits, Person, Strength
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.train import folder_of
 
 LARGEST_SEED = 2**63 - 1
+WEAKNESS = (
+    "The surrogate knows the sum of this person's strengths, not which muscle is weak: what it says of single muscles "
+    "is for one who is weaker all over. Search with the physics."
+)
 
 
 @dataclass(frozen=True)
@@ -56,13 +67,15 @@ def generate(
     objective: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str],
-    generator: Generator | str | os.PathLike[str],
-    surrogate: Surrogate | str | os.PathLike[str],
+    generator: Generator | str | os.PathLike[str] | None = None,
+    surrogate: Surrogate | str | os.PathLike[str] | None = None,
     count: int = 8,
     seed: int = 0,
     iterations: int | None = None,
     predictor: str = "surrogate",
     physics_share: float = 0.25,
+    strength: Strength | None = None,
+    limits: Limits | None = None,
     show: Show = Silent,
 ) -> Generated:
     """Search for motions of one person that meet an objective.
@@ -70,11 +83,11 @@ def generate(
     Parameters
     ----------
     objective
-        Objective file (TOML).
+        Objective file (TOML), or the name of one that comes with the package.
     model
         The person's model.
     generator, surrogate
-        The networks, or their folders.
+        The networks, or their folders; those that come with the package where none are given.
     count
         How many motions.
     seed
@@ -86,6 +99,10 @@ def generate(
         physics of the person's model, which closes most of the gap to what OpenSim finds.
     physics_share
         Iterations through the physics, in shares of those before.
+    strength
+        How strong the person's muscles are, in shares of the model's, by muscle, pattern or group: {"vas*_r": 0.7}.
+    limits
+        How far the person's joints go without pain, in degrees or metres: {"knee_angle_r": (0, 90)}.
     show
         How progress is shown; by default not at all.
 
@@ -98,12 +115,25 @@ def generate(
     ------
     SettingError
         A setting that is none of its values.
+    PersonError
+        A strength or a range that the model cannot have.
     ObjectiveError, GenerationError, CheckpointError, ModelError
         The objective, the networks or the model cannot be used, or do not belong together.
 
     """
     settings = SearchSettings(count, seed, iterations, predictor, physics_share)
-    return search_motions(Path(objective), Path(model), folder_of(generator), folder_of(surrogate), settings, show)
+    person, own = Person(strength or {}, limits or {}), Path(model)
+    networks = (
+        folder_of(built_in_network("generator") if generator is None else generator),
+        folder_of(built_in_network("surrogate") if surrogate is None else surrogate),
+    )
+    with person.model(own) as path:
+        found = search_motions(objective_file(objective), path, *networks, settings, show)
+    if not person.usual:
+        found.record["person"] = person.record(own)
+    if person.strength and predictor == "surrogate":
+        found.record["notes"].append(WEAKNESS)
+    return found
 
 
 @quiet_opensim()
@@ -112,7 +142,10 @@ def search_motions(
 ) -> Generated:
     """`generate` from files and settings."""
     tables = compile_skeleton(model)
+    bind_to_model(Objective.load(objective), load(model), Skeleton(tables))
     physics = settings.predictor == "physics"
+    muscles = compile_muscles(model, reference_ranges(generator, tables)) if physics else None
+    pressed = any(term.quantity == "joint_load" for term in Objective.load(objective).terms)
     request = GenerationRequest(
         generator=generator,
         surrogate=surrogate,
@@ -122,8 +155,9 @@ def search_motions(
         count=settings.count,
         seed=settings.seed,
         iterations=settings.iterations,
-        muscles=compile_muscles(model, reference_ranges(generator, tables)) if physics else None,
+        muscles=muscles,
         physics_share=settings.physics_share,
+        lines=compile_lines(model, Skeleton(tables), muscles) if pressed and muscles is not None else None,
     )
     total = request.iterations_in_all
     with show(total, "searching") as steps:

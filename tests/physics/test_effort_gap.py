@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from bige_opensim.physics.effort_gap import farthest_from_least_effort
-from bige_opensim.physics.joint_problem import Effort, solve_with_loads
+from bige_opensim.physics.joint_problem import MusclesAndReserves, solve_with_loads
 from bige_opensim.physics.least_effort import LeastEffort
 
 FRAMES, COORDINATES, MUSCLES = 9, 5, 14
 EXPONENTS = [1.5, 2.0, 3.0]
 
 
-def posed(exponent: float, seed: int = 0) -> tuple[torch.Tensor, Effort]:
+def posed(exponent: float, seed: int = 0) -> tuple[torch.Tensor, MusclesAndReserves]:
     """Net moments and muscles; one coordinate is locked, some moments are too large for the muscles."""
     draw = torch.Generator().manual_seed(seed)
 
@@ -23,11 +23,11 @@ def posed(exponent: float, seed: int = 0) -> tuple[torch.Tensor, Effort]:
     columns = 60.0 * normal(FRAMES, COORDINATES, MUSCLES)
     lower, upper = torch.full((MUSCLES,), 0.01).double(), torch.ones(MUSCLES).double()
     optimal = torch.tensor([1.0, 1.0, 250.0, 0.0, 1000.0], dtype=torch.float64)
-    effort = Effort(columns, lower, upper, optimal, ([], []), [0, 1, 2, 4], exponent=exponent)
+    effort = MusclesAndReserves(columns, lower, upper, optimal, ([], []), [0, 1, 2, 4], exponent=exponent)
     return 90.0 * normal(FRAMES, COORDINATES), effort
 
 
-def solved(exponent: float) -> tuple[torch.Tensor, Effort, LeastEffort]:
+def solved(exponent: float) -> tuple[torch.Tensor, MusclesAndReserves, LeastEffort]:
     tau, effort = posed(exponent)
     answer = solve_with_loads(tau, effort)
     assert bool(answer.solved.all())

@@ -12,7 +12,9 @@ from small_models import squat
 
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.labelling.deciding_frames import FLOOR, Analysed, Known, share_frames
+from bige_opensim.labelling.joint_loads import JointLoads
 from bige_opensim.motion import Motion
+from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.validation.deciding_terms import Interval, ObjectiveAsks, bind, decisions_of, enclosure
 
 T = 101
@@ -55,14 +57,25 @@ class Trial:
 
     def __init__(self, objective: Objective, skeleton, motion: Motion, true: np.ndarray, fast: np.ndarray) -> None:
         muscles = skeleton.tables.muscles
+        joints = tuple(joint.name for joint in loaded_joints(skeleton))
+
+        def loads(activations: np.ndarray) -> JointLoads:
+            """Six muscle forces of 1,000 N on every joint at full activation, 700 N of the body above."""
+            force = np.zeros((T, len(joints), 3))
+            force[..., 1] = 700.0 + 6000.0 * activations[:, [muscles.index(RIGHT)]]
+            return JointLoads(joints, force, 700.0)
+
+        def of_batch(activations: torch.Tensor) -> torch.Tensor:
+            return torch.as_tensor(loads(activations[0].numpy()).resultant_bw)[None]
+
         net = np.zeros((T, len(skeleton.coordinates)))
-        asks = ObjectiveAsks(objective).criteria(Analysed(skeleton, motion, muscles, net, None, 0.0))
+        asks = ObjectiveAsks(objective).criteria(Analysed(skeleton, motion, muscles, net, None, 0.0, loads))
         bounds = np.tile([0.01, 1.0], (len(muscles), 1))
         known = Known.of_fast(fast, net, np.zeros(T), bounds)
         self.shared = share_frames(
             known, lambda rows: (true[rows], net[rows], np.ones(len(rows), bool)), asks, SHA, muscles
         )
-        self.bound = bind(objective, skeleton, muscles, torch.as_tensor(net), torch.zeros(T, 6), 0.0)
+        self.bound = bind(objective, skeleton, muscles, torch.as_tensor(net), torch.zeros(T, 6), 0.0, of_batch)
         self.q, self.duration = motion.select(skeleton.coordinates).values, motion.duration
         after = Known.of_fast(fast, net, np.zeros(T), bounds).with_opensim(
             np.flatnonzero(self.shared.by_opensim), true[self.shared.by_opensim], net[self.shared.by_opensim]
@@ -137,6 +150,18 @@ def test_extremes_that_are_told_are_opensims_own(tried, true, skeleton, how, sta
     found, every = trial.value()
     assert found == pytest.approx(every, abs=2e-6)
     assert trial.frames < T / 2
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_the_peak_of_a_joint_load_is_opensims_own(tried, true, skeleton, how):
+    (joint, *_) = (joint.name for joint in loaded_joints(skeleton))
+    term = {"quantity": "joint_load", "of": [joint], "stat": "peak"}
+    every = 1.0 + 6000.0 / 700.0 * true[:, skeleton.tables.muscles.index(RIGHT)].max()
+    for bound in ({"at_most": every + 1e-6}, {"at_most": every - 1e-6}):
+        trial = tried(term | bound, fast=off(true, how, skeleton))
+        trial.check()
+        assert trial.value()[0] == pytest.approx(every, abs=1e-5)
+        assert trial.frames < T / 2
 
 
 @pytest.mark.parametrize("at", [0.0, 0.333, 0.5, 1.0])

@@ -16,7 +16,7 @@ from bige_opensim.labelling.deciding_frames import FLOOR, audited_rows, rows_of
 from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import TrialRequest
 from bige_opensim.osim.static_optimization import run_setup
-from bige_opensim.physics.joint_problem import Effort
+from bige_opensim.physics.joint_problem import MusclesAndReserves
 from bige_opensim.validation.certificate import Certificate, judge, read_simulated
 from bige_opensim.validation.deciding_terms import ObjectiveAsks
 from bige_opensim.validation.generated_folder import GeneratedFolder
@@ -162,8 +162,8 @@ def test_a_fast_solver_that_is_wrong_in_some_frames_flips_no_verdict(injected, e
     wrong = np.setdiff1d(wrong, audited_rows(len(table.time), label_of(every)["provenance"]["motion_sha256"]))
     solver = optimization.solve_with_loads
 
-    def spoilt(tau, effort, start=None):
-        answer = solver(tau, effort, start)
+    def spoilt(tau, actuators, start=None):
+        answer = solver(tau, actuators, start)
         x = answer.x.clone()
         x[np.ix_(wrong, muscles)] = (x[np.ix_(wrong, muscles)] + delta).clamp(0.01, 1.0)
         return replace(answer, x=x)
@@ -183,8 +183,8 @@ def test_data_that_are_not_opensims_are_noticed(injected, every, monkeypatch):
     """The fast solver takes every muscle for a fifth stronger than it is: its answers are proven, and of another."""
     by_fast_solver = optimization._by_fast_solver
 
-    def stronger(model, effort: Effort, net):
-        return by_fast_solver(model, replace(effort, muscle_columns=1.2 * effort.muscle_columns), net)
+    def stronger(model, actuators: MusclesAndReserves, net):
+        return by_fast_solver(model, replace(actuators, muscle_columns=1.2 * actuators.muscle_columns), net)
 
     monkeypatch.setattr(optimization, "_by_fast_solver", stronger)
     top = min(label_of(every)["peaks"][m] for m in ("vasmed_r", "vasmed_l"))
