@@ -291,8 +291,8 @@ class GeneratedFolder:
         bounds, sha = self._activation_bounds(simulated), hashes[f"{name}.mot"]
         return (
             *other,
-            *undecided(bound, simulated, bounds, sha),
             *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles, cost),
+            *undecided(bound, simulated, bounds, sha),
         )
 
     def other_search(self) -> tuple[str, ...]:
