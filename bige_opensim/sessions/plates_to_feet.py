@@ -145,7 +145,9 @@ def assign(recorded: ForceFile, feet: Feet, window: tuple[float, float] | None =
                 steps += _steps(plate, feet.time[seen], stepping[seen], all_costs[seen])
         found = _held(explained)[frame_of]
         owner[k] = np.where(plate.loaded & (found <= LEFT), found, -1)
-        notes += _noticed(recorded, plate, [step for step in steps if step.plate == plate.name], bool(loaded[k][asked].any()))
+        notes += _noticed(
+            recorded, plate, [step for step in steps if step.plate == plate.name], bool(loaded[k][asked].any())
+        )
     return Assignment(owner, tuple(steps), tuple(notes))
 
 
