@@ -6,11 +6,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,21 @@ from bige_opensim.guidance.search import SearchResult
 from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
 from bige_opensim.motion import Motion
+
+class Rehearsed(Protocol):
+    """What a rehearsal found of one motion: see `workflows.rehearsal`."""
+
+    @property
+    def values(self) -> Mapping[str, float]: ...  # noqa: D102
+    @property
+    def activations(self) -> Motion | None: ...  # noqa: D102
+    @property
+    def unmet(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def holds(self) -> bool: ...  # noqa: D102
+    @property
+    def against(self) -> str: ...  # noqa: D102
+
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +126,31 @@ class Generated:
         replace_folder(partial, out)
         self._place = out
         return out
+
+    def written(self, folder: Path) -> Path:
+        """Write the files into a folder that is another's, and remember nothing of it."""
+        self._write(folder)
+        return folder
+
+    def with_rehearsals(self, rehearsals: Sequence[Rehearsed | None]) -> Generated:
+        """The same with what rehearsals found, by motion, in place of what the search predicted."""
+        predicted, entries = dict(self.predicted), []
+        for entry, found in zip(self.record["motions"], rehearsals, strict=True):
+            if found is not None and found.values:
+                entry = entry | {
+                    "searched": entry["predicted"],
+                    "predicted": dict(found.values),
+                    "predicted_met": entry["predicted_met"] | dict.fromkeys(found.unmet, False),
+                    "predicted_satisfied": found.holds,
+                }
+                entry["predicted_met"] |= {n: True for n in entry["predicted_met"] if n not in found.unmet}
+            if found is not None and not found.holds:
+                entry = entry | {"predicted_satisfied": False, "against": found.against}
+            if found is not None and found.activations is not None and entry["name"] in predicted:
+                predicted[entry["name"]] = found.activations
+            entries.append(entry)
+        record = self.record | {"motions": entries, "predictor": f"{self.record['predictor']}, then rehearsed"}
+        return replace(self, predicted=predicted, record=record)
 
     def to_frame(self) -> pd.DataFrame:
         """A row per motion: whether the prediction satisfies the objective, its terms, duration (s), novelty."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,9 @@ from bige_opensim.guidance.language import SearchSettings, refuse_endless
 from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import plant_feet
-from bige_opensim.guidance.search import Generator, SearchResult, search
+from bige_opensim.guidance.quantities import Dynamics, DynamicsModel
+from bige_opensim.guidance.search import Generator as GeneratorOfSearch
+from bige_opensim.guidance.search import SearchResult, search
 from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
@@ -32,8 +33,9 @@ MOST_MOTIONS = 1000
 class GenerationRequest:
     """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed.
 
-    With compiled `muscles`, the surrogate's search is followed by one through the physics, of `physics_share` times as
-    many iterations, which starts where the first ended.
+    `by_physics`, which needs compiled `muscles`, lets the surrogate's search be followed by one through the physics, of
+    `physics_share` times as many iterations, which starts where the first ended. Terms on moments and ground forces
+    need the muscles too.
     """
 
     generator: Path
@@ -45,13 +47,14 @@ class GenerationRequest:
     seed: int
     iterations: int | None = None
     muscles: MuscleTables | None = None
+    by_physics: bool = False
     physics_share: float = 0.25
 
     @property
     def iterations_in_all(self) -> int:
         """Iterations of the whole search, those through the physics included."""
         first = self.settings(Objective.load(self.objective)).iterations
-        return first + (self.physics_iterations(first) if self.muscles is not None else 0)
+        return first + (self.physics_iterations(first) if self.by_physics else 0)
 
     def settings(self, objective: Objective) -> SearchSettings:
         """The objective's settings of the search, shortened or lengthened where this request says so.
@@ -74,11 +77,11 @@ class GenerationRequest:
         return max(1, round(self.physics_share * first))
 
 
-def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> Generated:
-    """Search for motions.
+Tell = Callable[[int, int, float], None]
 
-    They are resampled to 50 Hz, eight times their highest frequency, and low-passed at 6 Hz as the recordings that the
-    networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same.
+
+def generate(request: GenerationRequest, progress: Tell | None = None) -> Generated:
+    """Search for motions; see `MotionSearch`.
 
     Raises
     ------
@@ -86,47 +89,140 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         With what does not fit and what to do.
 
     """
-    skeleton = Skeleton(request.tables, dtype=torch.float32)
-    networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
-    vqvae, references, surrogate, _ = networks
-    channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
-    _require_free_pelvis(request)
-    objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
-    features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
+    prepared = MotionSearch(request)
+    return prepared.generated(prepared.run(progress))
 
-    def decode(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        q, duration = vqvae.decode(z)
-        return plant_feet(skeleton, channels, q), duration
 
-    def predict(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
-        return surrogate(q, duration, features.expand(len(q), -1))
+class MotionSearch:
+    """A search with everything that it needs at hand: run, gone on with, and made into motions.
 
-    q = plant_feet(skeleton, channels, torch.as_tensor(references["q"].values, dtype=torch.float32))
-    durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
-    settings = request.settings(objective.objective)
-    by_physics = request.muscles is not None and objective.needs_activations
-    after = shortened(settings, request.physics_iterations(settings.iterations))
-    whole = settings.iterations + (after.iterations if by_physics else 0)
-    people = [str(s) for s in references["subject"].values]
-    find = partial(search, objective, Generator(decode, vqvae.encode, vqvae.quantise), q, durations)
-    find = partial(find, count=request.count, seed=request.seed, people=people)
-    tell = progress or (lambda done, of, loss: None)
-    result = find(activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
-    outside: torch.Tensor | None = None
-    if by_physics and request.muscles is not None:
-        body, cost = (Skeleton(request.tables), Muscles(request.muscles)), objective.objective.cost
-        physics = PhysicsPredictor(*body, channels, samples=q.shape[1], cost=cost)
-        order = [request.muscles.names.index(m) for m in muscles]
-        result = find(
-            activations=lambda q, duration: physics(q, duration)[..., order],
-            settings=after,
-            start=torch.as_tensor(result.latents, dtype=torch.float32),
-            progress=lambda i, _, loss: tell(settings.iterations + i, whole, loss),
+    Motions are resampled to 50 Hz, eight times their highest frequency, and low-passed at 6 Hz as the recordings that
+    the networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same.
+
+    Raises
+    ------
+    GenerationError, ObjectiveError, CheckpointError
+        With what does not fit and what to do.
+
+    """
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self.request = request
+        self.skeleton = Skeleton(request.tables, dtype=torch.float32)
+        self.networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
+        _require_free_pelvis(request)
+        objective = Objective.load(request.objective)
+        self.settings = request.settings(objective)
+        channels, muscles = self.channels, self.networks.surrogate.channels.muscles
+        self.physics: PhysicsPredictor | None = None
+        if request.muscles is not None:
+            body, samples = (Skeleton(request.tables), Muscles(request.muscles)), self.networks.references.sizes["phase"]
+            self.physics = PhysicsPredictor(*body, channels, samples=samples, cost=objective.cost)
+            self.order = [request.muscles.names.index(m) for m in muscles]
+        self.objective = objective.bind(channels, muscles, self.skeleton, dynamics=self._dynamics())
+        features = [subject_features(self.skeleton)[n] for n in self.networks.surrogate.channels.features]
+        self.features = torch.tensor(features, dtype=torch.float32)
+        references = self.networks.references
+        self.references = self._planted(torch.as_tensor(references["q"].values, dtype=torch.float32))
+        self.durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Coordinates of the motions."""
+        return self.networks.generator.channels.coordinates
+
+    @property
+    def by_physics(self) -> bool:
+        """Whether the search ends with the physics of the model."""
+        return self.request.by_physics and self.objective.needs_activations
+
+    def run(
+        self, progress: Tell | None = None, *, count: int | None = None, seed: int | None = None
+    ) -> SearchResult:
+        """The whole search: by the surrogate, then, where asked for, by the physics from where that ended.
+
+        `count` and `seed` are the request's own unless given.
+        """
+        request, first = self.request, self.settings
+        count, seed = count or request.count, request.seed if seed is None else seed
+        after = shortened(first, request.physics_iterations(first.iterations))
+        whole = first.iterations + (after.iterations if self.by_physics else 0)
+        tell = progress or (lambda done, of, loss: None)
+        result = self.find(
+            first, count=count, seed=seed, progress=lambda i, _, loss: tell(i, whole, loss)
         )
-        with torch.no_grad():
-            physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
-        outside = physics.outside
-    return _generated(request, objective, networks, result, outside)
+        if not self.by_physics:
+            return result
+        return self.find(
+            after,
+            count=count,
+            seed=seed,
+            physics=True,
+            start=result.latents,
+            progress=lambda i, _, loss: tell(first.iterations + i, whole, loss),
+        )
+
+    def find(
+        self,
+        settings: SearchSettings,
+        *,
+        count: int,
+        seed: int,
+        physics: bool = False,
+        start: np.ndarray | None = None,
+        errors: Mapping[str, np.ndarray] | None = None,
+        progress: Tell | None = None,
+    ) -> SearchResult:
+        """One search, by the surrogate or by the physics; `start`, `errors` as `search` takes them."""
+        return search(
+            self.objective,
+            GeneratorOfSearch(self._decode, self.networks.generator.encode, self.networks.generator.quantise),
+            self.references,
+            self.durations,
+            count=count,
+            activations=self._by_physics if physics else self._by_surrogate,
+            seed=seed,
+            settings=settings,
+            start=None if start is None else torch.as_tensor(start, dtype=torch.float32),
+            people=[str(s) for s in self.networks.references["subject"].values],
+            errors=None if errors is None else {k: torch.as_tensor(v) for k, v in errors.items()},
+            progress=progress,
+        )
+
+    def generated(self, result: SearchResult) -> Generated:
+        """Motions as OpenSim will judge them, and the record of how they were found."""
+        outside = None
+        if self.by_physics and self.physics is not None:
+            with torch.no_grad():
+                self.physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
+            outside = self.physics.outside
+        return _generated(self.request, self.objective, self.networks, result, outside)
+
+    def _planted(self, q: torch.Tensor) -> torch.Tensor:
+        return plant_feet(self.skeleton, self.channels, q)
+
+    def _decode(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        q, duration = self.networks.generator.decode(z)
+        return self._planted(q), duration
+
+    def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        return self.networks.surrogate(q, duration, self.features.expand(len(q), -1))
+
+    def _by_physics(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        assert self.physics is not None
+        return self.physics(q, duration)[..., self.order]
+
+    def _dynamics(self) -> DynamicsModel | None:
+        """Moments and ground forces by the physics, for terms on them."""
+        physics = self.physics
+        if physics is None:
+            return None
+
+        def dynamics(q: torch.Tensor, duration: torch.Tensor, activations: torch.Tensor | None) -> Dynamics:
+            moments, forces = physics.moments_and_forces(q, duration)
+            return Dynamics(moments, forces)
+
+        return dynamics
 
 
 def _require_free_pelvis(request: GenerationRequest) -> None:
@@ -182,7 +278,7 @@ def _generated(
         "generator": request.generator.name,
         "surrogate": request.surrogate.name,
     }
-    predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
+    predictor = "surrogate, then physics" if request.by_physics else "surrogate"
     record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
     model, asked = request.model.read_bytes(), request.objective.read_bytes()
     turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)

@@ -12,11 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.guidance import terms
+from bige_opensim.guidance.balance import beyond_support
 from bige_opensim.guidance.language import ObjectiveError, Term, closest
 from bige_opensim.learning.channels import MIDLINE_ODD
+from bige_opensim.physics.dynamics import State, body_wrenches, kinematics
 from bige_opensim.physics.skeleton import Poses, Skeleton
 
 GRF_COLUMNS = tuple(f"ground_force_{side}_v{axis}" for side in "rl" for axis in "xyz")
+NEED_PHYSICS = ("moment", "grf")
 COM_COMPONENTS = ("norm", "x", "y", "z")
 TRUNK_BODY = "torso"
 
@@ -58,6 +61,11 @@ class Frame:
         return tuple(kind[name] for name in self.channels)
 
     @cached_property
+    def body_weight_n(self) -> float:
+        """Body weight, N."""
+        return float(self.skeleton.mass.sum()) * float(self.skeleton.get_buffer("gravity").norm())
+
+    @cached_property
     def columns(self) -> list[int]:
         """Place of each channel among the skeleton's coordinates."""
         return [self.skeleton.coordinates.index(name) for name in self.channels]
@@ -88,12 +96,28 @@ class Observation:
         return terms.time_derivative(self.q, self.duration)
 
     @cached_property
-    def poses(self) -> Poses:
-        """Body poses; coordinates that the motion does not carry stay at their default."""
+    def state(self) -> State:
+        """Poses, velocities and accelerations of all bodies; coordinates that the motion lacks stay at their default."""
         default = self.frame.skeleton.get_buffer("default")
         full = default.expand(*self.q.shape[:2], -1).clone()
         full[..., self.frame.columns] = self.q
-        return self.frame.skeleton(full)
+        first, second = torch.zeros_like(full), torch.zeros_like(full)
+        first[..., self.frame.columns] = self.velocity
+        second[..., self.frame.columns] = terms.second_time_derivative(self.q, self.duration)
+        return kinematics(self.frame.skeleton, full, first, second)
+
+    @property
+    def poses(self) -> Poses:
+        """Body poses."""
+        return self.state.poses
+
+    @cached_property
+    def beyond_support(self) -> Float[Tensor, "batch time"]:
+        """How far the zero-moment point is outside the feet on the ground, m, negative inside: see `balance`."""
+        force, moment = (part.sum(-2) for part in body_wrenches(self.frame.skeleton, self.state))
+        return beyond_support(
+            force, moment, self.contact_points, self.frame.body_weight_n, self.frame.ground_height
+        )
 
     @cached_property
     def com(self) -> Tensor:
@@ -126,7 +150,6 @@ class Measured(NamedTuple):
 
 def measured(term: Term, frame: Frame) -> Measured:
     """Resolve a term's quantity and channels; raises `ObjectiveError` naming the term and the nearest known name."""
-    body_weight = float(frame.skeleton.mass.sum()) * float(frame.skeleton.get_buffer("gravity").norm())
     match term.quantity:
         case "activation":
             index = _find(term, term.of, frame.muscles, "muscle")
@@ -143,7 +166,7 @@ def measured(term: Term, frame: Frame) -> Measured:
         case "grf":
             wanted = term.of or ("ground_force_r_vy", "ground_force_l_vy")
             index = _find(term, wanted, GRF_COLUMNS, "ground force column")
-            return Measured(lambda o: o.dynamics.grf[..., index] / body_weight, _names(GRF_COLUMNS, index), "BW")
+            return Measured(lambda o: o.dynamics.grf[..., index] / frame.body_weight_n, _names(GRF_COLUMNS, index), "BW")
         case "com_velocity" | "com_acceleration":
             return _com_motion(term)
         case "foot_slide":
@@ -171,7 +194,7 @@ def measured(term: Term, frame: Frame) -> Measured:
 
 def needs_dynamics(term: Term) -> bool:
     """Whether a term needs moments or ground forces."""
-    return term.quantity in ("moment", "grf")
+    return term.quantity in NEED_PHYSICS
 
 
 def needs_activations(term: Term, frame: Frame) -> bool:

@@ -8,6 +8,7 @@ function theorem, so that a search can descend through muscle redundancy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,19 +16,29 @@ from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
-from bige_opensim.physics.contact import ContactSettings
-from bige_opensim.physics.dynamics import inverse_dynamics, kinematics
+from bige_opensim.physics.contact import ContactSettings, GroundForces
+from bige_opensim.physics.dynamics import State, inverse_dynamics, kinematics
 from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.joint_problem import (
     LEG_RESERVE_NM,
     UPPER_BODY_RESERVE_NM,
     Effort,
+    net_generalized_forces,
     solve_with_ground,
     solve_with_loads,
 )
 from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
+
+
+class _Solved(NamedTuple):
+    """A motion, its state with all frames in one row, activations (batch, time, muscle), and ground forces."""
+
+    q: Tensor
+    state: State
+    activations: Tensor
+    ground: GroundForces | None
 
 
 class PhysicsPredictor(torch.nn.Module):
@@ -59,6 +70,7 @@ class PhysicsPredictor(torch.nn.Module):
         self.free = [i for i, locked in enumerate(held) if not locked]
         self.channels = [k for k, n in enumerate(channels) if not held[skeleton.coordinates.index(n)]]
         self.columns = [skeleton.coordinates.index(channels[k]) for k in self.channels]
+        self.all_columns = [skeleton.coordinates.index(n) for n in channels]
         parameters = muscles.tables.parameters
         bounds = [torch.as_tensor(parameters[k], dtype=torch.float64) for k in ("min_control", "max_control")]
         self.lower, self.upper = bounds
@@ -73,6 +85,7 @@ class PhysicsPredictor(torch.nn.Module):
             volume = parameters["max_isometric_force"] * parameters["optimal_fiber_length"]
             self.weight = torch.as_tensor(self.cost.muscle_weights(muscles.names, {}, volume))
         self._multiplier: Tensor | None = None
+        self._last: _Solved | None = None
         self.outside: Tensor | None = None
         self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
 
@@ -80,6 +93,21 @@ class PhysicsPredictor(torch.nn.Module):
         self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch time muscle"]:
         """Activations in the motions' own precision."""
+        return self._solved(q, duration).activations.to(q)
+
+    def moments_and_forces(
+        self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch time channel"], Float[Tensor, "batch time 6"]]:
+        """Moments (N·m, N) that muscles and reserves supply at the channels, and forces (N) on right and left foot.
+
+        Those of the motion whose activations were asked for last come from the same solution.
+        """
+        solved = self._last if self._last is not None and self._last.q is q else self._solved(q, duration)
+        moments = net_generalized_forces(self.skeleton, solved.state, solved.ground)[:, self.all_columns]
+        forces = moments.new_zeros(len(moments), 2, 3) if solved.ground is None else solved.ground.force
+        return moments.reshape(*q.shape[:2], -1).to(q), forces.reshape(*q.shape[:2], 6).to(q)
+
+    def _solved(self, q: Tensor, duration: Tensor) -> _Solved:
         N, T, _ = q.shape
         full = self.skeleton.get_buffer("default").double().expand(N, T, -1).clone()
         full[..., self.columns] = q[..., self.channels].double()
@@ -102,12 +130,15 @@ class PhysicsPredictor(torch.nn.Module):
             fibres=pulls.passive_forces if self.cost.passive else None,
         )
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
+        ground = None
         if any(self.root):
-            solution, _ = solve_with_ground(self.skeleton, state, flat[1], effort, 0.0, self.settings, start)
+            solution, ground = solve_with_ground(self.skeleton, state, flat[1], effort, 0.0, self.settings, start)
         else:
             solution = solve_with_loads(inverse_dynamics(self.skeleton, state), effort, start)
         self._multiplier = solution.multiplier.detach()
-        return solution.x[:, : len(self.lower)].reshape(N, T, -1).to(q)
+        activations = solution.x[:, : len(self.lower)].reshape(N, T, -1)
+        self._last = _Solved(q, state, activations, ground)
+        return self._last
 
 
 def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bige_opensim.guidance.generated import Generated
-from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, GenerationRequest, reference_ranges
-from bige_opensim.guidance.generation import generate as search
+from bige_opensim.guidance.generation import (
+    MOST_MOTIONS,
+    PREDICTORS,
+    GenerationRequest,
+    MotionSearch,
+    reference_ranges,
+)
 from bige_opensim.guidance.language import MOST_ITERATIONS
+from bige_opensim.guidance.objective import Objective
+from bige_opensim.guidance.quantities import NEED_PHYSICS
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
@@ -17,6 +24,7 @@ from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.settings import in_range, one_of
 from bige_opensim.workflows.progress import Show, Silent
+from bige_opensim.workflows.rehearsal import MOST_REHEARSALS, rehearsed
 from bige_opensim.workflows.train import folder_of
 
 LARGEST_SEED = 2**63 - 1
@@ -28,7 +36,8 @@ class SearchSettings:
 
     count: how many motions; seed: of the starting points; iterations: instead of the objective's; predictor: what says
     how active muscles are, the surrogate alone, or, after its search, a shorter one through the physics of the model;
-    physics_share: length of that one in shares of the first.
+    physics_share: length of that one in shares of the first; rehearsals: how often, at most, motions are labelled as
+    the verdict will label them, and searched on where that differs from what was predicted.
 
     Raises
     ------
@@ -42,6 +51,7 @@ class SearchSettings:
     iterations: int | None = None
     predictor: str = "surrogate"
     physics_share: float = 0.25
+    rehearsals: int = 4
 
     def __post_init__(self) -> None:
         one_of("predictor", self.predictor, PREDICTORS)
@@ -50,6 +60,7 @@ class SearchSettings:
         if self.iterations is not None:
             in_range("iterations", self.iterations, "", 1, MOST_ITERATIONS)
         in_range("physics_share", self.physics_share, "of the first search", 0.0, 10.0)
+        in_range("rehearsals", self.rehearsals, "", 0, MOST_REHEARSALS)
 
 
 def generate(
@@ -63,6 +74,7 @@ def generate(
     iterations: int | None = None,
     predictor: str = "surrogate",
     physics_share: float = 0.25,
+    rehearsals: int = 4,
     show: Show = Silent,
 ) -> Generated:
     """Search for motions of one person that meet an objective.
@@ -86,6 +98,9 @@ def generate(
         physics of the person's model, which closes most of the gap to what OpenSim finds.
     physics_share
         Iterations through the physics, in shares of those before.
+    rehearsals
+        How often, at most, the motions are labelled as `validate` will, by the fast solver, and searched on where the
+        labels differ from what was predicted; 0 leaves it at the prediction.
     show
         How progress is shown; by default not at all.
 
@@ -102,7 +117,7 @@ def generate(
         The objective, the networks or the model cannot be used, or do not belong together.
 
     """
-    settings = SearchSettings(count, seed, iterations, predictor, physics_share)
+    settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals)
     return search_motions(Path(objective), Path(model), folder_of(generator), folder_of(surrogate), settings, show)
 
 
@@ -113,6 +128,7 @@ def search_motions(
     """`generate` from files and settings."""
     tables = compile_skeleton(model)
     physics = settings.predictor == "physics"
+    by_forces = any(term.quantity in NEED_PHYSICS for term in Objective.load(objective).terms)
     request = GenerationRequest(
         generator=generator,
         surrogate=surrogate,
@@ -122,10 +138,14 @@ def search_motions(
         count=settings.count,
         seed=settings.seed,
         iterations=settings.iterations,
-        muscles=compile_muscles(model, reference_ranges(generator, tables)) if physics else None,
+        muscles=compile_muscles(model, reference_ranges(generator, tables)) if physics or by_forces else None,
+        by_physics=physics,
         physics_share=settings.physics_share,
     )
-    total = request.iterations_in_all
+    prepared, total = MotionSearch(request), request.iterations_in_all
     with show(total, "searching") as steps:
         every = max(1, total // 10)
-        return search(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
+        result = prepared.run(lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
+    if not settings.rehearsals:
+        return prepared.generated(result)
+    return rehearsed(prepared, result, settings.rehearsals, show)
