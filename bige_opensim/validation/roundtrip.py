@@ -49,12 +49,16 @@ CONTRADICTED, NOT_CHECKABLE = "contradicted", "not checkable"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one motion: its certificate, or the reason why there is none, and what contradicts it."""
+    """What became of one motion: its certificate, or the reason why there is none, and what contradicts it.
+
+    `again` says what was wrong with an earlier simulation, where there was one that could not be kept.
+    """
 
     name: str
     certificate: Certificate | None
     reason: str
     contradictions: tuple[str, ...] = ()
+    again: str = ""
 
     @property
     def confirmed(self) -> bool:
@@ -83,7 +87,7 @@ def validate(
     """Label every `<name>.mot` of the folder into `<name>/` and write its certificate; then `summary.csv`.
 
     Motions that are already validated with the same settings are not simulated again, unless their files were changed
-    since, or do not belong together: what is simulated then is said in the verdict's reason.
+    since, or do not belong together: why such a one is simulated again is said in the verdict.
 
     Raises
     ------
@@ -126,8 +130,7 @@ def _certify(generated: GeneratedFolder, outcome: Outcome, wrong: Sequence[str])
         return Verdict(name, None, outcome.reason)
     content = generated.certify(name)
     write_whole(path, json.dumps(content.as_dict(), indent=1))
-    reason = f"Simulated again: {' '.join(wrong)} {outcome.reason}" if wrong else outcome.reason
-    return Verdict(name, content, reason, generated.other_search())
+    return Verdict(name, content, outcome.reason, generated.other_search(), " ".join(wrong))
 
 
 def write_summary(folder: Path, verdicts: Sequence[Verdict]) -> Path:
@@ -151,7 +154,7 @@ def summary_row(v: Verdict) -> dict[str, Any]:
     if c is None:
         return row | {"reason": v.reason} | contradictions
     row |= {"satisfied": c.satisfied, "labels": c.labels["status"], "reason": v.reason} | contradictions
-    row["notes"] = " ".join(c.notes)
+    row |= {"notes": " ".join(c.notes), "simulated again": v.again}
     for name, t in c.terms.items():
         row |= {
             f"{name} target": t.target,

@@ -88,7 +88,8 @@ def verdict_line(verdict: Verdict) -> str:
         if not g.satisfied
     ]
     sentences = [f"{verdict.name}: {verdict.status}; labels {c.labels['status']}; {'; '.join([*failed, *parts])}"]
-    return " ".join([*sentences, *verdict.contradictions])
+    again = [f"Simulated again: {verdict.again}"] if verdict.again else []
+    return " ".join([*sentences, *again, *verdict.contradictions])
 
 
 def _number(value: float | None) -> str:

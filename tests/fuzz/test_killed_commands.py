@@ -4,6 +4,7 @@ What comes out must be what an undisturbed run of the last inputs makes, to the 
 or a refusal in one sentence. Nothing half written may be left, nothing that was there before may be lost.
 """
 
+import csv
 import json
 import os
 import random
@@ -30,8 +31,6 @@ from bige_opensim.learning.vqvae import GeneratorConfig
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 TIMEOUT_S = 1800.0
-AGAIN = "Simulated again: label.json is about another"
-"""Said of motions whose place others took: true of the run that was killed, and no part of the verdict."""
 
 OBJECTIVE = """
 name = "Deep"
@@ -113,7 +112,8 @@ def content(path: Path) -> object:
         table = read_storage(path)
         return table.names, table.values.round(6).tolist()
     if path.suffix == ".csv":
-        return re.sub(rf"{AGAIN} \S+\.mot\. ", "", path.read_text())
+        rows = list(csv.DictReader(path.open(newline="")))
+        return [{k: v for k, v in row.items() if k != "simulated again"} for row in rows]
     return path.read_bytes()
 
 
