@@ -12,7 +12,7 @@ The labels are those of the fast solver, with OpenSim's own muscle paths; OpenSi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,16 +22,15 @@ from bige_opensim.guidance.generated import Generated
 from bige_opensim.guidance.generation import MotionSearch, shortened
 from bige_opensim.guidance.search import SearchResult
 from bige_opensim.io.storage import read_storage
-from bige_opensim.labelling.request import LabelSettings
 from bige_opensim.motion import Motion
 from bige_opensim.validation.certificate import Certificate
-from bige_opensim.validation.roundtrip import validate
+from bige_opensim.validation.roundtrip import SETTINGS, validate
 from bige_opensim.workflows.progress import Show
 
 MOST_REHEARSALS = 20
 ON = 0.15
 """Length of a search that goes on after a rehearsal, in shares of the first."""
-LABELS = LabelSettings(solver="fast", geometry="exact", audit=0.0)
+LABELS = replace(SETTINGS, solver="fast", geometry="exact", audit=0.0)
 
 
 @dataclass(frozen=True)
