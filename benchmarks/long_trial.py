@@ -170,7 +170,7 @@ def _scaling(arguments: argparse.Namespace) -> dict[str, Any]:
     from bige_opensim.osim.compile_muscles import compile_muscles
     from bige_opensim.osim.model import load
     from bige_opensim.physics.contact import ground_height
-    from bige_opensim.physics.joint_problem import CHUNK, Effort, polynomial_columns, solve_with_ground
+    from bige_opensim.physics.joint_problem import CHUNK, MusclesAndReserves, polynomial_columns, solve_with_ground
     from bige_opensim.physics.muscles import Muscles
     from bige_opensim.physics.predictor import PhysicsPredictor
     from bige_opensim.physics.skeleton import Skeleton
@@ -192,8 +192,8 @@ def _scaling(arguments: argparse.Namespace) -> dict[str, Any]:
             rows = torch.arange(first, min(first + CHUNK, frames)) % len(q)
             state = kinematics(skeleton, q[rows], qd[rows], qdd[rows])
             columns = polynomial_columns(muscles, q[rows], qd[rows])
-            effort = Effort(columns, predictor.lower, predictor.upper, predictor.reserve, predictor.root)
-            solve_with_ground(skeleton, state, qd[rows], effort, ground, predictor.settings)
+            actuators = MusclesAndReserves(columns, predictor.lower, predictor.upper, predictor.reserve, predictor.root)
+            solve_with_ground(skeleton, state, qd[rows], actuators, ground, predictor.settings)
         return time.perf_counter() - began
 
     def memory_mb() -> float:

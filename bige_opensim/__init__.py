@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
+    from bige_opensim.workflows.objectives import check_objective, objectives
     from bige_opensim.workflows.predict import predict
     from bige_opensim.workflows.report import report
     from bige_opensim.workflows.sample import sample_motion, sample_session
@@ -48,11 +49,13 @@ __all__ = [
     "Generated",
     "Label",
     "Motion",
+    "check_objective",
     "generate",
     "label",
     "label_sessions",
     "load_generator",
     "load_surrogate",
+    "objectives",
     "predict",
     "read_motion",
     "repetitions",
@@ -71,11 +74,13 @@ _MODULES = {
     "Generated": "guidance.generated",
     "Label": "labelling.label",
     "Motion": "motion",
+    "check_objective": "workflows.objectives",
     "generate": "workflows.generate",
     "label": "workflows.label",
     "label_sessions": "workflows.label_sessions",
     "load_generator": "workflows.train",
     "load_surrogate": "workflows.train",
+    "objectives": "workflows.objectives",
     "predict": "workflows.predict",
     "read_motion": "workflows.label",
     "repetitions": "workflows.dataset",

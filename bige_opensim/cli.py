@@ -17,6 +17,7 @@ from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
 from bige_opensim.commands.networks import dataset, train_generator, train_surrogate
+from bige_opensim.commands.objectives import check_objective, list_objectives
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
 from bige_opensim.commands.solve import solve
@@ -28,9 +29,12 @@ train.command(train_surrogate, name="surrogate")
 train.command(train_generator, name="generator")
 imports = App(name="import", help="Bring public recordings into the layout of OpenCap sessions.")
 imports.command(import_ui_prmd, name="ui-prmd")
+objective = App(name="objective", help="What to ask of motions: objectives that come with the package, and checks.")
+objective.command(list_objectives, name="list")
+objective.command(check_objective, name="check")
 
 FILES, LABELS = (info, doctor), (scale, synth, imports, ik, label, solve, compare)
-MOTIONS, WHOLE = (dataset, train, generate, validate, evaluate, report, view), (demo, run)
+MOTIONS, WHOLE = (dataset, train, objective, generate, validate, evaluate, report, view), (demo, run)
 for command in (*FILES, *LABELS, *MOTIONS, *WHOLE):
     app.command(command)
 

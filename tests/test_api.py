@@ -5,14 +5,17 @@ import importlib
 import inspect
 import pkgutil
 import types
+from functools import partial
 from pathlib import Path
 
 import pytest
 from front_door import run_script, small_session
+from generated_motions import vasti_between
 from pandas.testing import assert_frame_equal
 from xarray.testing import assert_equal
 
 import bige_opensim as bige
+from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.settings import SettingError
 
 PROMISED = {
@@ -74,6 +77,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         (lambda: bige.label("q.mot", model="m.osim", forces="f.mot", grf="none"), "contradict"),
         (lambda: bige.label("q.mot", model="m.osim", forces="f.mot", external_loads="x.xml"), "name one"),
         (lambda: bige.label_sessions("nowhere", out="labels", solver="open"), "opensim, fast"),
+        (lambda: bige.solve("setup.xml", geometry="exakt"), "auto, polynomial, exact.*mean 'exact'"),
         (lambda: bige.read_motion("q.mot", model="m.osim", units="deg"), "degrees, radians"),
         (
             lambda: bige.generate("o.toml", model="m.osim", generator="g", surrogate="s", predictor="phisics"),
@@ -89,6 +93,22 @@ def test_a_setting_that_is_none_of_its_values_raises_at_once_and_names_them(call
     """At once: none of the files that are named exists, and none is asked for."""
     with pytest.raises(SettingError, match=says):
         call()
+
+
+@pytest.mark.parametrize("label", [bige.label, partial(bige.label_sessions, out="labels")])
+@pytest.mark.parametrize(
+    ("cost", "says"),
+    [
+        ({"weights": {"vas*": 2.0}}, "no weights of muscles"),
+        ({"passive": True}, "no passive fibre forces"),
+        ({"exponent": 1.0}, "must be above 1"),
+        ({"weights": {"vas*": -1.0}, "solver": "fast"}, "must be above 0"),
+    ],
+)
+def test_a_cost_that_cannot_be_raises_at_once(label, cost, says):
+    named = {} if isinstance(label, partial) else {"model": "m.osim"}
+    with pytest.raises(EffortCostError, match=says):
+        label("nowhere", **named, **cost)
 
 
 def test_a_movement_without_a_rule_raises_and_names_those_that_have_one(tmp_path):
@@ -190,16 +210,7 @@ print(list(certificates[0].to_frame().index))
 print(bige.Label.load("labels/squat").activations.equals(label.activations))
 print(found.save("motions").name)
 """
-OBJECTIVE = """
-name = "Vasti at work"
-[[term]]
-name = "vastus medialis"
-quantity = "activation"
-of = ["vasmed_r", "vasmed_l"]
-stat = "peak"
-between = [0.2, 0.6]
-hard = true
-"""
+OBJECTIVE = vasti_between(0.2, 0.6, title="Vasti at work", paced=False)
 
 
 def check_snippet(code: str, folder: Path, count: int) -> None:
@@ -212,7 +223,7 @@ def check_snippet(code: str, folder: Path, count: int) -> None:
         "True True",
         "1 4 Surrogate Generator",
         f"{count} {count} Certificate bool",
-        "['vastus medialis']",
+        "['vastus medialis peak']",
         "True",
         "motions",
     ]

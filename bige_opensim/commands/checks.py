@@ -78,29 +78,14 @@ def doctor(
         New folder for repaired copies and a log of what was changed; the originals stay as they are.
 
     """
-    from bige_opensim.doctor.cases import find_cases
-    from bige_opensim.doctor.examination import Examiner
-    from bige_opensim.doctor.findings import DoctorError, Finding, counted, counts, write_findings
-    from bige_opensim.doctor.repair import LOG, repair_all
-    from bige_opensim.osim.messages import only_errors
+    from bige_opensim.doctor.findings import DoctorError
+    from bige_opensim.workflows.doctor import doctor as run
 
-    only_errors()
-    examiner, found = Examiner(), list[Finding]()
     try:
-        cases = find_cases(paths, model)
-        with Steps(len(cases), "examining") as steps:
-            for case in cases:
-                steps.now(case.path.name)
-                mine = examiner.examine(case)
-                found += mine
-                steps.finish("\n".join([f"{case.path}: {counted(mine)}", *(f"  {item.line()}" for item in mine)]))
-        if json is not None:
-            write_findings(json, found, len(cases))
-        if fix is not None:
-            repairs = repair_all(cases, fix, examiner)
-            written = sum(bool(repair.written) for repair in repairs)
-            console.print(f"{written} repaired copies in {fix}; see {fix / LOG}", highlight=False)
+        found = run(paths, model=model, findings_file=json, fix=fix, show=Steps)
     except DoctorError as error:
         return fail(str(error))
-    console.print(f"{len(cases)} examined: {counted(found)}", highlight=False)
-    return 1 if counts(found)["error"] else 0
+    if fix is not None:
+        console.print(f"{found.copies} repaired copies in {fix}; see {found.repaired}", highlight=False)
+    console.print(found.summary, highlight=False)
+    return 0 if found.healthy else 1

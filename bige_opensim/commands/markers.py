@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.table import Table
 
 from bige_opensim.commands.display import Steps, console, fail
+
+if TYPE_CHECKING:
+    from bige_opensim.workflows.inverse_kinematics import MarkerTrials
 
 
 def ik(
@@ -42,21 +45,17 @@ def ik(
         Processes at once; by default one per processor core.
 
     """
-    from bige_opensim.io.opencap import SessionError, find_sessions
-    from bige_opensim.sessions import marker_trials as run
+    from bige_opensim.io.opencap import SessionError
+    from bige_opensim.settings import SettingError
+    from bige_opensim.workflows.inverse_kinematics import inverse_kinematics
 
-    if (out is None) == (not into_sessions):
-        return fail("Name --out for copies of the sessions, or --into-sessions to write into them.")
-    requests: list[run.MarkerRequest] = []
-    outcomes: list[run.MarkerOutcome] = []
     try:
-        for session in find_sessions(sessions):
-            folder = session.path if out is None else run.session_copy(session, out)
-            mine, others = run.marker_requests(session, folder, trials=trials, up=up, solver=solver)
-            requests, outcomes = requests + mine, outcomes + others
-    except SessionError as error:
+        found = inverse_kinematics(
+            sessions, out=out, into_sessions=into_sessions, trials=trials, up=up, solver=solver, jobs=jobs, show=Steps
+        )
+    except (SessionError, SettingError) as error:
         return fail(str(error))
-    return _solve_markers(requests, outcomes, out, jobs)
+    return _shown(found)
 
 
 def import_ui_prmd(raw: Path, /, *, model: Path, out: Path, movement: str = "m01", jobs: int | None = None) -> int:
@@ -76,58 +75,25 @@ def import_ui_prmd(raw: Path, /, *, model: Path, out: Path, movement: str = "m01
         People or clips at once; by default one per processor core.
 
     """
-    from bige_opensim.io.opencap import find_sessions
-    from bige_opensim.io.ui_prmd import UiPrmdError, find_clips
-    from bige_opensim.sessions import marker_trials as run
-    from bige_opensim.sessions.ui_prmd_sessions import make_sessions, people
+    from bige_opensim.io.ui_prmd import UiPrmdError
+    from bige_opensim.workflows.import_ui_prmd import import_ui_prmd as run
 
     try:
-        people_found = people(find_clips(raw, movement), model, out)
+        return _shown(run(raw, model=model, out=out, movement=movement, jobs=jobs, show=Steps).trials)
     except UiPrmdError as error:
         return fail(str(error))
-    made = []
-    with Steps(len(people_found), "people") as steps:
-        for person in make_sessions(people_found, jobs=jobs):
-            about = (
-                f" {person.record['height_m']:.2f} m, {person.record['mass_kg']:.0f} kg (estimated)."
-                if person.record
-                else ""
-            )
-            steps.finish(f"{person.subject}: {person.status}.{about} {person.reason}")
-            made += [p.folder for p in people_found if p.subject == person.subject and person.record]
-    if not made:
-        return 1
-    requests: list[run.MarkerRequest] = []
-    for session in find_sessions(sorted(made)):
-        requests += run.marker_requests(session, session.path, again=True)[0]
-    return _solve_markers(requests, [], out, jobs)
 
 
-def _solve_markers(requests: list[Any], others: list[Any], out: Path | None, jobs: int | None) -> int:
-    """Solve trials with progress, write and print the table of their errors, and return the exit status."""
-    from bige_opensim.sessions import marker_trials as run
+def _shown(trials: MarkerTrials) -> int:
+    """Print the errors of solved trials, and return the exit status."""
+    from bige_opensim.workflows.inverse_kinematics import WELL_FITTED_MM
 
-    outcomes = list(others)
-    with Steps(len(requests) + len(others), "inverse kinematics") as steps:
-        for outcome in others:
-            steps.finish(f"{outcome.session}/{outcome.trial}: {outcome.status}, {outcome.reason}")
-        for outcome in run.solve_marker_trials(requests, jobs=jobs):
-            outcomes.append(outcome)
-            errors_mm = f" RMS {outcome.record['rms_mm']:.1f} mm." if outcome.record else ""
-            steps.finish(f"{outcome.session}/{outcome.trial}: {outcome.status}.{errors_mm} {outcome.reason}")
-    if out is not None:
-        run.write_summary(out / run.SUMMARY, outcomes)
-    _print_marker_errors([o for o in outcomes if o.record])
-    return 1 if any(o.status == run.FAILED for o in outcomes) or not outcomes else 0
-
-
-def _print_marker_errors(outcomes: list[Any]) -> None:
     table = Table("session", "trial", "frames", "RMS mm", "worst frame mm", "worst markers mm")
-    for o in outcomes:
-        worst = ", ".join(f"{m} {o.record['marker_rms_mm'][m]:.0f}" for m in o.record["worst_markers"][:3])
-        numbers = (f"{o.record[key]:.1f}" for key in ("rms_mm", "worst_frame_rms_mm"))
-        table.add_row(o.session, o.trial, str(o.record["frames"]), *numbers, worst)
-    if outcomes:
+    for o in trials.solved:
+        worst = ", ".join(f"{marker} {mm:.0f}" for marker, mm in o.worst_markers[:3])
+        table.add_row(o.session, o.trial, str(o.frames), f"{o.rms_mm:.1f}", f"{o.worst_frame_rms_mm:.1f}", worst)
+    if trials.solved:
         console.print(table)
-        within = sum(o.record["rms_mm"] <= 25.0 for o in outcomes)
-        console.print(f"{within} of {len(outcomes)} trials are fitted within 25 mm RMS.", highlight=False)
+        text = f"{len(trials.well_fitted)} of {len(trials.solved)} trials are fitted within {WELL_FITTED_MM:g} mm RMS."
+        console.print(text, highlight=False)
+    return 1 if trials.failed or not trials.outcomes else 0

@@ -14,13 +14,15 @@ def generate(
     *,
     generator: Path,
     surrogate: Path,
-    objective: Path,
+    objective: str,
     model: Path,
     out: Path,
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
     seed: int = 0,
     iterations: int | None = None,
     predictor: Literal["surrogate", "physics"] = "surrogate",
+    strength: Annotated[list[str] | None, Parameter(negative=())] = None,
+    limit: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
     """Search for motions that meet an objective.
 
@@ -31,7 +33,7 @@ def generate(
     surrogate
         Checkpoint of the surrogate.
     objective
-        Objective file (TOML).
+        Objective file (TOML), or the name of one that comes with the package (`bige objective list`).
     model
         The subject's model.
     out
@@ -45,6 +47,10 @@ def generate(
     predictor
         What says how active the muscles are: the surrogate alone, or, after the surrogate's search, a shorter one
         through the physics of the subject's model.
+    strength
+        How strong the subject's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
+    limit
+        How far a joint goes without pain, as COORDINATE=LOW..HIGH in degrees or metres: knee_angle_r=0..90.
 
     """
     from bige_opensim.guidance.generated import GenerationError, require_free
@@ -54,9 +60,11 @@ def generate(
     from bige_opensim.osim.model import ModelError
     from bige_opensim.settings import SettingError
     from bige_opensim.workflows.generate import generate as run
+    from bige_opensim.workflows.personal import PersonError, parse_person
 
     try:
         require_free(out)
+        person = parse_person(strength or [], limit or [])
         found = run(
             objective,
             model=model,
@@ -66,10 +74,14 @@ def generate(
             seed=seed,
             iterations=iterations,
             predictor=predictor,
+            strength=person.strength,
+            limits=person.limits,
             show=Steps,
         )
         found.save(out)
-    except (GenerationError, ObjectiveError, SearchError, CheckpointError, ModelError, SettingError) as error:
+    except (GenerationError, ObjectiveError, SearchError, CheckpointError) as error:
+        return fail(str(error))
+    except (ModelError, PersonError, SettingError) as error:
         return fail(str(error))
     console.print(
         f"{found.satisfied} of {count} motions meet the objective by the {predictor}; `bige validate {out}` asks "

@@ -78,21 +78,14 @@ def scale(
         Proportion of a body, such as femur=1.05 or pelvis=1,1,1.1 (along x, y, z); the height is kept. May be repeated.
 
     """
-    from bige_opensim.osim.anthropometric_scaling import ScalingError, read_segment_scales, scale_model
-    from bige_opensim.osim.messages import only_errors
+    from bige_opensim.osim.anthropometric_scaling import ScalingError
     from bige_opensim.osim.model import ModelError
+    from bige_opensim.workflows.people import scale as run
+    from bige_opensim.workflows.people import scaling_line
 
-    only_errors()
     try:
-        segments = read_segment_scales(segment or [])
-        done = scale_model(model, out, height_m=height, mass_kg=mass, segment_scales=segments)
+        done = run(model, out=out, height_m=height, mass_kg=mass, segments=segment or ())
     except (ScalingError, ModelError) as error:
         return fail(str(error))
-    console.print(
-        f"{done.path}: {done.source_height_m:.3f} m, {done.source_mass_kg:.1f} kg -> {height:.3f} m, {mass:.1f} kg; "
-        f"muscle volume x {done.muscle_volume:.3f}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(scaling_line(done), markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -80,11 +80,11 @@ def _run_pipeline(
 ) -> int:
     from bige_opensim.pipeline.run import run as run_stages
     from bige_opensim.pipeline.settings import read_pipeline
-    from bige_opensim.pipeline.stages import Work
+    from bige_opensim.pipeline.stages import PipelineWork
 
     done = []
     try:
-        work = Work(read_pipeline(pipeline, changes), out, data, jobs, Steps)
+        work = PipelineWork(read_pipeline(pipeline, changes), out, data, jobs, Steps)
         for stage in run_stages(work, until):
             done.append(stage)
             kept = " (done before)" if stage.kept else ""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from bige_opensim.commands.display import console, fail
+from bige_opensim.commands.label_options import CostOptions
 
 
 def solve(
@@ -18,10 +17,7 @@ def solve(
     geometry: Literal["auto", "polynomial", "exact"] = "auto",
     audit: int = 10,
     units: Literal["degrees", "radians"] | None = None,
-    exponent: float | None = None,
-    weight: Annotated[list[str] | None, Parameter(negative=())] = None,
-    volume_weighted: Annotated[bool, Parameter(negative=())] = False,
-    passive: Annotated[bool, Parameter(negative=())] = False,
+    cost: CostOptions = CostOptions(),
 ) -> int:
     """Solve the static optimization of a laboratory's AnalyzeTool setup, and write what OpenSim would.
 
@@ -37,14 +33,6 @@ def solve(
         Number of frames that OpenSim solves again for comparison; 0 for none.
     units
         Unit of the rotations, whatever the file's header says.
-    exponent
-        Exponent of activations and reserves in the cost, in place of the setup's.
-    weight
-        Weight of a muscle, a pattern or a group in the cost, such as vas*_r=2; can be given several times.
-    volume_weighted
-        Weight muscles by their volume.
-    passive
-        Let passive fibre forces act, which OpenSim's static optimization leaves out.
 
     """
     if out.exists() and not out.is_dir():
@@ -60,10 +48,10 @@ def solve(
             geometry=geometry,
             audit=audit,
             units=units,
-            exponent=exponent,
-            weights=parse_weights(weight or []),
-            volume_weighted=volume_weighted,
-            passive=passive,
+            exponent=cost.exponent,
+            weights=parse_weights(cost.weight),
+            volume_weighted=cost.volume_weighted,
+            passive=cost.passive,
         )
     except SetupErrors as error:
         return fail(str(error))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from bige_opensim.doctor.findings import Finding, listed
+from bige_opensim.doctor.findings import FIX, Finding, listed
 from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.person_checks import Stated, check_person, height_of
+from bige_opensim.doctor.repair_models import can_be_repaired
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES
@@ -19,8 +20,9 @@ KNEES = ("knee_angle_r", "knee_angle_l")
 def check_model(model: KnownModel, stated: Stated | None = None) -> list[Finding]:
     """Readability, gravity, build and strength, coordinates and muscles; `stated` is what a session says of it."""
     if model.osim is None:
-        remedy = "Open it in the OpenSim GUI to see what is wrong."
-        return [Finding(model.path, "", "error", "unreadable", model.fault, remedy)]
+        fixable = model.path.is_file() and can_be_repaired(model.path)
+        remedy = FIX if fixable else "Open it in the OpenSim GUI to see what is wrong."
+        return [Finding(model.path, "", "error", "unreadable", model.fault, remedy, fixable)]
     found = []
     if not model.coordinates or model.skeleton is None:
         remedy = "Replace the joint or constraint; labelling cannot use the model."

@@ -16,6 +16,14 @@ class ModelRepairError(ValueError):
     """A model whose XML cannot be read."""
 
 
+def can_be_repaired(path: Path) -> bool:
+    """Whether `repair_model` would change anything of a file; no, where it is no XML."""
+    try:
+        return bool(_raised(path)[1])
+    except ModelRepairError:
+        return False
+
+
 def repair_model(path: Path, target: Path) -> list[str]:
     """Write a copy whose Thelen muscles keep an activation of 0.01, and controls not below it, where they do not.
 
@@ -29,29 +37,35 @@ def repair_model(path: Path, target: Path) -> list[str]:
         The file is no XML.
 
     """
+    root, actions = _raised(path)
+    if actions:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = ElementTree.tostring(root, encoding="unicode")
+        write_whole(target, f'<?xml version="1.0" encoding="UTF-8" ?>\n{text}\n')
+    return actions
+
+
+def _raised(path: Path) -> tuple[ElementTree.Element, list[str]]:
+    """The root with least activations and controls raised, and a sentence for every kind of change."""
     try:
-        document = ElementTree.parse(path, ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True)))
+        parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
+        root = ElementTree.parse(path, parser).getroot()
     except ElementTree.ParseError as error:
         raise ModelRepairError(f"{path}: not XML ({error}); restore the file from where it came from.") from error
     raised: dict[str, list[str]] = {"minimum_activation": [], "min_control": []}
-    for muscle in document.getroot().iter(THELEN):
+    for muscle in root.iter(THELEN):
         least = max(_number(muscle, "minimum_activation", LEAST_ACTIVATION), LEAST_ACTIVATION)
         for name, muscles in raised.items():
             element = muscle.find(name)
             if element is not None and _number(muscle, name, least) < least:
                 element.text = f"{least:g}"
                 muscles.append(muscle.get("name", "a default"))
-    actions = [
+    return root, [
         f"{name} was raised to {LEAST_ACTIVATION:g} in {len(muscles)} {THELEN}(s): {', '.join(muscles[:5])}"
         + (", ..." if len(muscles) > 5 else "")
         for name, muscles in raised.items()
         if muscles
     ]
-    if actions:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        text = ElementTree.tostring(document.getroot(), encoding="unicode")
-        write_whole(target, f'<?xml version="1.0" encoding="UTF-8" ?>\n{text}\n')
-    return actions
 
 
 def _number(muscle: ElementTree.Element, name: str, absent: float) -> float:

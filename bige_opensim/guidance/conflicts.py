@@ -81,6 +81,11 @@ def band_text(t: BoundTerm) -> str:
     return f"at most {t.high:g}{unit}" if math.isinf(t.low) else f"between {t.low:g} and {t.high:g}{unit}"
 
 
+def target_of(t: BoundTerm) -> str:
+    """What a term asks for, as certificates and the record of a search have it: its band, or minimise or maximise."""
+    return band_text(t) if t.bounded else str(t.term.goal)
+
+
 def _never_met(t: BoundTerm, best: float, cosines: Mapping[tuple[str, str], float]) -> str:
     unit = "" if t.measured.unit == "1" else f" {t.measured.unit}"
     text = f"'{t.name}' was never met: the nearest value was {best:.3g}{unit}, asked for {band_text(t)}"

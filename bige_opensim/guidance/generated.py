@@ -17,13 +17,14 @@ import torch
 import xarray as xr
 
 import bige_opensim
-from bige_opensim.guidance.conflicts import band_text
+from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.networks import GenerationError
 from bige_opensim.guidance.objective import BoundObjective
 from bige_opensim.guidance.search import SearchResult
-from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
+from bige_opensim.io.partial_folders import whole_folder
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
 from bige_opensim.motion import Motion
+
 
 class Rehearsed(Protocol):
     """What a rehearsal found of one motion: see `workflows.rehearsal`."""
@@ -117,13 +118,11 @@ class Generated:
         require_free(out)
         if self._place is not None and self._place.absolute() == out.absolute():
             return self.folder
-        partial = partial_folder(out)
-        remove_abandoned(out.parent)
-        if self._place is not None and self._place.is_dir():
-            shutil.copytree(self._place, partial)
-        else:
-            self._write(partial)
-        replace_folder(partial, out)
+        with whole_folder(out, RECORD) as partial:
+            if self._place is not None and self._place.is_dir():
+                shutil.copytree(self._place, partial, dirs_exist_ok=True)
+            else:
+                self._write(partial)
         self._place = out
         return out
 
@@ -225,7 +224,7 @@ def generation_record(
         "objective": objective.objective.name,
         "synthetic": json.loads(references.attrs.get("synthetic", "false")),
         "predictor": predictor,
-        "terms": {t.name: _target(t) for t in objective.terms},
+        "terms": {t.name: target_of(t) for t in objective.terms},
         "motions": entries,
         "conflicts": list(result.conflicts),
         "notes": list(notes),
@@ -245,10 +244,6 @@ def generation_record(
 def name_of(i: int) -> str:
     """Name of the i-th motion of a search."""
     return f"motion_{i + 1:02d}"
-
-
-def _target(term: Any) -> str:
-    return band_text(term) if term.bounded else term.term.goal
 
 
 def _entry(name: str, i: int, result: SearchResult, references: xr.Dataset) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bige_opensim.guidance.generated import Generated, generation_record, name_o
 from bige_opensim.guidance.language import SearchSettings, refuse_endless
 from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
-from bige_opensim.guidance.planting import plant_feet
+from bige_opensim.guidance.planting import FootPlanting, plant_feet
 from bige_opensim.guidance.quantities import Dynamics, DynamicsModel
 from bige_opensim.guidance.search import Generator as GeneratorOfSearch
 from bige_opensim.guidance.search import SearchResult, search
@@ -97,7 +97,8 @@ class MotionSearch:
     """A search with everything that it needs at hand: run, gone on with, and made into motions.
 
     Motions are resampled to 50 Hz, eight times their highest frequency, and low-passed at 6 Hz as the recordings that
-    the networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same.
+    the networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same;
+    feet that the filter moved are planted again.
 
     Raises
     ------
@@ -116,14 +117,19 @@ class MotionSearch:
         channels, muscles = self.channels, self.networks.surrogate.channels.muscles
         self.physics: PhysicsPredictor | None = None
         if request.muscles is not None:
-            body, samples = (Skeleton(request.tables), Muscles(request.muscles)), self.networks.references.sizes["phase"]
+            body, samples = (
+                (Skeleton(request.tables), Muscles(request.muscles)),
+                self.networks.references.sizes["phase"],
+            )
             self.physics = PhysicsPredictor(*body, channels, samples=samples, cost=objective.cost)
             self.order = [request.muscles.names.index(m) for m in muscles]
         self.objective = objective.bind(channels, muscles, self.skeleton, dynamics=self._dynamics())
         features = [subject_features(self.skeleton)[n] for n in self.networks.surrogate.channels.features]
         self.features = torch.tensor(features, dtype=torch.float32)
         references = self.networks.references
-        self.references = self._planted(torch.as_tensor(references["q"].values, dtype=torch.float32))
+        self.planted = FootPlanting(self.skeleton, channels)
+        recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
+        self.references = plant_feet(self.skeleton, channels, recorded)
         self.durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
 
     @property
@@ -136,9 +142,7 @@ class MotionSearch:
         """Whether the search ends with the physics of the model."""
         return self.request.by_physics and self.objective.needs_activations
 
-    def run(
-        self, progress: Tell | None = None, *, count: int | None = None, seed: int | None = None
-    ) -> SearchResult:
+    def run(self, progress: Tell | None = None, *, count: int | None = None, seed: int | None = None) -> SearchResult:
         """The whole search: by the surrogate, then, where asked for, by the physics from where that ended.
 
         `count` and `seed` are the request's own unless given.
@@ -148,9 +152,7 @@ class MotionSearch:
         after = shortened(first, request.physics_iterations(first.iterations))
         whole = first.iterations + (after.iterations if self.by_physics else 0)
         tell = progress or (lambda done, of, loss: None)
-        result = self.find(
-            first, count=count, seed=seed, progress=lambda i, _, loss: tell(i, whole, loss)
-        )
+        result = self.find(first, count=count, seed=seed, progress=lambda i, _, loss: tell(i, whole, loss))
         if not self.by_physics:
             return result
         return self.find(
@@ -198,12 +200,9 @@ class MotionSearch:
             outside = self.physics.outside
         return _generated(self.request, self.objective, self.networks, result, outside)
 
-    def _planted(self, q: torch.Tensor) -> torch.Tensor:
-        return plant_feet(self.skeleton, self.channels, q)
-
     def _decode(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         q, duration = self.networks.generator.decode(z)
-        return self._planted(q), duration
+        return self.planted(q), duration
 
     def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return self.networks.surrogate(q, duration, self.features.expand(len(q), -1))
@@ -232,6 +231,10 @@ def _require_free_pelvis(request: GenerationRequest) -> None:
             f"{request.model}: motions are generated for models whose pelvis floats, with three translations; this one "
             f"has {', '.join(request.tables.root['translations']) or 'none'}. Use a model with a free pelvis."
         )
+    if not request.tables.contact_names:
+        raise GenerationError(
+            f"{request.model}: has no feet, calcn_r and calcn_l, to stand on. Use a model of the whole body."
+        )
     if request.muscles is not None and request.tables.passive_forces:
         raise GenerationError(
             f"{request.model}: the physics does not know the forces {', '.join(request.tables.passive_forces)} of this "
@@ -247,14 +250,19 @@ def shortened(settings: SearchSettings, iterations: int) -> SearchSettings:
 
 
 def reference_ranges(checkpoint: Path, tables: SkeletonTables) -> dict[str, tuple[float, float]]:
-    """Range of every coordinate over a generator's training motions, padded by a fifth and at least 10 degrees."""
+    """Range of every coordinate over a generator's training motions, recorded and as planted on this body.
+
+    Padded by a fifth and at least 10 degrees.
+    """
     references = load_references(checkpoint)
+    names = [str(n) for n in references["coordinate"].values]
+    known = [n for n in names if n in tables.coordinates]
+    recorded = torch.as_tensor(references["q"].sel(coordinate=known).values)
+    planted = plant_feet(Skeleton(tables), known, recorded)
     ranges = {}
-    for name in (str(n) for n in references["coordinate"].values):
-        if name in tables.coordinates:
-            x = references["q"].sel(coordinate=name).values
-            pad = max(0.2 * float(np.ptp(x)), np.deg2rad(10.0))
-            ranges[name] = (float(x.min() - pad), float(x.max() + pad))
+    for name, x in zip(known, torch.cat([recorded, planted]).flatten(0, 1).T.numpy(), strict=True):
+        pad = max(0.2 * float(np.ptp(x)), np.deg2rad(10.0))
+        ranges[name] = (float(x.min() - pad), float(x.max() + pad))
     return ranges
 
 
@@ -266,10 +274,12 @@ def _generated(
     outside: torch.Tensor | None,
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
+    planted = FootPlanting(Skeleton(request.tables), result.channels)
     motions, predicted = {}, {}
     for i in range(len(result.motions)):
         duration = float(result.durations[i])
-        motions[name_of(i)] = smooth(result.motions[i], duration, result.channels)
+        motion = smooth(result.motions[i], duration, result.channels)
+        motions[name_of(i)] = motion.with_values(planted(torch.as_tensor(motion.values)[None])[0].numpy())
         if result.activations is not None:
             time = np.linspace(0.0, duration, result.activations.shape[1])
             predicted[name_of(i)] = Motion(time, result.activations[i], muscles)

@@ -21,12 +21,13 @@ activations fractions between 0 and 1. Penalties are measured in natural scales 
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bige_opensim.io.documents import DocumentError, read_toml
+from bige_opensim.io.toml_lines import TomlLines
 from bige_opensim.physics.effort_cost import USUAL, EffortCost, EffortCostError
 
 STATS = ("peak", "min", "mean", "range", "rms")
@@ -45,7 +46,41 @@ LARGEST_SETTING = {"learning_rate": 1.0}
 
 
 class ObjectiveError(ValueError):
-    """An objective that cannot be read, contradicts itself, or does not fit the model."""
+    """An objective that cannot be read, contradicts itself, or does not fit the model.
+
+    `key` is the key of the term that is at fault, where that is known.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in an objective a table stands, as errors say it: 'squat.toml, line 12: term 2 ('depth')'.
+
+    An objective that was not read from a file has no lines.
+    """
+
+    source: str
+    table: tuple[str | int, ...] = ()
+    label: str = ""
+    lines: TomlLines | None = None
+
+    def inside(self, label: str, *table: str | int) -> "Place":
+        """A table of this file."""
+        return Place(self.source, table, label, self.lines)
+
+    def at(self, *keys: str) -> str:
+        """The place, with the line of the first of these keys that is there, or else of the table."""
+        tried = [(*self.table, key) for key in keys] + ([self.table] if self.table else [])
+        found = [line for path in tried if self.lines is not None and (line := self.lines.of(path)) is not None]
+        where = f"{self.source}, line {found[0]}" if found else self.source
+        return f"{where}: {self.label}" if self.label else where
+
+    def __str__(self) -> str:
+        return self.at()
 
 
 class Unit(NamedTuple):
@@ -113,6 +148,7 @@ class Term:
     hard: bool = False
     scale: float | None = None
     unit: str | None = None
+    place: Place = field(default=Place("objective"), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -166,27 +202,29 @@ def read_document(path: Path) -> Document:
         content = read_toml(path)
     except DocumentError as error:
         raise ObjectiveError(f"{error} Give the path of an objective file.") from error
-    return check_document(content, source=str(path))
+    return check_document(content, source=str(path), lines=TomlLines(path.read_text(encoding="utf-8-sig")))
 
 
-def check_document(content: Mapping[str, Any], *, source: str) -> Document:
-    """Check the content of an objective; `source` names it in errors."""
-    _known_keys(content, ("name", "description", "term", "effort", "search"), source)
+def check_document(content: Mapping[str, Any], *, source: str, lines: TomlLines | None = None) -> Document:
+    """Check the content of an objective; `source` names it in errors, `lines` finds the lines of its keys."""
+    whole = Place(source, lines=lines)
+    _known_keys(content, ("name", "description", "term", "effort", "search"), whole)
     tables = content.get("term")
     if not isinstance(tables, list) or not tables:
         raise ObjectiveError(f"{source}: no terms; an objective needs at least one [[term]] table")
-    terms = tuple(_term(table, f"{source}: term {i + 1}") for i, table in enumerate(tables))
+    terms = tuple(_term(table, whole.inside(f"term {i + 1}", "term", i)) for i, table in enumerate(tables))
     names = [t.name for t in terms]
-    for name in names:
-        if names.count(name) > 1:
-            raise ObjectiveError(f"{source}: two terms are called '{name}'; give each its own name")
-    _refuse_contradictions(terms, source)
-    settings = _settings(content.get("search", {}), f"{source}: [search]")
-    cost = _cost(content.get("effort", {}), f"{source}: [effort]")
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            where = whole.inside("", "term", i).at("name")
+            raise ObjectiveError(f"{where}: two terms are called '{name}'; give each its own name")
+    _refuse_contradictions(terms)
+    settings = _settings(content.get("search", {}), whole.inside("[search]", "search"))
+    cost = _cost(content.get("effort", {}), whole.inside("[effort]", "effort"))
     return Document(str(content.get("name", source)), str(content.get("description", "")), terms, settings, cost)
 
 
-def _cost(table: Any, where: str) -> EffortCost:
+def _cost(table: Any, where: Place) -> EffortCost:
     """The exponent alone: OpenSim, which decides whether a motion holds, has no weights and no passive fibres."""
     if not isinstance(table, Mapping):
         raise ObjectiveError(f"{where}: must be a table")
@@ -196,21 +234,23 @@ def _cost(table: Any, where: str) -> EffortCost:
     try:
         return EffortCost(exponent=exponent)
     except EffortCostError as error:
-        raise ObjectiveError(f"{where}: {error}") from error
+        raise ObjectiveError(f"{where.at('exponent')}: {error}") from error
 
 
-def _known_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+def _known_keys(table: Mapping[str, Any], known: Iterable[str], where: Place) -> None:
     for key in table:
         if key not in known:
-            raise ObjectiveError(f"{where}: unknown key '{key}'{closest(key, known)}")
+            raise ObjectiveError(f"{where.at(key)}: unknown key '{key}'{closest(key, known)}")
 
 
-def _number(table: Mapping[str, Any], key: str, where: str, *, default: float | None = None) -> float | None:
+def _number(table: Mapping[str, Any], key: str, where: Place, *, default: float | None = None) -> float | None:
     value = table.get(key, default)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_NUMBER:
-        raise ObjectiveError(f"{where}: {key} must be a number of at most {LARGEST_NUMBER:g}, not {_short(value)}")
+        raise ObjectiveError(
+            f"{where.at(key)}: {key} must be a number of at most {LARGEST_NUMBER:g}, not {_short(value)}"
+        )
     return float(value)
 
 
@@ -219,98 +259,107 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def _flag(table: Mapping[str, Any], key: str, where: str) -> bool:
+def _flag(table: Mapping[str, Any], key: str, where: Place) -> bool:
     value = table.get(key, False)
     if not isinstance(value, bool):
-        raise ObjectiveError(f"{where}: {key} must be true or false, not {value!r}")
+        raise ObjectiveError(f"{where.at(key)}: {key} must be true or false, not {value!r}")
     return value
 
 
-def _term(table: Any, where: str) -> Term:
+def _term(table: Any, where: Place) -> Term:
     if not isinstance(table, Mapping):
         raise ObjectiveError(f"{where}: write each term as a [[term]] table")
     if isinstance(table.get("name"), str):
-        where = f"{where} ('{table['name']}')"
+        where = where.inside(f"{where.label} ('{table['name']}')", *where.table)
     _known_keys(table, TERM_KEYS, where)
     name = table.get("quantity")
     if not isinstance(name, str) or name not in QUANTITIES:
-        raise ObjectiveError(f"{where}: unknown quantity {name!r}{closest(str(name), QUANTITIES)}")
+        raise ObjectiveError(f"{where.at('quantity')}: unknown quantity {name!r}{closest(str(name), QUANTITIES)}")
     quantity = QUANTITIES[name]
     of = _channels(table, name, quantity, where)
     stat, at = _stat(table, name, where)
     goal, low, high, tolerance = _goal(table, name, quantity, where)
     weight, scale = _number(table, "weight", where, default=1.0), _number(table, "scale", where)
     if weight is None or weight < 0 or (scale is not None and scale < SMALLEST_SCALE):
-        raise ObjectiveError(f"{where}: weight must not be negative and scale must be {SMALLEST_SCALE:g} at least")
+        place = where.at("weight" if scale is None or scale >= SMALLEST_SCALE else "scale")
+        raise ObjectiveError(f"{place}: weight must not be negative and scale must be {SMALLEST_SCALE:g} at least")
     unit = table.get("unit")
     if unit is not None and unit not in quantity.units:
-        raise ObjectiveError(f"{where}: unit {unit!r} does not fit {name}, which is in {' or '.join(quantity.units)}")
+        raise ObjectiveError(
+            f"{where.at('unit')}: unit {unit!r} does not fit {name}, which is in {' or '.join(quantity.units)}"
+        )
     hard = _flag(table, "hard", where)
     if hard and goal != "band":
-        raise ObjectiveError(f"{where}: hard needs a bound to be met (between, at_least, at_most, equals), not {goal}")
+        raise ObjectiveError(
+            f"{where.at('hard')}: hard needs a bound to be met (between, at_least, at_most, equals), not {goal}"
+        )
     label = " ".join(x for x in (f"{stat} {name}" if at is None else f"{name} at {at:g}", ", ".join(of)) if x)
     label = "duration" if name == "duration" else label
     return Term(
-        str(table.get("name", label)), name, of, stat, at, goal, low, high, tolerance, weight, hard, scale, unit
+        str(table.get("name", label)), name, of, stat, at, goal, low, high, tolerance, weight, hard, scale, unit, where
     )
 
 
-def _channels(table: Mapping[str, Any], name: str, quantity: Quantity, where: str) -> tuple[str, ...]:
+def _channels(table: Mapping[str, Any], name: str, quantity: Quantity, where: Place) -> tuple[str, ...]:
     of = table.get("of", [])
     of = [of] if isinstance(of, str) else of
     if not isinstance(of, list) or not all(isinstance(x, str) and x for x in of):
-        raise ObjectiveError(f"{where}: of must be a list of names, not {of!r}")
+        raise ObjectiveError(f"{where.at('of')}: of must be a list of names, not {of!r}")
     if quantity.of == "required" and not of:
-        raise ObjectiveError(f"{where}: {name} needs of = [names]")
+        raise ObjectiveError(f"{where.at('of', 'quantity')}: {name} needs of = [names]")
     if quantity.of == "none" and of:
-        raise ObjectiveError(f"{where}: {name} is one number of the whole body; remove of")
+        raise ObjectiveError(f"{where.at('of')}: {name} is one number of the whole body; remove of")
     return tuple(of)
 
 
-def _stat(table: Mapping[str, Any], name: str, where: str) -> tuple[str, float | None]:
+def _stat(table: Mapping[str, Any], name: str, where: Place) -> tuple[str, float | None]:
     stat, at = table.get("stat"), _number(table, "at", where)
     if name == "duration":
         if stat is not None or at is not None:
-            raise ObjectiveError(f"{where}: duration is one number per motion; remove stat and at")
+            raise ObjectiveError(f"{where.at('stat', 'at')}: duration is one number per motion; remove stat and at")
         return "mean", None
     if (stat is None) == (at is None):
-        raise ObjectiveError(f"{where}: give either stat ({', '.join(STATS)}) or at (a fraction of the cycle)")
+        raise ObjectiveError(
+            f"{where.at('at', 'stat')}: give either stat ({', '.join(STATS)}) or at (a fraction of the cycle)"
+        )
     if at is not None:
         if not 0 <= at <= 1:
-            raise ObjectiveError(f"{where}: at = {at:g} is not a fraction of the cycle; the middle is at = 0.5")
+            raise ObjectiveError(
+                f"{where.at('at')}: at = {at:g} is not a fraction of the cycle; the middle is at = 0.5"
+            )
         return "at", at
     if stat not in STATS:
-        raise ObjectiveError(f"{where}: unknown stat {stat!r}{closest(str(stat), STATS)}")
+        raise ObjectiveError(f"{where.at('stat')}: unknown stat {stat!r}{closest(str(stat), STATS)}")
     return str(stat), None
 
 
 def _goal(
-    table: Mapping[str, Any], name: str, quantity: Quantity, where: str
+    table: Mapping[str, Any], name: str, quantity: Quantity, where: Place
 ) -> tuple[Literal["band", "minimise", "maximise"], float, float, float | None]:
     given = [key for key in BOUNDS if key in table and table[key] is not False]
     if not given or (len(given) > 1 and set(given) != {"at_least", "at_most"}):
-        raise ObjectiveError(f"{where}: give one of {', '.join(BOUNDS)} (got {', '.join(given) or 'none'})")
+        raise ObjectiveError(f"{where.at(*given)}: give one of {', '.join(BOUNDS)} (got {', '.join(given) or 'none'})")
     tolerance = _number(table, "tolerance", where)
     if tolerance is not None and (given != ["equals"] or tolerance <= 0):
-        raise ObjectiveError(f"{where}: tolerance is a positive number that goes with equals")
+        raise ObjectiveError(f"{where.at('tolerance')}: tolerance is a positive number that goes with equals")
     for goal in ("minimise", "maximise"):
         if goal in given and _flag(table, goal, where):
             return goal, -math.inf, math.inf, None
     low, high = _bounds(table, where)
     if low > high:
-        raise ObjectiveError(f"{where}: contradictory bounds, at least {low:g} and at most {high:g}")
+        raise ObjectiveError(f"{where.at(*BOUNDS)}: contradictory bounds, at least {low:g} and at most {high:g}")
     if name == "activation" and any(math.isfinite(x) and not 0 <= x <= 1 for x in (low, high)):
-        raise ObjectiveError(f"{where}: activations are fractions between 0 and 1; 35 % is written 0.35")
+        raise ObjectiveError(f"{where.at(*BOUNDS)}: activations are fractions between 0 and 1; 35 % is written 0.35")
     if quantity.never_negative and high < 0:
-        raise ObjectiveError(f"{where}: {name} is never negative, so at most {high:g} cannot be met")
+        raise ObjectiveError(f"{where.at(*BOUNDS)}: {name} is never negative, so at most {high:g} cannot be met")
     return "band", low, high, tolerance
 
 
-def _bounds(table: Mapping[str, Any], where: str) -> tuple[float, float]:
+def _bounds(table: Mapping[str, Any], where: Place) -> tuple[float, float]:
     if "between" in table:
         pair = table["between"]
         if not isinstance(pair, list) or len(pair) != 2:
-            raise ObjectiveError(f"{where}: between takes two numbers, [low, high], not {pair!r}")
+            raise ObjectiveError(f"{where.at('between')}: between takes two numbers, [low, high], not {pair!r}")
         low, high = (_number({"between": x}, "between", where) for x in pair)
     elif "equals" in table:
         low = high = _number(table, "equals", where)
@@ -319,7 +368,7 @@ def _bounds(table: Mapping[str, Any], where: str) -> tuple[float, float]:
     return (-math.inf if low is None else low), (math.inf if high is None else high)
 
 
-def _refuse_contradictions(terms: tuple[Term, ...], source: str) -> None:
+def _refuse_contradictions(terms: tuple[Term, ...]) -> None:
     """Refuse two bounds that no motion can meet: the least value allowed by one above the greatest of the other."""
     never_above = {("min", "mean"), ("min", "at"), ("min", "peak"), ("mean", "peak"), ("at", "peak"), ("mean", "rms")}
     for a in terms:
@@ -327,8 +376,9 @@ def _refuse_contradictions(terms: tuple[Term, ...], source: str) -> None:
             same = a is not b and a.quantity == b.quantity and (set(a.of) & set(b.of) or a.of == b.of)
             ordered = (a.stat, b.stat) in never_above or (a.stat == b.stat and a.at == b.at)
             if same and ordered and a.low - (a.tolerance or 0) > b.high + (b.tolerance or 0):
+                where = b.place.inside("", *b.place.table).at(*BOUNDS)
                 raise ObjectiveError(
-                    f"{source}: terms '{a.name}' and '{b.name}' contradict each other: "
+                    f"{where}: terms '{a.name}' and '{b.name}' contradict each other: "
                     f"at least {a.low:g} and at most {b.high:g}"
                 )
 
@@ -343,27 +393,29 @@ def refuse_endless(iterations: int, where: str) -> None:
         )
 
 
-def _settings(table: Any, where: str) -> SearchSettings:
+def _settings(table: Any, where: Place) -> SearchSettings:
     if not isinstance(table, Mapping):
         raise ObjectiveError(f"{where}: must be a table")
     _known_keys(table, [f.name for f in fields(SearchSettings)], where)
     values: dict[str, Any] = {}
     for key in table:
         if key == "iterations" and type(table[key]) is int:
-            refuse_endless(table[key], where)
+            refuse_endless(table[key], where.at(key))
         value = _number(table, key, where)
         if value is None or value < 0:
-            raise ObjectiveError(f"{where}: {key} must not be negative")
+            raise ObjectiveError(f"{where.at(key)}: {key} must not be negative")
         if value > LARGEST_SETTING.get(key, LARGEST_NUMBER):
             raise ObjectiveError(
-                f"{where}: {key} = {value:g} is beyond {LARGEST_SETTING[key]:g}, where no search settles"
+                f"{where.at(key)}: {key} = {value:g} is beyond {LARGEST_SETTING[key]:g}, where no search settles"
             )
         if key in ("iterations", "warmup", "final"):
             if value != int(value):
-                raise ObjectiveError(f"{where}: {key} must be a whole number, not {value:g}")
+                raise ObjectiveError(f"{where.at(key)}: {key} must be a whole number, not {value:g}")
             value = int(value)
         values[key] = value
     settings = SearchSettings(**values)
     if settings.iterations < 1 or settings.warmup + settings.final >= settings.iterations:
-        raise ObjectiveError(f"{where}: warmup + final must leave at least one of {settings.iterations} iterations")
+        raise ObjectiveError(
+            f"{where.at('warmup', 'final')}: warmup + final must leave at least one of {settings.iterations} iterations"
+        )
     return settings

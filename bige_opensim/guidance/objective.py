@@ -89,10 +89,7 @@ class Objective:
 
         """
         frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height)
-        try:
-            return BoundObjective(self, frame, tuple(_bind_term(term, frame) for term in self.terms))
-        except ObjectiveError as error:
-            raise ObjectiveError(f"{self.source}: {error}") from error
+        return BoundObjective(self, frame, tuple(_bind_term(term, frame) for term in self.terms))
 
 
 class BoundTerm(NamedTuple):
@@ -240,14 +237,23 @@ class BoundObjective:
 
 
 def _bind_term(term: Term, frame: Frame) -> BoundTerm:
+    try:
+        return _bound(term, frame)
+    except ObjectiveError as error:
+        where = term.place.inside("", *term.place.table).at(*[key for key in (error.key,) if key])
+        raise ObjectiveError(f"{where}: {error}") from error
+
+
+def _bound(term: Term, frame: Frame) -> BoundTerm:
     if needs_dynamics(term) and frame.dynamics is None:
         raise ObjectiveError(
-            f"term '{term.name}' measures {term.quantity}, which needs dynamics; pass `dynamics` or remove the term"
+            f"term '{term.name}' measures {term.quantity}, which needs dynamics; pass `dynamics` or remove the term",
+            "quantity",
         )
     found = measured(term, frame)
     if term.unit is not None and term.unit != found.unit:
         labels = ", ".join(found.labels)
-        raise ObjectiveError(f"term '{term.name}': {labels} is measured in {found.unit}, not {term.unit}")
+        raise ObjectiveError(f"term '{term.name}': {labels} is measured in {found.unit}, not {term.unit}", "unit")
     natural = UNITS[found.unit].scale
     scale = natural if term.scale is None else term.scale
     low, high = term.low, term.high

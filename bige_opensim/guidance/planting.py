@@ -1,4 +1,4 @@
-"""Put a motion's feet on the ground: the root translation that joint angles imply while both feet stay planted."""
+"""Motions whose feet stand still: legs closed over planted feet, as near to the given motion as that is possible."""
 
 from __future__ import annotations
 
@@ -8,43 +8,136 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bige_opensim.physics.closest_pose import Closest, closest_pose, differentiable
+from bige_opensim.physics.planted_feet import AHEAD, ASIDE, MIDDLE, Feet, Y, along, foot_axes
 from bige_opensim.physics.skeleton import Skeleton
 
-SOFT_M = 0.005
-"""Width over which the lowest point of a foot is found, m: a hard minimum would jump from heel to toe."""
+ROOT_TURN, ROOT_SHIFT, BELOW_SHANK = 4.0, 30.0, 0.1
+"""What turning the root costs against turning a hip or knee, per rad2; what moving it does, per m2; and ankles, whose
+angles carry the errors of the few markers on a foot. Near straight knees legs reach their places by large turns of
+everything else, and the root, which carries the trunk, has to move as smoothly as the motion does."""
+TOLERANCE_M = 1e-5
+LIFT_FROM, LIFT_WIDTH = 0.00873, 0.035
+"""Bending of the toes, rad, from which it counts as a rising heel, and over which it begins to count in full."""
+
+
+class FootPlanting:
+    """Motions of one skeleton to motions whose feet stand flat on the ground at height 0 and do not move.
+
+    A motion's feet stand where they are in it on average: at their mean headings and their mean distance from each
+    other, their middle where it was in the first frame. Where they are not level, ankles are taken to be wrong, and
+    headings are those of feet that their ankles have levelled. Where the toes of a motion bend further up than in its
+    first frame, the heel rises about toes that stay flat. The root is moved onto these feet, wherever it was: a
+    generator's translations come from bodies of other sizes. Then every pose becomes the nearest one that stands there
+    (`closest_pose`), by the coordinates that move the feet. Trunk and arms keep their angles, and
+    coordinates that the model holds are put where it holds them. Valid for movements in which no foot leaves the
+    ground. Differentiable in the motion. Each call starts from the poses of the last one of the same size, which
+    saves steps in a search and changes no answer.
+    """
+
+    def __init__(self, skeleton: Skeleton, channels: Sequence[str]) -> None:
+        tables = skeleton.tables
+        self.feet = Feet(skeleton)
+        self.default = torch.as_tensor(tables.default, dtype=torch.float64)
+        self.places = [tables.coordinates.index(n) for n in channels]
+        self.held = [place for place in self.places if tables.locked[place]]
+        self.unknown = [c for c in self.feet.columns if c in self.places]
+        self.ankles = [k for k, c in enumerate(self.feet.columns) if c in self.feet.below_shank and c in self.places]
+        self.toes = [None if t is None or t.coordinate not in self.places else t for t in self.feet.toes]
+        self.shifts = [tables.coordinates.index(n) for n in tables.root["translations"]]
+        costs = {tables.coordinates.index(n): ROOT_TURN for n in tables.root["rotations"]}
+        costs |= dict.fromkeys(self.shifts, ROOT_SHIFT)
+        costs |= dict.fromkeys(self.feet.below_shank, BELOW_SHANK)
+        self.weight = torch.tensor([costs.get(c, 1.0) for c in self.unknown], dtype=torch.float64)
+        limits = torch.as_tensor(tables.range[self.unknown], dtype=torch.float64)
+        self.low = limits[:, 0].nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+        self.high = limits[:, 1].nan_to_num(nan=torch.inf, posinf=torch.inf)
+        self._last: Closest | None = None
+
+    def __call__(self, q: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch time channel"]:
+        """The motions with planted feet, in rad and m."""
+        full = self._full(q)
+        target, full = self._target(full)
+        flat = full.flatten(0, 1)
+        start, target = flat[:, self.unknown], target.flatten(0, 1).permute(1, 2, 3, 0)
+        there, fixed = target.detach().contiguous(), start.detach()
+        equations = self.feet.equations(flat.detach().T.contiguous(), self.unknown, there)
+        near = self._last if self._last is not None and len(self._last.x) == len(start) else None
+        found = closest_pose(equations, fixed, self.weight, self.low, self.high, tolerance=TOLERANCE_M, near=near)
+        self._last = found
+        x = found.x
+        if q.requires_grad:
+            x = differentiable(found, start, along(foot_axes(there), (there - target)[None])[0].T)
+        planted = flat.index_copy(-1, torch.tensor(self.unknown), x)[:, self.places]
+        return planted.reshape(q.shape).to(q)
+
+    def _full(self, q: Tensor) -> Float[Tensor, "batch time coordinate"]:
+        full = self.default.expand(*q.shape[:-1], -1).clone()
+        full[..., self.places] = q.to(full)
+        full[..., self.held] = self.default[self.held]
+        return full
+
+    def _target(self, full: Float[Tensor, "batch time coordinate"]) -> tuple[Tensor, Tensor]:
+        """The points of feet that stand (batch, time, 2, 3, 3), and the motion moved onto them, its toes on the ground.
+
+        The root is moved by as much as takes the middle of both feet where it stands.
+        """
+        points = self._levelled(full)
+        ahead = (points[..., AHEAD, :] - points[..., MIDDLE, :])[..., [0, 2]]
+        heading = _unit(_unit(ahead).mean(1, keepdim=True))
+        middle = points[..., MIDDLE, :][..., [0, 2]]
+        apart = 0.5 * (middle[..., 0, :] - middle[..., 1, :]).mean(1, keepdim=True)
+        between = middle[:, :1].mean(2)
+        stand = torch.stack([between + apart, between - apart], 2)
+        lifts = []
+        for toes in self.toes:
+            lift = torch.zeros_like(full[..., 0])
+            if toes is not None:
+                lift = _risen(full[:, :1, toes.coordinate] - full[..., toes.coordinate])
+                straight = (toes.straight - lift).unsqueeze(-1)
+                full = full.index_copy(-1, torch.tensor([toes.coordinate]), straight)
+            lifts.append(lift)
+        shape = (*full.shape[:2], 2, 2)
+        target = self.feet.standing(stand.expand(shape), heading.expand(shape), torch.stack(lifts, -1))
+        onto = (target - points)[..., MIDDLE, :].mean(-2)
+        free = [k for k, c in enumerate(self.shifts) if c in self.unknown]
+        return target, full.index_add(-1, torch.tensor(self.shifts)[free], onto[..., free])
+
+    def _levelled(self, full: Float[Tensor, "batch time coordinate"]) -> Float[Tensor, "batch time 2 3 3"]:
+        """The points of the feet, to first order after the ankles have levelled them; differentiable in the motion.
+
+        Per foot, with the height differences r of its points and their derivatives L in the ankle's coordinates, these
+        change by -L' (L L' + e I)^-1 r.
+        """
+        flat = full.flatten(0, 1)
+        with torch.no_grad():
+            points, J = self.feet.where(flat.T.contiguous())
+            L = (J[:, :, [AHEAD, ASIDE], Y] - J[:, :, [MIDDLE], Y])[self.ankles].permute(3, 1, 2, 0)
+            LL = L @ L.mT
+            LL.diagonal(dim1=-2, dim2=-1).mul_(1.0 + 1e-3).add_(1e-12)
+            level = torch.linalg.solve(LL, L).permute(3, 1, 2, 0)
+        if full.requires_grad:
+            shift = flat[:, self.feet.columns] - flat[:, self.feet.columns].detach()
+            points = points + (J * shift.T[:, None, None, None]).sum(0)
+        tilt = points[:, [AHEAD, ASIDE], Y] - points[:, [MIDDLE], Y]
+        turn = (level * tilt).sum(2)
+        points = points - (J[self.ankles] * turn[:, :, None, None]).sum(0)
+        return points.permute(3, 0, 1, 2).unflatten(0, full.shape[:2])
 
 
 def plant_feet(
     skeleton: Skeleton, channels: Sequence[str], q: Float[Tensor, "batch time channel"]
 ) -> Float[Tensor, "batch time channel"]:
-    """Replace the root's translations by those that hold both feet in place on the ground at height 0.
-
-    With both feet planted, the joint angles alone say where the pelvis is. Horizontally the mean of all contact points
-    stands still; vertically each foot's soft lowest point, -s log sum exp(-y / s) + s log n, is on the ground in the
-    mean of both feet. The generator's own translations come from bodies of other sizes and slide by centimetres on this
-    one. Valid for movements in which no foot leaves the ground. Coordinates that the model locks or prescribes are put
-    where it holds them first.
-    """
-    default = skeleton.get_buffer("default").to(q)
-    places = [skeleton.coordinates.index(n) for n in channels]
-    held = [k for k, place in enumerate(places) if skeleton.tables.locked[place]]
-    q = q.index_copy(-1, torch.tensor(held, dtype=torch.long), default[places][held].expand(*q.shape[:-1], -1))
-    full = default.expand(*q.shape[:-1], -1).clone()
-    full[..., places] = q
-    points = skeleton.contact_points(skeleton(full))
-    right = [i for i, n in enumerate(skeleton.contact_names) if n.endswith("_r")]
-    left = [i for i, n in enumerate(skeleton.contact_names) if n.endswith("_l")]
-    lowest = torch.stack([_soft_minimum(points[..., side, 1]) for side in (right, left)]).mean(0)
-    centre = points[..., [0, 2]].mean(-2)
-    drift = centre - centre[:, :1]
-    planted = q.clone()
-    for name, shift in zip(skeleton.tables.root["translations"], (drift[..., 0], lowest, drift[..., 1]), strict=True):
-        k = list(channels).index(name)
-        if k not in held:
-            planted[..., k] = q[..., k] - shift
-    return planted
+    """`FootPlanting` of motions, once."""
+    return FootPlanting(skeleton, channels)(q)
 
 
-def _soft_minimum(height: Float[Tensor, "*batch point"]) -> Float[Tensor, "*batch"]:
-    n = torch.tensor(float(height.shape[-1])).to(height)
-    return -SOFT_M * (torch.logsumexp(-height / SOFT_M, -1) - n.log())
+def _unit(vector: Tensor) -> Tensor:
+    return vector / vector.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+
+
+def _risen(bend: Tensor) -> Tensor:
+    """Zero up to LIFT_FROM, then smoothly (twice differentiable) to a slope of 1 over LIFT_WIDTH."""
+    x = (bend - LIFT_FROM).clamp(min=0.0)
+    u = (x / LIFT_WIDTH).clamp(max=1.0)
+    return LIFT_WIDTH * (u**3 - 0.5 * u**4) + (x - LIFT_WIDTH).clamp(min=0.0)

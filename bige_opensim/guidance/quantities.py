@@ -97,7 +97,7 @@ class Observation:
 
     @cached_property
     def state(self) -> State:
-        """Poses, velocities and accelerations of all bodies; coordinates that the motion lacks stay at their default."""
+        """Poses, velocities and accelerations of all bodies; coordinates that are no channels stay at their default."""
         default = self.frame.skeleton.get_buffer("default")
         full = default.expand(*self.q.shape[:2], -1).clone()
         full[..., self.frame.columns] = self.q
@@ -115,9 +115,7 @@ class Observation:
     def beyond_support(self) -> Float[Tensor, "batch time"]:
         """How far the zero-moment point is outside the feet on the ground, m, negative inside: see `balance`."""
         force, moment = (part.sum(-2) for part in body_wrenches(self.frame.skeleton, self.state))
-        return beyond_support(
-            force, moment, self.contact_points, self.frame.body_weight_n, self.frame.ground_height
-        )
+        return beyond_support(force, moment, self.contact_points, self.frame.body_weight_n, self.frame.ground_height)
 
     @cached_property
     def com(self) -> Tensor:
@@ -166,7 +164,9 @@ def measured(term: Term, frame: Frame) -> Measured:
         case "grf":
             wanted = term.of or ("ground_force_r_vy", "ground_force_l_vy")
             index = _find(term, wanted, GRF_COLUMNS, "ground force column")
-            return Measured(lambda o: o.dynamics.grf[..., index] / frame.body_weight_n, _names(GRF_COLUMNS, index), "BW")
+            return Measured(
+                lambda o: o.dynamics.grf[..., index] / frame.body_weight_n, _names(GRF_COLUMNS, index), "BW"
+            )
         case "com_velocity" | "com_acceleration":
             return _com_motion(term)
         case "foot_slide":
@@ -212,7 +212,7 @@ def _find(term: Term, wanted: Sequence[str], known: Sequence[str], what: str) ->
     for pattern in wanted:
         here = [i for i, name in enumerate(known) if fnmatchcase(name, pattern)]
         if not here:
-            raise ObjectiveError(f"term '{term.name}': unknown {what} '{pattern}'{closest(pattern, known)}")
+            raise ObjectiveError(f"term '{term.name}': unknown {what} '{pattern}'{closest(pattern, known)}", "of")
         found += [i for i in here if i not in found]
     return found
 
@@ -223,7 +223,7 @@ def _one_unit(term: Term, frame: Frame, index: Sequence[int], units: tuple[str, 
     if len(kinds) > 1 or (only is not None and kinds != {only}):
         names = ", ".join(frame.channels[i] for i in index)
         wanted = f"must be in {only}" if only else "mix angles and lengths; write one term for each"
-        raise ObjectiveError(f"term '{term.name}': {names} {wanted}")
+        raise ObjectiveError(f"term '{term.name}': {names} {wanted}", "of")
     return kinds.pop()
 
 
@@ -249,11 +249,11 @@ def _asymmetry(term: Term, frame: Frame) -> Measured:
     wanted = term.of or tuple(sided)
     kinds = {kind for kind in pairs for x in wanted if any(fnmatchcase(n, _base(x)) for n in pairs[kind])}
     if kinds == {"c", "m"}:
-        raise ObjectiveError(f"term '{term.name}': mixes coordinates and muscles; write one term for each")
+        raise ObjectiveError(f"term '{term.name}': mixes coordinates and muscles; write one term for each", "of")
     for name in wanted:
         if name in frame.channels and _base(name) not in pairs["c"]:
             raise ObjectiveError(
-                f"term '{term.name}': '{name}' has no left-right partner, its asymmetry is always zero"
+                f"term '{term.name}': '{name}' has no left-right partner, its asymmetry is always zero", "of"
             )
     kind = kinds.pop() if kinds else "c"
     known = list(pairs[kind]) if kinds else [*pairs["c"], *pairs["m"]]

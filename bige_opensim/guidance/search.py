@@ -216,7 +216,7 @@ def search(
     people
         Who moves in each reference, for what counts as new: see `proximity`.
     errors
-        By name of a term, what its value is known to be too small by for each motion of `start`: `BoundObjective.judge`.
+        By name of a term, how much too small its value is known to be for each motion of `start`.
     progress
         Called after each iteration with (iteration, iterations, mean loss).
 

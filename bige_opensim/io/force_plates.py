@@ -76,15 +76,21 @@ class Plate:
         return float(np.median(self.point[self.loaded, 1])) if self.loaded.any() else 0.0
 
     def centre_of_pressure(self) -> Float[np.ndarray, "time 3"]:
-        """Where the force crosses the surface: x = (M_z + h F_x) / F_y, z = (h F_z - M_x) / F_y; NaN without load.
+        """Where the force crosses the surface, m; NaN without load."""
+        return np.where(self.loaded[:, None], point_on_plane(self.force, self.moment, self.height), np.nan)
 
-        M is the moment about the ground origin, h the height of the surface.
-        """
-        vertical = np.where(self.loaded, self.force[:, 1], np.nan)
-        moment, h = self.moment, self.height
-        x = (moment[:, 2] + h * self.force[:, 0]) / vertical
-        z = (h * self.force[:, 2] - moment[:, 0]) / vertical
-        return np.stack([x, np.full_like(x, h), z], axis=1)
+
+def point_on_plane(
+    force: Float[np.ndarray, "*time 3"], moment: Float[np.ndarray, "*time 3"], height_m: float
+) -> Float[np.ndarray, "*time 3"]:
+    """Where a force crosses the plane at height h: x = (M_z + h F_x) / F_y, z = (h F_z - M_x) / F_y.
+
+    Force F in N and moment M about the ground origin in N·m; the point (m) means nothing where F_y is next to 0.
+    """
+    vertical = np.where(force[..., 1] == 0.0, np.nan, force[..., 1])
+    x = (moment[..., 2] + height_m * force[..., 0]) / vertical
+    z = (height_m * force[..., 2] - moment[..., 0]) / vertical
+    return np.stack([x, np.full_like(x, height_m), z], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)

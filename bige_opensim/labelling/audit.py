@@ -67,7 +67,7 @@ class AuditedTrial:
         )
 
 
-class Source(NamedTuple):
+class AuditSource(NamedTuple):
     """A trial that may be drawn: number of labelled frames, and how to get it."""
 
     frames: int
@@ -84,7 +84,9 @@ class AuditedCost(NamedTuple):
 USUAL_COST = AuditedCost()
 
 
-def audit(trials: Sequence[Source], model_file: Path, share: float, cost: AuditedCost = USUAL_COST) -> dict[str, Any]:
+def audit(
+    trials: Sequence[AuditSource], model_file: Path, share: float, cost: AuditedCost = USUAL_COST
+) -> dict[str, Any]:
     """Solve frames drawn over trials of one model by OpenSim's StaticOptimization under the labels' loads.
 
     `share` of all frames are drawn, at least FEWEST_FRAMES, spread evenly over the trials and at random between; the

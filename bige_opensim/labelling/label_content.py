@@ -16,10 +16,10 @@ from bige_opensim.doctor.preflight import as_entry, of_severity, sentences
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import FORMAT
 from bige_opensim.labelling.measured_forces import Measured
-from bige_opensim.labelling.missing_support import Support
+from bige_opensim.labelling.missing_support import SupportCheck
 from bige_opensim.labelling.missing_support_report import explained, support_entry, weight_notes
 from bige_opensim.labelling.muscle_capacity import muscle_driven, root_of
-from bige_opensim.labelling.optimization_result import Solution
+from bige_opensim.labelling.optimization_result import OptimizedFrames
 from bige_opensim.labelling.quality_gates import Gate, Labelled, gates, infeasible_frames, verdict
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.whole_body_shift import Shift
@@ -32,7 +32,7 @@ PASSED, GATES_FAILED = "passed", "gates_failed"
 
 
 @dataclass(frozen=True)
-class Found:
+class TrialFindings:
     """What labelling found: the frames of the label and their solution, the ground's height (m), and what was noted.
 
     `support` is that of the frames of the label, None where no ground forces were asked for. `preflight` is what the
@@ -42,16 +42,18 @@ class Found:
     model: OsimModel
     skeleton: Skeleton
     window: Prepared
-    solution: Solution
+    solution: OptimizedFrames
     ground: float
     measured: Measured | None
-    support: Support | None
+    support: SupportCheck | None
     shift: Shift | None
     notes: tuple[str, ...]
     preflight: tuple[Finding, ...] = ()
 
 
-def label_content(request: TrialRequest, settings: LabelSettings, found: Found, started: float) -> dict[str, Any]:
+def label_content(
+    request: TrialRequest, settings: LabelSettings, found: TrialFindings, started: float
+) -> dict[str, Any]:
     """What `label.json` holds; `started` is when the work on this trial began (`time.perf_counter`)."""
     model, solution, support = found.model, found.solution, found.support
     judged = _gates(found)
@@ -75,6 +77,7 @@ def label_content(request: TrialRequest, settings: LabelSettings, found: Found, 
         "ground_height_m": found.ground,
         "preflight": [as_entry(finding) for finding in found.preflight],
         "gates": {k: g.as_dict() for k, g in judged.items()},
+        "joint_loads": solution.joint_loads.entry(solution.time) if solution.joint_loads is not None else None,
         **lacking,
         "force_plates": found.measured.as_dict(support, model.mass_kg) if found.measured is not None else None,
         "infeasible_frames": _infeasible(model, found.skeleton, solution),
@@ -125,18 +128,18 @@ def cost_notes(cost: EffortCost) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _timings(solution: Solution, started: float) -> dict[str, float]:
+def _timings(solution: OptimizedFrames, started: float) -> dict[str, float]:
     total_s = clock.perf_counter() - started
     return {"frames": len(solution.time), "solve_s": solution.solve_s, "total_s": total_s}
 
 
-def _source(found: Found) -> str:
+def _source(found: TrialFindings) -> str:
     if found.measured is not None:
         return "measured"
     return "none" if found.solution.ground is None else "estimated"
 
 
-def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
+def _gates(found: TrialFindings, rows: np.ndarray | None = None) -> dict[str, Gate]:
     """Gates over all frames, or over `rows` (a mask)."""
     model, skeleton, window, s, shift = found.model, found.skeleton, found.window, found.solution, found.shift
     rows = np.ones(len(s.time), dtype=bool) if rows is None else rows
@@ -161,7 +164,7 @@ def _gates(found: Found, rows: np.ndarray | None = None) -> dict[str, Gate]:
     )
 
 
-def _infeasible(model: OsimModel, skeleton: Skeleton, s: Solution) -> list[dict[str, Any]]:
+def _infeasible(model: OsimModel, skeleton: Skeleton, s: OptimizedFrames) -> list[dict[str, Any]]:
     driven = muscle_driven(model, skeleton)
     names = [skeleton.coordinates[i] for i in driven]
     return infeasible_frames(s.time, names, s.reserves[:, driven], s.net_moments[:, driven])
@@ -192,6 +195,6 @@ def _provenance(request: TrialRequest, settings: LabelSettings, model: OsimModel
     }
 
 
-def _again_note(solution: Solution) -> list[str]:
+def _again_note(solution: OptimizedFrames) -> list[str]:
     count = solution.solved_again
     return [f"{count} frame(s) were solved by OpenSim a second time, one by one."] if count else []

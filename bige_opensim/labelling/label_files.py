@@ -19,6 +19,7 @@ from bige_opensim.io.external_loads import (
     write_external_loads,
 )
 from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.io.partial_folders import whole_folder
 from bige_opensim.io.storage import (
     ColumnsText,
     StorageTable,
@@ -30,8 +31,7 @@ from bige_opensim.io.storage import (
 )
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label import Label, LabelChannels, LabelError
-from bige_opensim.labelling.label_folder import whole_folder
-from bige_opensim.labelling.optimization_result import Solution
+from bige_opensim.labelling.optimization_result import OptimizedFrames
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import write_setup
@@ -40,6 +40,7 @@ from bige_opensim.physics.effort_cost import USUAL
 
 LABEL = "label.json"
 ACTIVATIONS, STATES, MOMENTS = "activations.sto", "states.sto", "inverse_dynamics.sto"
+JOINT_LOADS = "joint_loads.sto"
 COORDINATES, GROUND, LOADS = "coordinates.mot", "grf.mot", "external_loads.xml"
 SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
@@ -89,7 +90,9 @@ def _three(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.nd
     return force, point, torque
 
 
-def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: Solution) -> Label:
+def label_of(
+    record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: OptimizedFrames
+) -> Label:
     """What labelling found, in memory, without the model that static optimization runs on."""
     time = solution.time
     moments = tuple(f"{n}_{'moment' if n in model.rotational else 'force'}" for n in record["coordinates"])
@@ -99,6 +102,7 @@ def label_of(record: dict[str, Any], model: OsimModel, whole: Prepared, window: 
         activations=Motion(time, solution.activations, model.muscle_names),
         moments=Motion(time, solution.net_moments, moments),
         ground_forces=ground_motion(time, solution.ground),
+        joint_loads=None if solution.joint_loads is None else solution.joint_loads.motion(time),
     )
     return Label(record, channels, joints_of(model), model.rotational, None)
 
@@ -113,7 +117,7 @@ class LabelText:
 
 
 def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
-    """Write activations.sto, states.sto, inverse_dynamics.sto and what OpenSim needs, then label.json last.
+    """Write activations, states, moments, joint loads and what OpenSim needs, then label.json last.
 
     `model_file` is the path from the folder, where it will be, to the model with the reserves.
     """
@@ -135,6 +139,11 @@ def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
     write_storage(
         path, time, moments.values, moments.names, in_degrees=False, title="Inverse Dynamics Generalized Forces"
     )
+    if found.joint_loads is not None:
+        loads = found.joint_loads
+        write_storage(
+            folder / JOINT_LOADS, time, loads.values, loads.names, in_degrees=False, title="Joint contact forces"
+        )
     (folder / LABEL).write_text(json.dumps(label.record, indent=1), encoding="utf-8")
     return LabelText(time, activations, coordinates.at(np.searchsorted(found.coordinates.time, time - 1e-9)))
 
@@ -146,7 +155,7 @@ def save_label(label: Label, out: Path) -> Path:
             f"{out}: this label was read from a folder without the model that static optimization ran on, so the new "
             "folder would not be whole. Label the motion again."
         )
-    with whole_folder(out) as folder:
+    with whole_folder(out, LABEL) as folder:
         (folder / MODEL_NAME).write_bytes(label.model)
         write_files(folder, label, MODEL_NAME)
     return out
@@ -172,6 +181,7 @@ def load_label(folder: Path) -> Label:
         activations=_motion(read_storage(folder / ACTIVATIONS)),
         moments=moments,
         ground_forces=_motion(read_storage(folder / GROUND)) if (folder / GROUND).is_file() else None,
+        joint_loads=_motion(read_storage(folder / JOINT_LOADS)) if (folder / JOINT_LOADS).is_file() else None,
     )
     return with_model(Label(record, channels, joints, rotational, None), folder)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, Source, audit
+from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
 from bige_opensim.labelling.label_files import LABEL, joints_of, model_of
 from bige_opensim.labelling.label_trial import TrialError, label_into_folder
 from bige_opensim.labelling.muscle_capacity import muscle_weights
@@ -64,8 +64,8 @@ def audit_labels(
         records = [json.loads((r.out / LABEL).read_text(encoding="utf-8")) for r in requests]
         joints, rotational = joints_of(person.model), person.model.rotational
 
-        def source(request: TrialRequest, record: dict[str, Any]) -> Source:
-            return Source(record["frames"], lambda: AuditedTrial.read(request.out, joints, rotational))
+        def source(request: TrialRequest, record: dict[str, Any]) -> AuditSource:
+            return AuditSource(record["frames"], lambda: AuditedTrial.read(request.out, joints, rotational))
 
         trials = [source(*both) for both in zip(requests, records, strict=True)]
         stripped = model_of(requests[0].out)

@@ -16,15 +16,15 @@ from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.doctor.preflight import PreflightError
 from bige_opensim.io.external_loads import ExternalLoadsError
 from bige_opensim.io.force_plates import ForcePlateError
+from bige_opensim.io.partial_folders import OutFolderError, whole_folder
 from bige_opensim.io.storage import StorageError
-from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, Source, audit
+from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
-from bige_opensim.labelling.label_content import Found, cost_notes, label_content
-from bige_opensim.labelling.label_files import LabelText, label_of, write_files
-from bige_opensim.labelling.label_folder import whole_folder
+from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
+from bige_opensim.labelling.label_files import LABEL, LabelText, label_of, write_files
 from bige_opensim.labelling.measured_forces import Measured
-from bige_opensim.labelling.missing_support import Support, find_missing_support
+from bige_opensim.labelling.missing_support import SupportCheck, find_missing_support
 from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
 from bige_opensim.labelling.optimization import model_for_optimization, solve
 from bige_opensim.labelling.person_model import person_model
@@ -40,7 +40,7 @@ from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError, EffortCostError),
+    *(PreflightError, StaticOptimizationError, EffortCostError, OutFolderError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -73,7 +73,7 @@ def label_into_folder(
     `audited`, OpenSim's audit is left to whoever labels the others.
     """
     started = clock.perf_counter()
-    with whole_folder(request.out) as folder, _named(request):
+    with whole_folder(request.out, LABEL) as folder, _named(request):
         label, model_file = _label_into(folder, request, settings, report, started, beside)
         if audited:
             label = _audited(label, request, folder / model_file, settings, report)
@@ -100,7 +100,7 @@ def _audited(label: Label, request: TrialRequest, stripped: Path, settings: Labe
     frames = label.channels.activations.frames
     weight = muscle_weights(person_model(request.model).model, settings.cost)
     cost = AuditedCost(settings.cost.exponent, None if weight is None else weight.numpy())
-    found = audit([Source(frames, lambda: AuditedTrial.of(label))], stripped, settings.audit, cost)
+    found = audit([AuditSource(frames, lambda: AuditedTrial.of(label))], stripped, settings.audit, cost)
     return replace(label, record={**label.record, "audit": found})
 
 
@@ -155,13 +155,13 @@ def _label_into(
     model_file = model_for_optimization(person.stripped, request, folder)
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
-    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q))
+    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
     solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report)
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
-    found = Found(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
+    found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
     if settings.solver == "fast":
         record["geometry"] = settings.geometry
@@ -172,7 +172,7 @@ def _label_into(
 
 def _support(
     skeleton: Skeleton, frames: Prepared, ground: float, measured: Measured | None, settings: LabelSettings
-) -> Support | None:
+) -> SupportCheck | None:
     """Where something besides the feet or the plates carries; None where no ground forces were asked for."""
     if measured is None and settings.grf == "none":
         return None

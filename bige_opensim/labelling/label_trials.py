@@ -17,7 +17,7 @@ from bige_opensim.labelling.label_task import audit_labels, label_and_place, lab
 from bige_opensim.labelling.person_model import MOST_TRIALS
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.physics.effort_cost import EffortCost
-from bige_opensim.workers.cluster import Desk, Lost, each, local_count, workers
+from bige_opensim.workers.cluster import Lost, TaskContext, each, local_count, workers
 from bige_opensim.workers.worker_process import PROCESSES, Limits, ProcessLostError, TaskStoppedError, TooLargeError
 
 PASSED, GATES_FAILED, FAILED, SKIPPED = "passed", "gates_failed", "failed", "skipped"
@@ -302,23 +302,23 @@ class _Audit:
         return self.group[0]
 
 
-def _work(job: _Job | _Audit, desk: Desk) -> Any:
+def _work(job: _Job | _Audit, context: TaskContext) -> Any:
     """What a worker does: label one trial, or audit labels, in a process beside it."""
-    return _label(job, desk) if isinstance(job, _Job) else _audit(job, desk)
+    return _label(job, context) if isinstance(job, _Job) else _audit(job, context)
 
 
-def _label(job: _Job, desk: Desk) -> Outcome:
+def _label(job: _Job, context: TaskContext) -> Outcome:
     started = time.monotonic()
     tries = 0
     while True:
         tries += 1
-        desk.tell(TRY)
-        outcome, again = _try(job, desk)
+        context.tell(TRY)
+        outcome, again = _try(job, context)
         if not again or tries == TRIES:
-            return replace(outcome, seconds=time.monotonic() - started, tries=tries, worker=desk.name)
+            return replace(outcome, seconds=time.monotonic() - started, tries=tries, worker=context.name)
 
 
-def _try(job: _Job, desk: Desk) -> tuple[Outcome, bool]:
+def _try(job: _Job, context: TaskContext) -> tuple[Outcome, bool]:
     """One try: what came of it, and whether a fresh process may do better."""
     request, process = job.request, PROCESSES.take(job.group)
     fresh = process.tasks == 0
@@ -329,14 +329,14 @@ def _try(job: _Job, desk: Desk) -> tuple[Outcome, bool]:
             job.settings,
             job.beside,
             limits=job.limits,
-            report=lambda step, share: desk.tell((step, share)),
-            wanted=desk.wanted,
+            report=lambda step, share: context.tell((step, share)),
+            wanted=context.wanted,
         )
     except (ProcessLostError, TaskStoppedError) as error:
         remove_partial(request.out, process.pid)
         again = isinstance(error, ProcessLostError) or (isinstance(error, TooLargeError) and not fresh)
         reason = f"{error}, probably inside OpenSim. Run this trial alone to see its messages"
-        return _failed(request, reason), again and desk.wanted()
+        return _failed(request, reason), again and context.wanted()
     finally:
         PROCESSES.give_back(process)
     if isinstance(found, str):
@@ -344,7 +344,7 @@ def _try(job: _Job, desk: Desk) -> tuple[Outcome, bool]:
     return _outcome(request, found), False
 
 
-def _audit(job: _Audit, desk: Desk) -> dict[str, Any] | str:
+def _audit(job: _Audit, context: TaskContext) -> dict[str, Any] | str:
     """Audit in the process that has labelled these trials, if it waits; once more in a fresh one where that is lost."""
     for last in (False, True):
         process = PROCESSES.take(job.group)
@@ -355,11 +355,11 @@ def _audit(job: _Audit, desk: Desk) -> dict[str, Any] | str:
                 job.share,
                 job.cost,
                 limits=job.limits,
-                report=lambda step, share: desk.tell((step, share)),
-                wanted=desk.wanted,
+                report=lambda step, share: context.tell((step, share)),
+                wanted=context.wanted,
             )
         except (ProcessLostError, TaskStoppedError) as error:
-            if last or isinstance(error, TaskStoppedError) or not desk.wanted():
+            if last or isinstance(error, TaskStoppedError) or not context.wanted():
                 return str(error)
         finally:
             PROCESSES.give_back(process)

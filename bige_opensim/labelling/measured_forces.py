@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from bige_opensim.io.external_loads import ExternalForce, ExternalLoads, ExternalLoadsError, read_external_loads
 from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate, read_force_plates, upright
 from bige_opensim.io.storage import read_storage
-from bige_opensim.labelling.missing_support import Support
+from bige_opensim.labelling.missing_support import SupportCheck
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET, GroundForces
 from bige_opensim.sessions.plates_to_feet import SIDES, Assignment, Feet, Step, assign, feet_forces
@@ -33,7 +33,7 @@ class Measured:
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
 
-    def as_dict(self, support: Support | None, mass_kg: float) -> dict[str, Any]:
+    def as_dict(self, support: SupportCheck | None, mass_kg: float) -> dict[str, Any]:
         """For label.json: also the mass that the measured forces carry."""
         carried = support.carried if support is not None else None
         mass = None if carried is None else round(carried * mass_kg, 2)

@@ -45,7 +45,7 @@ class MissingSupport:
 
 
 @dataclass(frozen=True, eq=False)
-class Support:
+class SupportCheck:
     """Intervals that lack support, the frames within them, and `carried`.
 
     carried: of the vertical impulse that the motion demands in the other frames, the share that plates measured; None
@@ -57,7 +57,7 @@ class Support:
     missing: Bool[np.ndarray, " time"]
     carried: float | None = None
 
-    def at(self, time: Float[np.ndarray, " other"]) -> Support:
+    def at(self, time: Float[np.ndarray, " other"]) -> SupportCheck:
         """The same for some of the frames."""
         rows = np.searchsorted(self.time, time - 1e-6)
         first, last = float(time[0]), float(time[-1])
@@ -66,7 +66,7 @@ class Support:
             for i in self.intervals
             if i.start_s <= last and i.end_s >= first
         ]
-        return Support(time, tuple(cut), self.missing[rows], self.carried)
+        return SupportCheck(time, tuple(cut), self.missing[rows], self.carried)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def find_missing_support(
     ground: float,
     contact: ContactSettings,
     measured: GroundForces | None = None,
-) -> Support:
+) -> SupportCheck:
     """Frames in which the feet, or the plates, do not carry the body although it hardly accelerates.
 
     The surroundings must supply the wrench F = sum m (a - g), M = sum (I alpha + w x I w + c x m (a - g)). What of it
@@ -143,7 +143,7 @@ def find_missing_support(
     if measured is not None and not missing.all():
         known = measured.force[:, :, 1].sum(1).numpy()
         carried = float(known[~missing].sum() / force[~missing, 1].sum())
-    return Support(time, tuple(intervals), missing, carried)
+    return SupportCheck(time, tuple(intervals), missing, carried)
 
 
 @dataclass(frozen=True, eq=False)

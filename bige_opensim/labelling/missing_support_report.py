@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bige_opensim.labelling.missing_support import MissingSupport, Support
+from bige_opensim.labelling.missing_support import MissingSupport, SupportCheck
 from bige_opensim.labelling.quality_gates import Gate, verdict
 
 WEIGHT_TOLERANCE = 0.05
@@ -25,7 +25,7 @@ def sentence(intervals: tuple[MissingSupport, ...]) -> str:
     )
 
 
-def explained(status: str, reason: str, support: Support, elsewhere: dict[str, Gate]) -> str:
+def explained(status: str, reason: str, support: SupportCheck, elsewhere: dict[str, Gate]) -> str:
     """The reason of a trial's status where support is missing, with the verdict on the other frames."""
     if not support.intervals:
         return reason
@@ -38,7 +38,7 @@ def explained(status: str, reason: str, support: Support, elsewhere: dict[str, G
     return f"{sentence(support.intervals)} Without these frames: {without}"
 
 
-def support_entry(support: Support, elsewhere: dict[str, Gate]) -> dict[str, Any]:
+def support_entry(support: SupportCheck, elsewhere: dict[str, Gate]) -> dict[str, Any]:
     """For label.json: the intervals, and the gates of the other frames where there are any intervals."""
     entry: dict[str, Any] = {"missing_support": [interval.as_dict() for interval in support.intervals]}
     if support.intervals:
@@ -46,7 +46,7 @@ def support_entry(support: Support, elsewhere: dict[str, Gate]) -> dict[str, Any
     return entry
 
 
-def weight_notes(support: Support | None, mass_kg: float) -> tuple[str, ...]:
+def weight_notes(support: SupportCheck | None, mass_kg: float) -> tuple[str, ...]:
     """A note where plates carry another weight than the model's."""
     if support is None or support.carried is None or abs(support.carried - 1.0) <= WEIGHT_TOLERANCE:
         return ()

@@ -13,7 +13,9 @@ from bige_opensim.osim.muscle_parameters import fibre_tables, fibre_volumes, mus
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
-from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, Effort
+from bige_opensim.physics.joint_loads import loaded_joints
+from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, MusclesAndReserves
+from bige_opensim.physics.muscle_lines import FittedLines, lines_of_paths
 from bige_opensim.physics.muscle_pulls import KnownPaths, Pulls, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscle_strength import Strength
 from bige_opensim.physics.muscles import Muscles
@@ -36,23 +38,27 @@ def muscle_driven(model: OsimModel, skeleton: Skeleton) -> list[int]:
     return [i for i, n in enumerate(skeleton.coordinates) if optimal.get(n) == LEG_RESERVE_NM]
 
 
-def exact_effort(
+def exact_actuators(
     model: OsimModel, skeleton: Skeleton, window: Prepared, state: State, cost: EffortCost = USUAL
-) -> Effort:
+) -> MusclesAndReserves:
     """Moment arms and strengths from OpenSim, frame by frame."""
-    return _effort(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
+    return _actuators(model, skeleton, window, exact_pulls(model, skeleton, window, state, passive=cost.passive), cost)
 
 
-def polynomial_effort(
+def polynomial_actuators(
     model: OsimModel,
     skeleton: Skeleton,
     window: Prepared,
     muscles: Muscles,
     known: KnownPaths | None = None,
+    lines: FittedLines | None = None,
     cost: EffortCost = USUAL,
-) -> Effort:
+) -> MusclesAndReserves:
     """Moment arms and strengths from path polynomials, and from OpenSim's own paths where those are known."""
-    return _effort(model, skeleton, window, fitted_pulls(skeleton, window, muscles, known, passive=cost.passive), cost)
+    pulls = fitted_pulls(skeleton, window, muscles, known, passive=cost.passive)
+    if lines is not None:
+        pulls = pulls._replace(lines=lines(window.tensor(skeleton, window.q), window.state(skeleton).poses))
+    return _actuators(model, skeleton, window, pulls, cost)
 
 
 def exact_pulls(
@@ -65,7 +71,8 @@ def exact_pulls(
     if passive:
         elastic = Strength(fibre_tables(model)).passive(torch.as_tensor(frames.length))
     moving = torch.as_tensor(frames.generalized).transpose(1, 2)
-    return Pulls(tension_arms(skeleton, state, force, moment) + moving, strength, elastic)
+    lines = lines_of_paths(loaded_joints(skeleton), force)
+    return Pulls(tension_arms(skeleton, state, force, moment) + moving, strength, elastic, lines)
 
 
 def fitted_pulls(
@@ -77,7 +84,8 @@ def fitted_pulls(
     for rows in torch.arange(len(q)).split(CHUNK):
         own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
         parts.append(polynomial_pulls(muscles, q[rows], qd[rows], own, passive=passive))
-    return Pulls(*(torch.cat(piece) for piece in zip(*parts, strict=True)))
+    arms, active, passive = (torch.cat(of) for of in zip(*((p.arms, p.active, p.passive) for p in parts), strict=True))
+    return Pulls(arms, active, passive)
 
 
 def moment_errors(muscles: Muscles) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, " muscle"]]:
@@ -123,12 +131,14 @@ def muscle_weights(model: OsimModel, cost: EffortCost) -> torch.Tensor | None:
     return torch.as_tensor(cost.muscle_weights(model.muscle_names, muscle_groups(model), fibre_volumes(model)))
 
 
-def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost) -> Effort:
+def _actuators(
+    model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls, cost: EffortCost
+) -> MusclesAndReserves:
     optimal = reserve_optimal_forces(model, skeleton.tables.muscle_driven)
     bounds = torch.as_tensor(model.activation_bounds)
     free = [i for i, n in enumerate(skeleton.coordinates) if n in optimal]
     reserves = torch.tensor([optimal.get(n, 0.0) for n in skeleton.coordinates], dtype=pulls.active.dtype)
-    return Effort(
+    return MusclesAndReserves(
         pulls.columns,
         bounds[:, 0],
         bounds[:, 1],
@@ -139,4 +149,5 @@ def _effort(model: OsimModel, skeleton: Skeleton, window: Prepared, pulls: Pulls
         muscle_weights(model, cost),
         cost.exponent,
         pulls.passive_forces if cost.passive else None,
+        pulls.tendons,
     )

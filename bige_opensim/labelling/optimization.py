@@ -11,21 +11,23 @@ import numpy as np
 import torch
 
 from bige_opensim.io.storage import coordinates_text
+from bige_opensim.labelling.joint_loads import joint_loads
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import MODEL_NAME, SETUP, ground_motion, write_inputs
-from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, polynomial_effort
-from bige_opensim.labelling.optimization_result import Solution
+from bige_opensim.labelling.muscle_capacity import exact_actuators, muscle_driven, polynomial_actuators
+from bige_opensim.labelling.optimization_result import OptimizedFrames
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.single_frames import solve_single_frames
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
 from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.joint_problem import (
-    Effort,
+    MusclesAndReserves,
     net_generalized_forces,
     solve_with_ground,
     solve_with_loads,
 )
+from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
@@ -58,14 +60,15 @@ def solve(
     ground: float,
     loads: GroundForces | None,
     settings: LabelSettings,
-    paths: tuple[Muscles, KnownPaths | None] | None,
+    paths: tuple[Muscles, KnownPaths | None, FittedLines] | None,
     report: Report,
-) -> Solution:
-    """Solve the frames of `window` into a Solution; what OpenSim needs for its share is written into `folder`.
+) -> OptimizedFrames:
+    """Solve the frames of `window` into `OptimizedFrames`; what OpenSim needs for its share is written into `folder`.
 
     model_file: path from the trial's final folder to the model that `model_for_optimization` wrote; whole: all frames
     of the trial, for the files; ground: height of the ground, m; loads: measured ground forces, None to estimate them
-    as the settings say; paths: polynomials, and the muscles whose paths are known better, None for OpenSim's own paths.
+    as the settings say; paths: polynomials, the muscles whose paths are known better, and lines of action, None for
+    OpenSim's own paths.
 
     Frames in which AnalyzeTool's activations do not produce the net moments are solved a second time, one by one, by
     the same analysis: where the wrapping of gastrocnemius flips near knee extension, the tool, which goes through the
@@ -82,14 +85,14 @@ def solve(
     state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
     cost = settings.cost
     if paths is not None:
-        effort = polynomial_effort(model, skeleton, window, *paths, cost)
+        actuators = polynomial_actuators(model, skeleton, window, *paths, cost=cost)
     else:
-        effort = exact_effort(model, skeleton, window, state, cost)
+        actuators = exact_actuators(model, skeleton, window, state, cost)
     forces, joint = loads, None
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
-        joint, forces = solve_with_ground(skeleton, state, qd, effort, ground, settings.contact)
-    net = net_generalized_forces(skeleton, state, forces, effort.passive)
+        joint, forces = solve_with_ground(skeleton, state, qd, actuators, ground, settings.contact)
+    net = net_generalized_forces(skeleton, state, forces, actuators.passive)
     if settings.solver == "opensim":
         time = window.q.time
         coordinates = coordinates_text(whole.q, model.rotational)
@@ -99,7 +102,7 @@ def solve(
     again = np.array([], dtype=int)
     if settings.solver == "fast":
         # with the ground forces the joint problem found, its muscles already solve static optimization
-        answer = joint if joint is not None else solve_with_loads(net, effort)
+        answer = joint if joint is not None else solve_with_loads(net, actuators)
         activations, reserves = answer.x[:, : len(model.muscle_names)].numpy(), answer.reserve.numpy()
         solved = answer.solved.numpy()
         seconds = clock.perf_counter() - began
@@ -107,17 +110,20 @@ def solve(
         began = clock.perf_counter()
         activations, reserves = _by_opensim(folder, model, skeleton, window)
         driven = muscle_driven(model, skeleton)
-        solved = _balanced(effort, driven, net, activations, reserves)
+        solved = _balanced(actuators, driven, net, activations, reserves)
         if not solved.all():
             again = np.flatnonzero(~solved)
             time = window.q.time[again]
             activations[again], single = solve_single_frames(folder, model, model_file, whole, time, cost)
             reserves[again] = _by_coordinate(skeleton, single, len(again))
-            solved = _balanced(effort, driven, net, activations, reserves)
+            solved = _balanced(actuators, driven, net, activations, reserves)
         seconds = clock.perf_counter() - began
     if joint is not None:
         solved = solved & joint.solved.numpy()
-    return Solution(window.q.time, activations, reserves, net.numpy(), forces, solved, seconds, len(again))
+    pressed = joint_loads(skeleton, state, actuators, activations, forces)
+    return OptimizedFrames(
+        window.q.time, activations, reserves, net.numpy(), forces, solved, seconds, len(again), pressed
+    )
 
 
 def _by_opensim(folder: Path, model: OsimModel, skeleton: Skeleton, window: Prepared) -> tuple[np.ndarray, np.ndarray]:
@@ -139,14 +145,14 @@ def _by_coordinate(skeleton: Skeleton, reserves: Mapping[str, np.ndarray], frame
 
 
 def _balanced(
-    effort: Effort, driven: list[int], net: torch.Tensor, activations: np.ndarray, reserves: np.ndarray
+    actuators: MusclesAndReserves, driven: list[int], net: torch.Tensor, activations: np.ndarray, reserves: np.ndarray
 ) -> np.ndarray:
     """Frames in which OpenSim's muscles and reserves produce the net moments of the coordinates that muscles drive.
 
     OpenSim stops at a tolerance in accelerations; a gap below BALANCED_NM, or BALANCED_SHARE of the coordinate's peak
     moment, is taken as solved.
     """
-    produced = torch.einsum("tcm,tm->tc", effort.muscle_columns, torch.as_tensor(activations)) + torch.as_tensor(
+    produced = torch.einsum("tcm,tm->tc", actuators.muscle_columns, torch.as_tensor(activations)) + torch.as_tensor(
         reserves
     )
     gap = (produced - net)[:, driven].abs()

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bige_opensim.labelling.joint_loads import JointLoads
 from bige_opensim.physics.contact import GroundForces
 
 
 @dataclass(frozen=True)
-class Solution:
+class OptimizedFrames:
     """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m.
 
-    `solved_again` counts frames that OpenSim solved a second time, see `optimization.solve`.
+    `solved_again` counts frames that OpenSim solved a second time, see `optimization.solve`. `joint_loads` are None
+    where the model has none of the joints.
     """
 
     time: np.ndarray
@@ -24,3 +26,4 @@ class Solution:
     solved: np.ndarray
     solve_s: float
     solved_again: int = 0
+    joint_loads: JointLoads | None = None

@@ -17,8 +17,8 @@ from bige_opensim.doctor.preflight import (
 from bige_opensim.io.storage import CoordinateFile
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.measured_forces import Measured
-from bige_opensim.labelling.missing_support import Support
-from bige_opensim.labelling.optimization_result import Solution
+from bige_opensim.labelling.missing_support import SupportCheck
+from bige_opensim.labelling.optimization_result import OptimizedFrames
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.physics.contact import feet_of
 from bige_opensim.physics.skeleton import Skeleton
@@ -49,10 +49,10 @@ def contact_preflight(
     request: TrialRequest,
     skeleton: Skeleton,
     window: Prepared,
-    solution: Solution,
+    solution: OptimizedFrames,
     ground: float,
     measured: Measured | None,
-    support: Support | None,
+    support: SupportCheck | None,
 ) -> list[Finding]:
     """What is found where the feet and their forces are; nothing where no ground forces were asked for."""
     if solution.ground is None:

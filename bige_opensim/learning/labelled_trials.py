@@ -15,7 +15,7 @@ from bige_opensim.motion import Motion, MotionError
 from bige_opensim.movements.heading import Root, RootError
 from bige_opensim.movements.repetitions import (
     AUTO,
-    Found,
+    FoundMovement,
     Recording,
     Repetition,
     RepetitionError,
@@ -219,8 +219,8 @@ def _vertical_force(path: Path) -> Motion:
     return Motion(table.time, table.values[:, [table.names.index(name) for name in columns]], tuple(columns.values()))
 
 
-def _found(recording: Recording, movement: str) -> Found:
-    return Found(movement, tuple(find_repetitions(recording, movement=movement)))
+def _found(recording: Recording, movement: str) -> FoundMovement:
+    return FoundMovement(movement, tuple(find_repetitions(recording, movement=movement)))
 
 
 def _nothing_found(recording: Recording, movement: str) -> str:

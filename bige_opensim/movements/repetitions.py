@@ -18,7 +18,7 @@ __all__ = [
     "AUTO",
     "EVENT_RULES",
     "EventRule",
-    "Found",
+    "FoundMovement",
     "Recording",
     "Repetition",
     "RepetitionError",
@@ -43,7 +43,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundMovement:
     """The movement of a recording, None where no rule finds any, and its repetitions."""
 
     movement: str | None
@@ -64,7 +64,7 @@ def find_repetitions(recording: Recording | Motion, *, movement: str = "squat") 
     return event_rule(movement)(recording if isinstance(recording, Recording) else Recording(recording))
 
 
-def find_movement(recording: Recording | Motion) -> Found:
+def find_movement(recording: Recording | Motion) -> FoundMovement:
     """The movement whose repetitions cover most of a recording, and these; the first of `EVENT_RULES` among equals.
 
     Rules exclude each other on the same seconds: a squat has its feet side by side and on the ground and its centre of
@@ -75,7 +75,7 @@ def find_movement(recording: Recording | Motion) -> Found:
     """
     found = {movement: find_repetitions(recording, movement=movement) for movement in EVENT_RULES}
     best = max(found, key=lambda movement: _covered(found[movement]))
-    return Found(best if found[best] else None, tuple(found[best]))
+    return FoundMovement(best if found[best] else None, tuple(found[best]))
 
 
 def event_rule(movement: str) -> EventRule:

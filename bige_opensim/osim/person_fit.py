@@ -34,7 +34,7 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Person:
+class FittedPerson:
     """A scaled model with placed markers.
 
     Attributes:
@@ -57,7 +57,7 @@ def fit_person(
     clusters: Sequence[str] = (),
     mass_kg: float | None = None,
     rounds: int = ROUNDS,
-) -> Person:
+) -> FittedPerson:
     """Scale `generic` and place its markers so that inverse kinematics fits a few frames in different poses.
 
     Joint angles and sizes are found in turn. Given the angles, the position of marker k on body b is linear in what is
@@ -94,7 +94,7 @@ def fit_person(
         factors, displaced = _sizes(chain, fit, markers, factors, displaced, clusters)
         model = scaled(generic, factors, displaced, mass_kg)
     fit = inverse_kinematics(model, markers)
-    return Person(model, factors, {k: float(np.linalg.norm(d)) for k, d in displaced.items()}, fit)
+    return FittedPerson(model, factors, {k: float(np.linalg.norm(d)) for k, d in displaced.items()}, fit)
 
 
 def scaled(

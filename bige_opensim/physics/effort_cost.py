@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+Weights = Mapping[str, float] | Sequence[tuple[str, float]]
+"""Weights of muscles in the cost by name, pattern or group: a dictionary, or pairs."""
+
 
 class EffortCostError(ValueError):
     """A cost that cannot be: an exponent of 1 or below, a weight that is not positive or fits no muscle."""
@@ -113,6 +116,11 @@ class EffortCost:
 
 
 USUAL = EffortCost()
+
+
+def weight_pairs(weights: Weights) -> tuple[tuple[str, float], ...]:
+    """Weights as `EffortCost` has them."""
+    return tuple(weights.items()) if isinstance(weights, Mapping) else tuple(weights)
 
 
 def parse_weights(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:

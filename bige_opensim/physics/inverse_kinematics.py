@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from bige_opensim.physics.marker_fits import MarkerFitter, Solution
+from bige_opensim.physics.marker_fits import FittedFrames, MarkerFitter
 from bige_opensim.physics.marker_skeleton import MarkerSkeleton
 from bige_opensim.physics.rotations import HOP_RAD
 
@@ -72,7 +72,7 @@ def solve_trials(
     seeds = np.array([int(np.argmax((~np.isnan(o)).all(axis=2).sum(axis=1))) for o in observed])
     total = sum(len(t) for t in times)
     q = torch.empty(len(fitter.default), total, dtype=torch.float64)
-    solved = Solution(
+    solved = FittedFrames(
         q,
         torch.full((total,), torch.nan, dtype=q.dtype),
         torch.zeros(total, dtype=torch.int64),
@@ -101,7 +101,7 @@ def solve_trials(
     ]
 
 
-def _trial(fitter: MarkerFitter, solved: Solution, at: slice, seed: int) -> TrialSolution:
+def _trial(fitter: MarkerFitter, solved: FittedFrames, at: slice, seed: int) -> TrialSolution:
     _describe_alike(fitter, solved.q, np.arange(at.start, at.stop), seed)
     q = solved.q[:, at].numpy().copy()
     seen = fitter.weight[:, at].sum(0).numpy() > 0.0
@@ -112,7 +112,7 @@ def _trial(fitter: MarkerFitter, solved: Solution, at: slice, seed: int) -> Tria
     return TrialSolution(q.T, distance.T.numpy(), solved.converged[at].numpy(), spread.numpy(), seed)
 
 
-def first_frames(fitter: MarkerFitter, frame: Int[Tensor, " trial"]) -> Solution:
+def first_frames(fitter: MarkerFitter, frame: Int[Tensor, " trial"]) -> FittedFrames:
     """Solve frames from nothing: the root laid on the markers from several headings, and joints turned at random.
 
     Of solutions that fit alike the one with the smallest joint angles is taken, and of equal orientations of a
@@ -155,7 +155,7 @@ def _described(fitter: MarkerFitter, q: Tensor, near: Tensor, triples: Sequence[
 
 def _best(
     fitter: MarkerFitter, frame: Tensor, starts: Tensor, only: Sequence[int] | None, root: Sequence[int]
-) -> Solution:
+) -> FittedFrames:
     """The solution with the least cost of every frame, whose starts follow each other; of alike ones the least bent."""
     each = starts.shape[1] // len(frame)
     found = fitter.solve(frame.repeat_interleave(each), starts, only=only, enough=ROUGHLY)
@@ -164,10 +164,10 @@ def _best(
     cost = found.cost.reshape(-1, each)
     alike = cost <= ALIKE * cost.amin(1, keepdim=True) + ALIKE_M2
     chosen = torch.where(alike, bend.reshape(-1, each), torch.inf).argmin(1) + each * torch.arange(len(frame))
-    return Solution(*(x[..., chosen] for x in found))
+    return FittedFrames(*(x[..., chosen] for x in found))
 
 
-def _track(fitter: MarkerFitter, solved: Solution, grids: Sequence[np.ndarray], seeds: np.ndarray) -> None:
+def _track(fitter: MarkerFitter, solved: FittedFrames, grids: Sequence[np.ndarray], seeds: np.ndarray) -> None:
     """Solve the frames of every grid from its seed outwards, each from the one before; all trials in step."""
     chains = [c for g, s in zip(grids, seeds, strict=True) for c in (g[g >= s], g[g <= s][::-1])]
     for k in range(1, max(map(len, chains))):
@@ -176,7 +176,7 @@ def _track(fitter: MarkerFitter, solved: Solution, grids: Sequence[np.ndarray], 
         _keep(solved, at, fitter.solve(at, solved.q[:, before], enough=ROUGHLY))
 
 
-def _repair(fitter: MarkerFitter, solved: Solution, grids: Sequence[np.ndarray], seeds: np.ndarray) -> None:
+def _repair(fitter: MarkerFitter, solved: FittedFrames, grids: Sequence[np.ndarray], seeds: np.ndarray) -> None:
     """Solve anew the frames of a grid whose tracking was led astray: those that fit much worse than its others.
 
     The worst frame of each such stretch is solved from nothing, and what fits better is kept and handed on to the
@@ -216,14 +216,14 @@ def _worst_of_runs(cost: np.ndarray, grid: np.ndarray, limit: float) -> Int[np.n
     return np.array([grid[run[np.argmax(cost[grid[run]])]] for run in runs if len(run)], dtype=int)
 
 
-def _keep_better(solved: Solution, at: Tensor, found: Solution) -> Tensor:
+def _keep_better(solved: FittedFrames, at: Tensor, found: FittedFrames) -> Tensor:
     """Keep solutions that cost notably less than those there are; which."""
     better = found.cost < BETTER * solved.cost[at]
-    _keep(solved, at[better], Solution(*(x[..., better] for x in found)))
+    _keep(solved, at[better], FittedFrames(*(x[..., better] for x in found)))
     return better
 
 
-def _keep(solved: Solution, at: Tensor, found: Solution) -> None:
+def _keep(solved: FittedFrames, at: Tensor, found: FittedFrames) -> None:
     for all_of_them, these in zip(solved, found, strict=True):
         all_of_them[..., at] = these
 

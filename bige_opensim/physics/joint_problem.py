@@ -24,6 +24,7 @@ from bige_opensim.physics.contact import (
 )
 from bige_opensim.physics.dynamics import Motions, State, inverse_dynamics, wrench_to_generalized
 from bige_opensim.physics.least_effort import LeastEffort, solve
+from bige_opensim.physics.muscle_lines import Tendons
 from bige_opensim.physics.muscle_pulls import KnownPaths, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
@@ -35,7 +36,7 @@ LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM = 1.0, 250.0
 
 
 @dataclass(frozen=True)
-class Effort:
+class MusclesAndReserves:
     """What every unknown contributes in N or N·m, and what it may do.
 
     muscle_columns (T, C, M): generalized force of each muscle at full activation; lower, upper (M,): bounds of the
@@ -45,7 +46,7 @@ class Effort:
     passive (T, C): generalized force of the model's springs, ligaments and limits, None where it has none; weight (M,):
     of the muscles in the cost, None for 1; exponent: of activations and reserves in the cost (contact, and residuals of
     the root where ground forces are sought, have 2); fibres (T, C): generalized force of passive muscle fibres, None
-    where they are left out.
+    where they are left out; tendons: what presses the joints, None where nobody asked.
     """
 
     muscle_columns: Float[Tensor, "time coordinate muscle"]
@@ -58,6 +59,7 @@ class Effort:
     weight: Float[Tensor, " muscle"] | None = None
     exponent: float = 2.0
     fibres: Float[Tensor, "time coordinate"] | None = None
+    tendons: Tendons | None = None
 
     @property
     def weights(self) -> Float[Tensor, " muscle"]:
@@ -82,7 +84,7 @@ def solve_with_ground(
     skeleton: Skeleton,
     state: State,
     qd: Float[Tensor, "time coordinate"],
-    effort: Effort,
+    actuators: MusclesAndReserves,
     ground: float,
     settings: ContactSettings,
     start: Float[Tensor, "time coordinate"] | None = None,
@@ -91,24 +93,24 @@ def solve_with_ground(
 
     Frames are solved in chunks, so memory does not grow with their number. `start` are multipliers to start from.
     """
-    rotations, translations = effort.root
-    optimal = effort.reserve_optimal.clone()
+    rotations, translations = actuators.root
+    optimal = actuators.reserve_optimal.clone()
     optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
-    tau = effort.left_to_do(net_generalized_forces(skeleton, state, None, effort.passive))
+    tau = actuators.left_to_do(net_generalized_forces(skeleton, state, None, actuators.passive))
     solutions, forces = [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
         contact = contact_columns(skeleton, part, qd[rows], ground, settings)
-        muscles = effort.muscle_columns[rows]
+        muscles = actuators.muscle_columns[rows]
         n = contact.columns.shape[-1]
-        exponents = effort.exponents(n, [*rotations, *translations])
+        exponents = actuators.exponents(n, [*rotations, *translations])
         solution = _solve_free(
-            effort.free,
+            actuators.free,
             torch.cat([muscles, contact.columns], -1),
             tau[rows],
-            weight=torch.cat([effort.weights, qd.new_full((n,), settings.weight)]),
-            lower=torch.cat([effort.lower, qd.new_zeros(n)]),
-            upper=torch.cat([effort.upper, qd.new_full((n,), torch.inf)]),
+            weight=torch.cat([actuators.weights, qd.new_full((n,), settings.weight)]),
+            lower=torch.cat([actuators.lower, qd.new_zeros(n)]),
+            upper=torch.cat([actuators.upper, qd.new_full((n,), torch.inf)]),
             reserve_optimal=optimal,
             exponents=exponents,
             start=None if start is None else start[rows],
@@ -119,20 +121,22 @@ def solve_with_ground(
 
 
 def solve_with_loads(
-    tau: Float[Tensor, "time coordinate"], effort: Effort, start: Float[Tensor, "time coordinate"] | None = None
+    tau: Float[Tensor, "time coordinate"],
+    actuators: MusclesAndReserves,
+    start: Float[Tensor, "time coordinate"] | None = None,
 ) -> LeastEffort:
     """Activations for net generalized forces, the problem of OpenSim's StaticOptimization."""
-    tau = effort.left_to_do(tau)
-    exponents = effort.exponents(0, [])
+    tau = actuators.left_to_do(tau)
+    exponents = actuators.exponents(0, [])
     solutions = [
         _solve_free(
-            effort.free,
-            effort.muscle_columns[rows],
+            actuators.free,
+            actuators.muscle_columns[rows],
             tau[rows],
-            weight=effort.weights,
-            lower=effort.lower,
-            upper=effort.upper,
-            reserve_optimal=effort.reserve_optimal,
+            weight=actuators.weights,
+            lower=actuators.lower,
+            upper=actuators.upper,
+            reserve_optimal=actuators.reserve_optimal,
             exponents=exponents,
             start=None if start is None else start[rows],
         )

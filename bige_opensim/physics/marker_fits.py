@@ -33,7 +33,7 @@ MOST_ACTIVE_SETS, MOST_PIVOTS = 8, 60
 BATCH = 256
 
 
-class Solution(NamedTuple):
+class FittedFrames(NamedTuple):
     """q (C, J) of J problems, phi (J,) in m2, steps taken, and convergence."""
 
     q: Tensor
@@ -74,7 +74,7 @@ class MarkerFitter:
         *,
         only: Sequence[int] | None = None,
         enough: float = ENOUGH,
-    ) -> Solution:
+    ) -> FittedFrames:
         """Fit frames from given starts; a frame may be there more than once.
 
         Args:
@@ -87,7 +87,7 @@ class MarkerFitter:
         free = torch.tensor([only is None or c in only for c in columns.tolist()])[:, None]
         q0 = torch.minimum(torch.maximum(start, self.low), self.high)
         count = len(frame)
-        result = Solution(
+        result = FittedFrames(
             q0.clone(),
             torch.full((count,), torch.nan, dtype=q0.dtype),
             torch.zeros(count, dtype=torch.int64),
@@ -151,7 +151,7 @@ class _Batch:
             self.job = torch.cat([self.job, job])
         return len(self.job) > 0
 
-    def step(self, result: Solution) -> None:
+    def step(self, result: FittedFrames) -> None:
         """One step of every problem, or a shorter one where the last did not lower the cost."""
         s, c = self.fields, self.columns
         eq = self.fitter.skeleton.normal_equations(s["q"], s["observed"], s["weight"])
@@ -173,7 +173,7 @@ class _Batch:
         if done.any():
             self._leave(done, small, result)
 
-    def _leave(self, done: Tensor, converged: Tensor, result: Solution) -> None:
+    def _leave(self, done: Tensor, converged: Tensor, result: FittedFrames) -> None:
         s, job = self.fields, self.job[done]
         result.q[:, job] = torch.where(converged, s["q"], s["best"])[:, done]
         result.cost[job], result.steps[job] = s["cost"][done], s["steps"][done]

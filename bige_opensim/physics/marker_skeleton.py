@@ -41,7 +41,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bige_opensim.physics.skeleton import ROTATION, SkeletonTables, _cross_matrix, _hermite
+from bige_opensim.physics.hermite import hermite
+from bige_opensim.physics.skeleton import ROTATION, SkeletonTables, _cross_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,8 @@ class MarkerSkeleton:
         self._affine = torch.as_tensor(t.affine[order])
         self._splined = torch.as_tensor(np.flatnonzero(t.spline[order] >= 0))
         row = t.spline[order][t.spline[order] >= 0]
-        self._spline = [torch.as_tensor(x[row]) for x in (t.spline_low, t.spline_step, t.spline_nodes)]
+        grids = (t.spline_low[row], t.spline_step[row], t.spline_nodes)
+        self._spline = [*map(torch.as_tensor, grids), torch.as_tensor(row.astype(np.int64))]
 
     def _place_columns(self, t: SkeletonTables, moves: np.ndarray) -> None:
         """Groups of primitives of one coordinate that move the same markers, and which group is above which."""
@@ -163,6 +165,20 @@ class MarkerSkeleton:
     def positions(self, q: Float[Tensor, "coordinate frame"]) -> Float[Tensor, "marker 3 frame"]:
         """Where the markers are, m."""
         return self._markers(self._frames(self._displacements(q)[0]))
+
+    def jacobian(
+        self, q: Float[Tensor, "coordinate frame"]
+    ) -> tuple[Float[Tensor, "marker 3 frame"], Float[Tensor, "column marker 3 frame"]]:
+        """Where the markers are, m, and the derivative of that in the coordinates of `columns`."""
+        value, slope = self._displacements(q)
+        X = self._frames(value)
+        p = self._markers(X)
+        spin, slide = self._twists(X, slope)
+        moved = _cross(spin[:, :, None].expand(-1, -1, len(p), -1), p.transpose(0, 1)[None]) + slide[:, :, None]
+        J = (moved * self._below[self._row][:, None, :, None]).transpose(1, 2)
+        if self._contract is not None:
+            J = (self._contract @ J.flatten(1)).unflatten(1, J.shape[1:])
+        return p, J
 
     def normal_equations(
         self,
@@ -214,8 +230,8 @@ class MarkerSkeleton:
         value = torch.addcmul(self._affine[:, 1:], x, self._affine[:, :1])
         slope = self._affine[:, :1].expand_as(x).contiguous()
         if len(self._splined):
-            v, d, _ = _hermite(x[self._splined].T, *self._spline)
-            value[self._splined], slope[self._splined] = v.T, d.T
+            cubics = hermite(x[self._splined].T, *self._spline)
+            value[self._splined], slope[self._splined] = cubics.value().T, cubics.slope().T
         return value, slope
 
     def _frames(self, s: Float[Tensor, "primitive frame"]) -> Float[Tensor, "slot 3 4 frame"]:

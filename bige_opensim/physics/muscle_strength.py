@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bige_opensim.physics.hermite import hermite
 from bige_opensim.physics.muscle_tables import DEGROOTE, MILLARD, MUSCLE_CLASSES, THELEN
 
 SMALLEST_PROJECTED_FIBRE = 1e-9
@@ -224,16 +225,5 @@ class Strength(torch.nn.Module):
         return self._of("max_isometric_force", members) * degroote_active(l, width) * degroote_velocity(v)
 
     def _curve(self, row: Int[Tensor, " member"], x: Float[Tensor, "*batch member"]) -> Float[Tensor, "*batch member"]:
-        """Cubic Hermite interpolation of curve `row`, continued linearly beyond its ends."""
-        nodes = self.curve_nodes.shape[1]
-        step = self.curve_step[row]
-        position = (x - self.curve_low[row]) / step
-        cell = position.detach().floor().clamp(0, nodes - 2).long()
-        t = position - cell
-        inside = t.clamp(0, 1)
-        flat = self.curve_nodes.reshape(-1, 2)
-        left, right = flat[row * nodes + cell], flat[row * nodes + cell + 1]
-        y0, y1, m0, m1 = left[..., 0], right[..., 0], left[..., 1] * step, right[..., 1] * step
-        rise = y1 - y0
-        value = y0 + inside * (m0 + inside * (3 * rise - 2 * m0 - m1 + inside * (m0 + m1 - 2 * rise)))
-        return value + (t - 1).clamp(min=0) * m1 + t.clamp(max=0) * m0
+        """Curve `row` of every muscle at x."""
+        return hermite(x, self.curve_low[row], self.curve_step[row], self.curve_nodes, row).value()

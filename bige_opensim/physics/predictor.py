@@ -22,7 +22,7 @@ from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.joint_problem import (
     LEG_RESERVE_NM,
     UPPER_BODY_RESERVE_NM,
-    Effort,
+    MusclesAndReserves,
     net_generalized_forces,
     solve_with_ground,
     solve_with_loads,
@@ -118,7 +118,7 @@ class PhysicsPredictor(torch.nn.Module):
         flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
         state = kinematics(self.skeleton, *flat)
         pulls = polynomial_pulls(self.muscles, flat[0], flat[1], passive=self.cost.passive)
-        effort = Effort(
+        actuators = MusclesAndReserves(
             pulls.columns,
             self.lower,
             self.upper,
@@ -132,9 +132,9 @@ class PhysicsPredictor(torch.nn.Module):
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
         ground = None
         if any(self.root):
-            solution, ground = solve_with_ground(self.skeleton, state, flat[1], effort, 0.0, self.settings, start)
+            solution, ground = solve_with_ground(self.skeleton, state, flat[1], actuators, 0.0, self.settings, start)
         else:
-            solution = solve_with_loads(inverse_dynamics(self.skeleton, state), effort, start)
+            solution = solve_with_loads(inverse_dynamics(self.skeleton, state), actuators, start)
         self._multiplier = solution.multiplier.detach()
         activations = solution.x[:, : len(self.lower)].reshape(N, T, -1)
         self._last = _Solved(q, state, activations, ground)

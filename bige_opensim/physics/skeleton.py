@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bige_opensim.physics.hermite import hermite
 from bige_opensim.physics.packed_tables import pack, unpack
 
 ROTATION, TRANSLATION = 0, 1
@@ -221,10 +222,10 @@ class Skeleton(torch.nn.Module):
         splined = torch.nonzero(self.spline_index >= 0).flatten()
         if len(splined):
             row = self.spline_index[splined]
-            v, d, c = _hermite(x[..., splined], self.spline_low[row], self.spline_step[row], self.spline_nodes[row])
-            value = value.index_copy(-1, splined, v)
-            slope = slope.index_copy(-1, splined, d)
-            curvature = curvature.index_copy(-1, splined, c)
+            cubics = hermite(x[..., splined], self.spline_low[row], self.spline_step[row], self.spline_nodes, row)
+            value = value.index_copy(-1, splined, cubics.value())
+            slope = slope.index_copy(-1, splined, cubics.slope())
+            curvature = curvature.index_copy(-1, splined, cubics.curvature())
         return Displacement(value, slope, curvature)
 
     def chain(self, s: Float[Tensor, "*batch primitive"]) -> Chain:
@@ -338,21 +339,3 @@ def _subtree(t: SkeletonTables) -> np.ndarray:
             moved[k, b] = 1.0
             k = t.parent[k]
     return moved
-
-
-def _hermite(x: Tensor, low: Tensor, step: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cubic Hermite interpolation on uniform grids: value, slope and curvature of (..., S) at x (..., S)."""
-    u = (x - low) / step
-    last = nodes.shape[1] - 1
-    inside = u.clamp(0.0, float(last))
-    cell = inside.detach().floor().clamp(max=last - 1).long()
-    t = inside - cell
-    rows = torch.arange(nodes.shape[0], device=x.device).expand_as(cell)
-    left, right = nodes[rows, cell], nodes[rows, cell + 1]
-    y0, y1 = left[..., 0], right[..., 0]
-    m0, m1 = left[..., 1] * step, right[..., 1] * step
-    c2, c3 = 3.0 * (y1 - y0) - 2.0 * m0 - m1, 2.0 * (y0 - y1) + m0 + m1
-    slope = (m0 + t * (2.0 * c2 + 3.0 * c3 * t)) / step
-    value = y0 + t * (m0 + t * (c2 + t * c3)) + (u - inside) * step * slope
-    curvature = torch.where(u == inside, (2.0 * c2 + 6.0 * c3 * t) / (step * step), torch.zeros_like(t))
-    return value, slope, curvature

@@ -21,7 +21,7 @@ from bige_opensim.labelling.label_files import MODEL_NAME
 from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
 from bige_opensim.pipeline.settings import PipelineError
-from bige_opensim.pipeline.stages import Work
+from bige_opensim.pipeline.stages import PipelineWork
 from bige_opensim.workflows.threads import one_thread
 
 FORMAT = "bige-pipeline/1"
@@ -36,9 +36,9 @@ class Stage:
     """A stage: name, what it does, the settings it depends on, and the file or folder that it leaves."""
 
     name: str
-    does: Callable[[Work], str]
+    does: Callable[[PipelineWork], str]
     depends_on: tuple[str, ...]
-    leaves: Callable[[Work], Path]
+    leaves: Callable[[PipelineWork], Path]
     starts_over: bool = True
 
 
@@ -65,7 +65,7 @@ REPORT_STAGE = "report"
 NAMES = (*(s.name for s in STAGES), REPORT_STAGE)
 
 
-def run(work: Work, until: str = REPORT_STAGE) -> Iterator[StageDone]:
+def run(work: PipelineWork, until: str = REPORT_STAGE) -> Iterator[StageDone]:
     """Run the stages up to `until`, yielding each as it ends; `pipeline.json` in the folder says what was done.
 
     A stage is done again when its settings, the recordings or a stage before it have changed since. Labels and
@@ -88,7 +88,7 @@ def run(work: Work, until: str = REPORT_STAGE) -> Iterator[StageDone]:
         yield from _run_stages(work, until)
 
 
-def _run_stages(work: Work, until: str) -> Iterator[StageDone]:
+def _run_stages(work: PipelineWork, until: str) -> Iterator[StageDone]:
     record = _record(work)
     mark = hashlib.sha256(_marks(work).encode()).hexdigest()
     for stage in STAGES:
@@ -101,7 +101,7 @@ def _run_stages(work: Work, until: str) -> Iterator[StageDone]:
     yield _run_stage(work, report, None, record)
 
 
-def _run_stage(work: Work, stage: Stage, mark: str | None, record: dict[str, Any]) -> StageDone:
+def _run_stage(work: PipelineWork, stage: Stage, mark: str | None, record: dict[str, Any]) -> StageDone:
     before = record["stages"].get(stage.name, {})
     leaves = stage.leaves(work)
     same = mark is not None and before.get("mark") == mark
@@ -125,7 +125,7 @@ def _run_stage(work: Work, stage: Stage, mark: str | None, record: dict[str, Any
     return StageDone(stage.name, summary, spent, kept=False)
 
 
-def _marks(work: Work) -> str:
+def _marks(work: PipelineWork) -> str:
     """What a run starts from: this version, and the content of the recordings, or of the model of synthetic people."""
     if work.data is None:
         paths = [built_in(MODEL)]
@@ -150,14 +150,14 @@ def digest(path: Path) -> str:
     return hashlib.sha256("\n".join(each).encode()).hexdigest()
 
 
-def _settings(work: Work, stage: Stage) -> str:
+def _settings(work: PipelineWork, stage: Stage) -> str:
     content = {name: asdict(getattr(work.settings, name)) for name in stage.depends_on}
     if stage.name == "search":
         content["search"]["objective"] = work.settings.search.objective.read_text(encoding="utf-8")
     return json.dumps(content, sort_keys=True, default=str)
 
 
-def _record(work: Work) -> dict[str, Any]:
+def _record(work: PipelineWork) -> dict[str, Any]:
     path = work.out / RECORD
     if path.is_file():
         try:
@@ -172,5 +172,5 @@ def _record(work: Work) -> dict[str, Any]:
     return {"format": FORMAT, "name": work.settings.name, "stages": {}}
 
 
-def _write(work: Work, record: dict[str, Any]) -> None:
+def _write(work: PipelineWork, record: dict[str, Any]) -> None:
     write_whole(work.out / RECORD, json.dumps(record, indent=1) + "\n")

@@ -26,7 +26,7 @@ from bige_opensim.workflows.validate import validate_folder
 
 
 @dataclass(frozen=True)
-class Work:
+class PipelineWork:
     """Where a pipeline works: its settings, its folder, the recordings (None: synthetic people), and how it shows."""
 
     settings: PipelineSettings
@@ -75,7 +75,7 @@ class Work:
         return self.out / "report.html"
 
 
-def people(work: Work) -> str:
+def people(work: PipelineWork) -> str:
     """Synthetic people, where no recordings are named."""
     if work.data is not None:
         return f"{len(work.found_sessions())} sessions in {work.data}"
@@ -84,7 +84,7 @@ def people(work: Work) -> str:
     return f"{s.subjects} synthetic people, {s.reps} squats each"
 
 
-def label(work: Work) -> str:
+def label(work: PipelineWork) -> str:
     """Ground forces, moments and activations of every trial with coordinates."""
     requests, rejected = requests_of(work.found_sessions(), work.labels)
     _remove_others(work.labels, {r.out for r in requests})
@@ -97,7 +97,7 @@ def label(work: Work) -> str:
     return f"{passed} of {len(outcomes)} trials passed the quality gates{'; ' if checked else ''}{checked}"
 
 
-def dataset(work: Work) -> str:
+def dataset(work: PipelineWork) -> str:
     """Repetitions of 101 samples, split by subject."""
     s = work.settings.dataset
     ds = repetitions(
@@ -112,19 +112,19 @@ def dataset(work: Work) -> str:
     return f"{ds.sizes['repetition']} repetitions; people: {', '.join(splits)}"
 
 
-def surrogate(work: Work) -> str:
+def surrogate(work: PipelineWork) -> str:
     """The network from kinematics to activations."""
     train_surrogate(work.repetitions, out=work.surrogate, settings=work.settings.surrogate, show=work.show)
     return _best(work.surrogate, "rmse", "RMSE of activations on validation people")
 
 
-def generator(work: Work) -> str:
+def generator(work: PipelineWork) -> str:
     """The network that makes motions."""
     train_generator(work.repetitions, out=work.generator, settings=work.settings.generator, show=work.show)
     return _best(work.generator, "rmse_deg", "degrees RMS of reconstruction on validation people")
 
 
-def search(work: Work) -> str:
+def search(work: PipelineWork) -> str:
     """Motions of one subject that meet the objective, by the networks and the physics of the subject's model."""
     s = work.settings.search
     ds = load_dataset(work.repetitions)
@@ -137,14 +137,14 @@ def search(work: Work) -> str:
     return f"{found.satisfied} of {s.count} motions for {subject} meet the objective as predicted. {conflicts}"
 
 
-def judge(work: Work) -> str:
+def judge(work: PipelineWork) -> str:
     """The round trip of every motion through OpenSim."""
     verdicts = validate_folder(work.motions, jobs=work.jobs, show=work.show)
     confirmed = sum(v.confirmed for v in verdicts)
     return f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim"
 
 
-def tell(work: Work, seconds: dict[str, float]) -> str:
+def tell(work: PipelineWork, seconds: dict[str, float]) -> str:
     """The report."""
     return str(report(work.motions, work.report, reference=work.repetitions, stages=seconds))
 

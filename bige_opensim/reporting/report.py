@@ -16,7 +16,7 @@ from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, li
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
-from bige_opensim.reporting.wording import describe, gate_text, number, target_text, value_text
+from bige_opensim.reporting.wording import SPACE, describe, gate_text, number, plain, target_text, value_text
 from bige_opensim.validation.roundtrip import (
     CONFIRMED,
     CONTRADICTED,
@@ -33,7 +33,7 @@ NEW_ENOUGH = 0.5
 """A motion counts as new when it is at least half the usual distance between training motions away from all of them."""
 
 
-class Written(NamedTuple):
+class WrittenReport(NamedTuple):
     """Where a report is, and what contradicts its certificates, a sentence each that begins with the motion's name."""
 
     path: Path
@@ -59,7 +59,7 @@ def report(
     cohort: Path | None = None,
     stages: Mapping[str, float] | None = None,
     synthetic: bool | None = None,
-) -> Written:
+) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
     Every certificate is held against the files that it was made from. Where something contradicts one, the report says
@@ -99,7 +99,7 @@ def report(
         write_summary(motions, evidence.verdicts)
     content = _content(evidence, out.parent, stages or {})
     write_whole(out, environment.get_template("report.html.j2").render(**content))
-    return Written(out, evidence.contradictions)
+    return WrittenReport(out, evidence.contradictions)
 
 
 def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float]) -> dict[str, Any]:
@@ -159,6 +159,10 @@ def _person(evidence: Evidence) -> list[tuple[str, str]]:
     rows = [("Body mass", f"{number(mass)} kg")]
     if evidence.height_m is not None:
         rows.append(("Height", f"about {evidence.height_m:.2f} m, measured on the model"))
+    person = evidence.record.get("person") or {}
+    strength, limits = person.get("strength", {}), person.get("limits", {})
+    rows += [(f"Strength of {name}", f"{plain(100 * x)}{SPACE}% of the model's") for name, x in strength.items()]
+    rows += [(f"Range of {name}", f"{plain(a)} to {plain(b)}") for name, (a, b) in limits.items()]
     return [*rows, ("Model", f"{evidence.model_name or 'unnamed'}, {len(evidence.skeleton.tables.muscles)} muscles")]
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import fnmatch
 import hashlib
+import io
 import json
 import os
 import shutil
 import time as clock
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,11 +38,16 @@ from bige_opensim.osim.inverse_kinematics import (
 )
 from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import ModelError, OsimModel, load, opensim_version
-from bige_opensim.workers.worker_process import PROCESSES, ProcessLostError, Report
+from bige_opensim.workers.alone import alone, as_they_come
+from bige_opensim.workers.worker_process import ProcessLostError
 
 FORMAT = "bige-ik/1"
 SOLVED, KEPT, SKIPPED, FAILED, LOST = "solved", "kept", "skipped", "failed", "lost"
 SUMMARY = "inverse_kinematics.csv"
+COLUMNS = (
+    *("session", "trial", "status", "frames", "rms_mm", "worst_frame_rms_mm", "worst_marker", "worst_marker_rms_mm"),
+    "reason",
+)
 TOGETHER = 32
 """Trials of one model that are solved in one batch, at most."""
 KINEMATICS = Path("OpenSimData/Kinematics")
@@ -57,7 +63,6 @@ _COPIED = (
 FILE_ERRORS = (TrcError, C3dError, MarkerError, ModelError, StorageError, MotionError, UiPrmdError)
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
-Asked = TypeVar("Asked")
 Done = TypeVar("Done")
 
 
@@ -117,6 +122,31 @@ class MarkerOutcome:
     status: str
     reason: str
     record: dict[str, Any]
+
+    @property
+    def solved(self) -> bool:
+        """Whether there are coordinates from its markers, made now or before."""
+        return bool(self.record)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the solved trial."""
+        return int(self.record["frames"])
+
+    @property
+    def rms_mm(self) -> float:
+        """Root mean square distance of the model's markers from the recorded ones, mm."""
+        return float(self.record["rms_mm"])
+
+    @property
+    def worst_frame_rms_mm(self) -> float:
+        """The same of the frame that is fitted worst."""
+        return float(self.record["worst_frame_rms_mm"])
+
+    @property
+    def worst_markers(self) -> list[tuple[str, float]]:
+        """Markers that are fitted worst, and their distance, mm."""
+        return [(name, self.record["marker_rms_mm"][name]) for name in self.record["worst_markers"]]
 
 
 def session_copy(session: Session, out: Path) -> Path:
@@ -189,7 +219,7 @@ def solve_marker_trials(requests: Iterable[MarkerRequest], *, jobs: int | None =
             waiting.append(request)
         else:
             yield MarkerOutcome(request.session, request.trial, KEPT, "solved before from the same files.", record)
-    for outcomes in as_they_come(_in_a_process, _batches(waiting, jobs or os.cpu_count() or 1), jobs):
+    for outcomes in as_they_come(_solved, _batches(waiting, jobs or os.cpu_count() or 1), jobs):
         yield from outcomes
 
 
@@ -204,18 +234,6 @@ def _batches(requests: Iterable[MarkerRequest], jobs: int) -> list[list[MarkerRe
         size = 1 if solver == "opensim" else min(TOGETHER, -(-len(group) // shares))
         batches += [group[i : i + size] for i in range(0, len(group), size)]
     return batches
-
-
-def as_they_come(work: Callable[[Asked], Done], requests: Iterable[Asked], jobs: int | None) -> Iterator[Done]:
-    """Results of `work` on every request, `jobs` at once (one per processor core by default), first come first."""
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        waiting = [pool.submit(work, request) for request in requests]
-        try:
-            for future in as_completed(waiting):
-                yield future.result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def solve_together(requests: Sequence[MarkerRequest]) -> list[tuple[str, Any]]:
@@ -289,45 +307,41 @@ def _write(request: MarkerRequest, model: OsimModel, fit: MarkerFit, seconds: fl
 
 def write_summary(path: Path, outcomes: Iterable[MarkerOutcome]) -> None:
     """Write a table of outcomes: one row per trial with its errors in mm."""
-    rows = ["session,trial,status,frames,rms_mm,worst_frame_rms_mm,worst_marker,worst_marker_rms_mm,reason"]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
     for o in sorted(outcomes, key=lambda o: (o.session, o.trial)):
-        cells = [o.session, o.trial, o.status, "", "", "", "", "", o.reason]
+        errors: list[object] = [""] * 5
         if o.record:
-            worst = o.record["worst_markers"][0]
-            numbers = (o.record["rms_mm"], o.record["worst_frame_rms_mm"], o.record["marker_rms_mm"][worst])
-            cells[3:8] = [str(o.record["frames"]), *(f"{x:.2f}" for x in numbers[:2]), worst, f"{numbers[2]:.2f}"]
-        rows.append(",".join('"' + c.replace('"', '""') + '"' if any(x in c for x in ',"\n') else c for c in cells))
-    write_whole(path, "\n".join([*rows, ""]))
+            worst, worst_mm = o.worst_markers[0]
+            errors = [o.frames, f"{o.rms_mm:.2f}", f"{o.worst_frame_rms_mm:.2f}", worst, f"{worst_mm:.2f}"]
+        table.writerow([o.session, o.trial, o.status, *errors, o.reason])
+    write_whole(path, text.getvalue())
 
 
-def alone(task: Callable[[Any], Any], argument: Any) -> tuple[str, Any]:
+def in_a_process(task: Callable[[Any], Any], argument: Any) -> tuple[str, Any]:
     """Run a function of this package in another process, where OpenSim may leak or crash.
 
     Returns:
-        SOLVED with what it returned, or FAILED with one sentence.
+        SOLVED with what it returned, or FAILED or LOST with one sentence.
     """
-    process = PROCESSES.take()
     try:
-        answer: tuple[str, Any] = process.run(_attempt, task, argument)
-    except ProcessLostError as error:
-        answer = LOST, f"{error}."
-    finally:
-        PROCESSES.give_back(process)
-    return answer
-
-
-def _attempt(task: Callable[[Any], Any], argument: Any, report: Report) -> tuple[str, Any]:
-    only_errors()
-    try:
-        return SOLVED, task(argument)
+        return SOLVED, alone(_quietly, task, argument, errors=FILE_ERRORS)
     except FILE_ERRORS as error:
         return FAILED, str(error)
+    except ProcessLostError as error:
+        return LOST, f"{error}."
 
 
-def _in_a_process(requests: list[MarkerRequest]) -> list[MarkerOutcome]:
-    status, content = alone(solve_together, requests)
+def _quietly(task: Callable[[Any], Any], argument: Any) -> Any:
+    only_errors()
+    return task(argument)
+
+
+def _solved(requests: list[MarkerRequest]) -> list[MarkerOutcome]:
+    status, content = in_a_process(solve_together, requests)
     if status != SOLVED and len(requests) > 1:
-        return [outcome for request in requests for outcome in _in_a_process([request])]
+        return [outcome for request in requests for outcome in _solved([request])]
     results = content if status == SOLVED else [(FAILED, f"{r.markers}: {content}") for r in requests]
     return [
         MarkerOutcome(r.session, r.trial, SOLVED, " ".join(content["notes"]), content)

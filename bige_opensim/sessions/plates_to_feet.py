@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate
+from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate, point_on_plane
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET, GroundForces
 from bige_opensim.physics.skeleton import Skeleton
@@ -245,9 +245,9 @@ def at_centre_of_pressure(
 ) -> GroundForces:
     """The same wrenches (moment about the ground origin) with their force at the centre of pressure, always finite.
 
-    x = (M_z + h F_x) / F_y, z = (h F_z - M_x) / F_y at height h where F_y exceeds HELD_N. Elsewhere the point moves
-    evenly from the last to the next centre of pressure, and the torque M - p x F takes the rest of the moment, so the
-    wrench stays what was measured.
+    It is where the force crosses the plane at `height` (`point_on_plane`) where F_y exceeds HELD_N. Elsewhere the point
+    moves evenly from the last to the next centre of pressure, and the torque M - p x F takes the rest of the moment, so
+    the wrench stays what was measured.
     """
     point = np.zeros_like(force)
     point[..., 1] = height
@@ -255,8 +255,8 @@ def at_centre_of_pressure(
         loaded = force[:, f, 1] > HELD_N
         if not loaded.any():
             continue
-        F, M = force[loaded, f], moment[loaded, f]
-        point[:, f, 0] = np.interp(time, time[loaded], (M[:, 2] + height * F[:, 0]) / F[:, 1])
-        point[:, f, 2] = np.interp(time, time[loaded], (height * F[:, 2] - M[:, 0]) / F[:, 1])
+        crossing = point_on_plane(force[loaded, f], moment[loaded, f], height)
+        for axis in (0, 2):
+            point[:, f, axis] = np.interp(time, time[loaded], crossing[:, axis])
     torque = moment - np.cross(point, force)
     return GroundForces(*(torch.as_tensor(v) for v in (force, point, torque)))

@@ -22,7 +22,8 @@ from bige_opensim.io.trc import Markers, write_trc
 from bige_opensim.io.ui_prmd import CLUSTERS, RATE_HZ, Clip, UiPrmdError, generic_places, read_clip
 from bige_opensim.osim.model import load, opensim_version
 from bige_opensim.osim.person_fit import add_markers, fit_person
-from bige_opensim.sessions.marker_trials import FAILED, KEPT, SOLVED, alone, as_they_come
+from bige_opensim.sessions.marker_trials import FAILED, KEPT, SOLVED, in_a_process
+from bige_opensim.workers.alone import as_they_come
 
 FORMAT = "bige-person/1"
 RECORD = "person.json"
@@ -55,6 +56,21 @@ class PersonOutcome:
     status: str
     reason: str
     record: dict[str, Any]
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a session, made now or before."""
+        return bool(self.record)
+
+    @property
+    def height_m(self) -> float:
+        """Estimated standing height, m."""
+        return float(self.record["height_m"])
+
+    @property
+    def mass_kg(self) -> float:
+        """Estimated mass, kg."""
+        return float(self.record["mass_kg"])
 
 
 def people(clips: Iterable[Clip], model: Path, out: Path) -> list[PersonRequest]:
@@ -171,7 +187,7 @@ def _outcome(request: PersonRequest) -> PersonOutcome:
             return PersonOutcome(request.subject, KEPT, "made before from the same files.", record)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    status, content = alone(make_session, request)
+    status, content = in_a_process(make_session, request)
     if status != SOLVED:
         return PersonOutcome(request.subject, FAILED, f"{request.folder.name}: {content}", {})
     return PersonOutcome(request.subject, SOLVED, " ".join(content["notes"]), content)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bige_opensim.physics.closest_pose import closest_pose
 from bige_opensim.physics.dynamics import State, point_jacobian
 from bige_opensim.physics.skeleton import Chain, Displacement, Skeleton
 
@@ -18,9 +19,7 @@ SIDES = ("r", "l")
 HEEL, TOE = "s1", "s5"
 KNEE_M_PER_RAD = 0.3
 """Weight of the knees' equation against those in metres: about the length of half a shank."""
-LARGEST_STEP = 0.25
-DAMPING = 1e-9
-ITERATIONS = 40
+STEPS = 40
 SOLVED_M = 1e-5
 
 
@@ -40,7 +39,7 @@ class Stance:
     heel_z: tuple[float, float]
 
 
-class Support(NamedTuple):
+class PlantedFeet(NamedTuple):
     """Contact points of planted feet over time, and the base of support.
 
     points (T, P, 3) m; heel and toe: mean of both feet's heel and toe along x, m; middle: between the heels along z, m.
@@ -52,7 +51,7 @@ class Support(NamedTuple):
     middle: float
 
 
-def plant(skeleton: Skeleton, stance: Stance, heel_lift: Float[Tensor, " time"]) -> Support:
+def plant(skeleton: Skeleton, stance: Stance, heel_lift: Float[Tensor, " time"]) -> PlantedFeet:
     """Contact points of feet that stand at `stance` while the heels rise by `heel_lift` rad about the toe joint.
 
     The toes stay flat: with T the transform of a body in ground, the heel's side of the foot is at
@@ -83,7 +82,7 @@ def plant(skeleton: Skeleton, stance: Stance, heel_lift: Float[Tensor, " time"])
         turned = (centres - ground[heel] * torch.tensor([1.0, 0.0, 1.0])) @ turn.T
         points[:, mine] = turned + torch.tensor([stance.heel_x[foot], 0.0, stance.heel_z[foot]], dtype=still.dtype)
     at = {n: float(points[0, i, 0]) for i, n in enumerate(skeleton.contact_names)}
-    return Support(
+    return PlantedFeet(
         points,
         heel=0.5 * (at[f"{HEEL}_r"] + at[f"{HEEL}_l"]),
         toe=0.5 * (at[f"{TOE}_r"] + at[f"{TOE}_l"]),
@@ -107,14 +106,14 @@ def _in_toes(skeleton: Skeleton, q: Float[Tensor, "time coordinate"]) -> Float[T
 def solve(
     skeleton: Skeleton,
     posture: Float[Tensor, "time coordinate"],
-    support: Support,
+    support: PlantedFeet,
     knee: Float[Tensor, " time"],
     com_x: Float[Tensor, " time"],
     com_z: Float[Tensor, " time"],
 ) -> Float[Tensor, "time coordinate"]:
     """Coordinates with planted feet, a given mean knee flexion and a given centre of mass over the base.
 
-    Per frame, Gauss-Newton on the fifteen unknowns x = (pelvis translation, and hip, knee, ankle, subtalar of both
+    Per frame, `closest_pose` in the fifteen unknowns x = (pelvis translation, and hip, knee, ankle, subtalar of both
     legs), with everything else as in `posture`:
 
         0 = p_i(x) - p_i*                    contact points of both feet, twelve independent equations
@@ -136,29 +135,27 @@ def solve(
     q = _start(skeleton, posture, knee)
     depth_row = torch.zeros(len(q), 1, len(unknown), dtype=q.dtype)
     depth_row[..., knees] = 0.5 * KNEE_M_PER_RAD
-    eye = DAMPING * torch.eye(len(unknown), dtype=q.dtype)
-    gap = torch.full((len(q),), torch.inf)
-    for _ in range(ITERATIONS):
+
+    def equations(x: Tensor) -> tuple[Tensor, Tensor]:
+        q[:, unknown] = x
         displacement = skeleton.displacements(q)
         chain = skeleton.chain(displacement.value)
         feet, com, J_feet, J_com = _points(skeleton, chain, displacement, unknown)
-        depth = KNEE_M_PER_RAD * (0.5 * (q[:, unknown][:, knees]).sum(1) - knee)
+        depth = KNEE_M_PER_RAD * (0.5 * x[:, knees].sum(1) - knee)
         over = torch.stack([com[:, 0] - com_x, com[:, 2] - com_z], 1)
         r = torch.cat([(feet - support.points).flatten(1), depth[:, None], over], 1)
-        gap = r.abs().amax(1)
-        if float(gap.max()) < 0.1 * SOLVED_M:
-            break
-        J = torch.cat([J_feet.flatten(1, 2), depth_row, J_com[:, [0, 2]]], 1)
-        Jt = J.transpose(1, 2)
-        step = torch.linalg.solve(Jt @ J + eye, -(Jt @ r.unsqueeze(-1))).squeeze(-1)
-        shrink = (LARGEST_STEP / step.abs().amax(1, keepdim=True)).clamp(max=1.0)
-        q[:, unknown] += shrink * step
-    worst = int(gap.argmax())
-    if not float(gap[worst]) < SOLVED_M:
+        return r, torch.cat([J_feet.flatten(1, 2), depth_row, J_com[:, [0, 2]]], 1)
+
+    free = torch.full((len(unknown),), torch.inf, dtype=q.dtype)
+    start, even = q[:, unknown], torch.ones_like(free)
+    found = closest_pose(equations, start, even, -free, free, tolerance=0.1 * SOLVED_M, steps=STEPS)
+    worst = int(found.gap.argmax())
+    if not float(found.gap[worst]) < SOLVED_M:
         raise ClosedChainError(
-            f"frame {worst}: the feet stay {1e3 * float(gap[worst]):.1f} mm from where they are planted at a knee "
-            f"flexion of {np.rad2deg(float(knee[worst])):.0f} degrees."
+            f"frame {worst}: the feet stay {1e3 * float(found.gap[worst]):.1f} mm from where they are planted at a "
+            f"knee flexion of {np.rad2deg(float(knee[worst])):.0f} degrees."
         )
+    q[:, unknown] = found.x
     return q
 
 

@@ -31,7 +31,7 @@ TAILS = 2.0
 
 
 @dataclass(frozen=True)
-class Person:
+class SyntheticPerson:
     """A synthetic person: name, sex, stature in m, mass in kg, and factors on the lengths of bodies at that stature."""
 
     name: str
@@ -41,7 +41,7 @@ class Person:
     segment_scales: dict[str, float]
 
 
-def draw_person(name: str, random: np.random.Generator) -> Person:
+def draw_person(name: str, random: np.random.Generator) -> SyntheticPerson:
     """Draw a person: sex with equal chances, stature and mass from their joint normal distribution, proportions.
 
     Draws beyond two standard deviations or outside a body mass index of 18.5 to 30 kg/m2 are repeated.
@@ -60,7 +60,7 @@ def draw_person(name: str, random: np.random.Generator) -> Person:
     for segment, spread in PROPORTIONS.items():
         factor = 1.0 + spread * bounded_normal(random)
         scales |= dict.fromkeys(BODIES[segment], round(factor, 4))
-    return Person(name, sex, round(float(height_m), 3), round(float(mass_kg), 1), scales)
+    return SyntheticPerson(name, sex, round(float(height_m), 3), round(float(mass_kg), 1), scales)
 
 
 def bounded_normal(random: np.random.Generator, bound: float = TAILS) -> float:

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 import bige_opensim
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import write_coordinates, write_whole
 from bige_opensim.motion import Motion
-from bige_opensim.osim.anthropometric_scaling import scale_model
+from bige_opensim.osim.anthropometric_scaling import ScalingError, scale_model
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.messages import only_errors
-from bige_opensim.osim.model import opensim_version
+from bige_opensim.osim.model import ModelError, opensim_version
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.synthesis.closed_chain import ClosedChainError
-from bige_opensim.synthesis.people import Person, draw_person
+from bige_opensim.synthesis.people import SyntheticPerson, draw_person
 from bige_opensim.synthesis.squats import squat_motion
 from bige_opensim.synthesis.styles import Squat, Style, draw_squats, draw_style
+from bige_opensim.workers.alone import alone, as_they_come
+from bige_opensim.workers.worker_process import ProcessLostError
 
 FORMAT = "bige-synthetic/1"
 RECORD = "synthetic.json"
@@ -79,26 +77,27 @@ def make_cohort(out: Path, model: Path, settings: CohortSettings, *, jobs: int |
     """Write a session folder per person below `out`, yielding people as they come; the same seed makes the same people.
 
     Person i depends on the seed and i alone, so that a larger cohort begins with the people of a smaller one. People
-    made before with the same settings are kept.
+    made before with the same settings are kept. Each person is made in a process beside this one, for which a script
+    needs no main guard.
 
     Raises
     ------
     SynthesisError
-        `out` holds other things than synthetic people, or a body finds no squat.
+        `out` holds other things than synthetic people, a body finds no squat, or a process was lost.
+    ScalingError, ModelError
+        The model cannot be scaled to a person, or not be read.
 
     """
     out.mkdir(parents=True, exist_ok=True)
-    names = [f"synth_{i + 1:03d}" for i in range(settings.subjects)]
-    workers = min(jobs or os.cpu_count() or 1, len(names))
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        tasks = [pool.submit(make_person, out / name, index, model, settings) for index, name in enumerate(names)]
-        try:
-            for task in as_completed(tasks):
-                yield task.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    people = [(out / f"synth_{i + 1:03d}", i, model, settings) for i in range(settings.subjects)]
+    yield from as_they_come(_made, people, jobs)
+
+
+def _made(person: tuple[Path, int, Path, CohortSettings]) -> PersonMade:
+    try:
+        return alone(make_person, *person, errors=(SynthesisError, ScalingError, ModelError))
+    except ProcessLostError as error:
+        raise SynthesisError(f"{person[0]}: {error}.") from error
 
 
 def make_person(folder: Path, index: int, model: Path, settings: CohortSettings) -> PersonMade:
@@ -128,7 +127,7 @@ def make_person(folder: Path, index: int, model: Path, settings: CohortSettings)
 
 def _write(
     folder: Path,
-    person: Person,
+    person: SyntheticPerson,
     random: np.random.Generator,
     model: Path,
     settings: CohortSettings,
@@ -173,7 +172,7 @@ def _write(
 
 
 def _squats_of(
-    person: Person, skeleton: Skeleton, random: np.random.Generator, repetitions: int
+    person: SyntheticPerson, skeleton: Skeleton, random: np.random.Generator, repetitions: int
 ) -> tuple[Style, tuple[Squat, ...], Motion]:
     reasons = []
     for _ in range(STYLES):

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from bige_opensim.guidance.conflicts import band_text
-from bige_opensim.guidance.objective import BoundObjective, BoundTerm, Evaluation, Objective
+from bige_opensim.guidance.conflicts import target_of
+from bige_opensim.guidance.objective import BoundObjective, Evaluation, Objective
 from bige_opensim.guidance.quantities import GRF_COLUMNS, Dynamics
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
 from bige_opensim.motion import Motion
@@ -103,9 +103,9 @@ def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tup
     return bound, evaluation
 
 
-def target_of(bound: BoundTerm) -> str:
-    """What a term asks for, as certificates and the record of a search have it: 'between 0.35 and 0.45'."""
-    return band_text(bound) if bound.bounded else bound.term.goal
+def no_dynamics(*_: Any) -> Any:
+    """Dynamics of an objective that is bound to be read, not evaluated."""
+    raise AssertionError("an objective is read without a motion")
 
 
 def surrogate_gap(predicted: Motion, simulated: Simulated) -> dict[str, Any]:
@@ -164,6 +164,8 @@ class Certificate:
         sha256 of every file that the certificate was made from, by its path in the folder of the motions.
     notes
         What a reader should know besides.
+    person
+        Strengths and ranges of motion that the model was given for this person; None where it was taken as it is.
 
     """
 
@@ -182,6 +184,7 @@ class Certificate:
     provenance: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    person: dict[str, Any] | None = None
 
     @property
     def satisfied(self) -> bool:
@@ -264,6 +267,7 @@ class Certificate:
             provenance=content["provenance"],
             files=dict(content.get("files", {})),
             notes=tuple(content.get("notes", ())),
+            person=content.get("person"),
         )
 
     @classmethod
@@ -303,6 +307,7 @@ def certificate(
     *,
     files: dict[str, str] | None = None,
     notes: tuple[str, ...] = (),
+    person: dict[str, Any] | None = None,
 ) -> Certificate:
     """The certificate of a motion.
 
@@ -321,6 +326,8 @@ def certificate(
         Activations that the search predicted.
     files
         sha256 of the files that all this was read from.
+    person
+        What the record says of the person's strength and range.
 
     """
     deciding = {t.name for t in bound.verdict_terms}
@@ -352,4 +359,5 @@ def certificate(
         provenance=label["provenance"],
         files=files or {},
         notes=notes,
+        person=person,
     )

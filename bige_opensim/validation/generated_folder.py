@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import StorageError, read_storage
@@ -18,7 +19,14 @@ from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.validation.certificate import Certificate, Simulated, certificate, judge, read_simulated, target_of
+from bige_opensim.validation.certificate import (
+    Certificate,
+    Simulated,
+    certificate,
+    judge,
+    no_dynamics,
+    read_simulated,
+)
 from bige_opensim.validation.motion_gates import Anatomy, MotionOnGround, motion_gates
 from bige_opensim.validation.recheck import recheck
 
@@ -164,7 +172,16 @@ class GeneratedFolder:
         entry, notes = self.entry(name), self.notes(name)
         predicted = self._predicted(name) if entry or not notes else None
         return certificate(
-            name, bound, evaluation, entry, simulated, gates, predicted, files=self.hashes(name), notes=notes
+            name,
+            bound,
+            evaluation,
+            entry,
+            simulated,
+            gates,
+            predicted,
+            files=self.hashes(name),
+            notes=notes,
+            person=self.record.get("person"),
         )
 
     def _predicted(self, name: str) -> Motion | None:
@@ -266,17 +283,13 @@ class GeneratedFolder:
             found.append(f"{MODEL} is not the model that the motions were searched for.")
         asked = self.record.get("terms")
         muscles = self.skeleton.tables.muscles
-        bound = self.objective.bind(self.skeleton.coordinates, muscles, self.skeleton, dynamics=_no_dynamics)
+        bound = self.objective.bind(self.skeleton.coordinates, muscles, self.skeleton, dynamics=no_dynamics)
         now = {t.name: target_of(t) for t in bound.terms}
         if asked is not None and asked != now:
             other = sorted(set(asked.items()) ^ set(now.items()))
             words = "; ".join(f"{name}: {target}" for name, target in other)
             found.append(f"{OBJECTIVE} asks for other goals than the search did ({words}).")
         return tuple(found)
-
-
-def _no_dynamics(*_: Any) -> Any:
-    raise AssertionError("targets are read without a motion")
 
 
 def _record(path: Path) -> dict[str, Any]:

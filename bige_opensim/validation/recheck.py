@@ -19,7 +19,7 @@ from jaxtyping import Int
 
 from bige_opensim.io.storage import read_coordinates, read_storage
 from bige_opensim.labelling.kinematics import Prepared, prepare
-from bige_opensim.labelling.muscle_capacity import exact_effort, muscle_driven, root_of
+from bige_opensim.labelling.muscle_capacity import exact_actuators, muscle_driven, root_of
 from bige_opensim.labelling.quality_gates import SATURATED
 from bige_opensim.motion import Motion
 from bige_opensim.osim.inverse_dynamics import complete, passive_forces
@@ -146,12 +146,12 @@ def _mechanics(
     rows = _frames(simulated, muscles)
     window = replace(whole, q=_rows(whole.q, rows), qd=_rows(whole.qd, rows), qdd=_rows(whole.qdd, rows))
     state = window.state(skeleton)
-    effort = exact_effort(model, skeleton, window, state, cost)
+    actuators = exact_actuators(model, skeleton, window, state, cost)
     if simulated.ground is not None:
         ground, qd = simulated.label["ground_height_m"], window.tensor(skeleton, window.qd)
-        _, forces = solve_with_ground(skeleton, state, qd, effort, ground, ContactSettings())
+        _, forces = solve_with_ground(skeleton, state, qd, actuators, ground, ContactSettings())
         yield from _same_forces(skeleton, simulated, rows, forces)
-    answer = solve_with_loads(net[rows], effort)
+    answer = solve_with_loads(net[rows], actuators)
     yield from _least_effort(model, simulated, rows, answer)
     yield from _reserves(model, skeleton, simulated, net, answer.reserve.numpy()[answer.solved.numpy()])
 

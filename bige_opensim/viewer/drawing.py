@@ -59,14 +59,14 @@ def is_inside(point: Float[np.ndarray, " 2"], hull: Float[np.ndarray, "corner 2"
     return bool((edge[:, 0] * to_point[:, 1] - edge[:, 1] * to_point[:, 0] >= 0.0).all())
 
 
-class Support(NamedTuple):
+class BaseOfSupport(NamedTuple):
     """The base of support over time: corners (T, V, 3), the last one repeated, and whether the body is balanced."""
 
     corners: Float[np.ndarray, "time corner 3"]
     balanced: Bool[np.ndarray, " time"]
 
 
-def base_of_support(contacts: Float[np.ndarray, "time point 3"], com: Float[np.ndarray, "time 3"]) -> Support:
+def base_of_support(contacts: Float[np.ndarray, "time point 3"], com: Float[np.ndarray, "time 3"]) -> BaseOfSupport:
     """Hull of the contact points on the ground (y = 0), and whether the mass centre projects into it."""
     corners = np.zeros((len(com), max(contacts.shape[1], 1), 3))
     balanced = np.zeros(len(com), dtype=bool)
@@ -76,7 +76,7 @@ def base_of_support(contacts: Float[np.ndarray, "time point 3"], com: Float[np.n
             filled = hull[np.minimum(np.arange(corners.shape[1]), len(hull) - 1)]
             corners[t, :, 0], corners[t, :, 2] = filled[:, 0], filled[:, 1]
             balanced[t] = is_inside(com[t, [0, 2]], hull)
-    return Support(corners, balanced)
+    return BaseOfSupport(corners, balanced)
 
 
 def facing_forward(forward: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:

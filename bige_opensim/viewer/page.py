@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from bige_opensim.viewer.bodies import Shape, loft
 from bige_opensim.viewer.drawing import COLOURS, STOPS, UNKNOWN, quaternions, side_by_side
-from bige_opensim.viewer.take import Person, Take
+from bige_opensim.viewer.take import DrawnPerson, Take
 
 SHAPE_STEP_M, SCENE_STEP_M, TURN_STEP = 1e-4, 5e-4, 1.0 / 16384.0
 """What is fixed in bodies is given in tenths of a millimetre, what moves in halves, quaternions in 2^-14."""
@@ -110,7 +110,7 @@ def in_steps(values: np.ndarray, step: float) -> np.ndarray:
     return np.rint(np.asarray(values) / step).clip(-32768, 32767).astype(np.int16)
 
 
-def _pack_person(packed: Packed, name: str, person: Person) -> None:
+def _pack_person(packed: Packed, name: str, person: DrawnPerson) -> None:
     bodies = person.skeleton.bodies
     for part, shapes in (("skin", person.flesh), ("bones", person.bones)):
         vertices, faces, body = _joined([s for s in shapes if s.body in bodies], bodies)
@@ -133,7 +133,7 @@ def _joined(shapes: Sequence[Shape], bodies: tuple[str, ...]) -> tuple[np.ndarra
     return np.concatenate([s.vertices for s in shapes]), faces, body
 
 
-def _loose_points(person: Person) -> np.ndarray:
+def _loose_points(person: DrawnPerson) -> np.ndarray:
     """Path points that are not always at one place in a body, or are fixed in the ground."""
     paths = person.paths
     loose = (paths.used_by >= 0) | (person.path_bodies < 0)

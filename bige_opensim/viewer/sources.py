@@ -29,14 +29,14 @@ class ViewError(ValueError):
     """Something that cannot be looked at, with what was expected."""
 
 
-class Source(NamedTuple):
+class MotionSource(NamedTuple):
     """A motion and the model file that it belongs to."""
 
     model: Path
     recorded: Recorded
 
 
-class Sources:
+class MotionSources:
     """Reads what is to be shown; models that are only in memory get a file that lives as long as this object."""
 
     def __init__(self, model: Path | None = None) -> None:
@@ -48,7 +48,7 @@ class Sources:
         """Remove the files of models that were only in memory."""
         self._scratch.cleanup()
 
-    def of_label(self, label: Label, title: str | None = None) -> Source:
+    def of_label(self, label: Label, title: str | None = None) -> MotionSource:
         """A label from memory or from its folder."""
         found, record = label.channels, label.record
         window = found.coordinates.between(float(found.speeds.time[0]), float(found.speeds.time[-1]))
@@ -62,9 +62,9 @@ class Sources:
             ground_forces=found.ground_forces,
             ground_m=float(record["ground_height_m"]),
         )
-        return Source(self._model_of(label), recorded)
+        return MotionSource(self._model_of(label), recorded)
 
-    def of_path(self, path: Path) -> Iterator[Source]:
+    def of_path(self, path: Path) -> Iterator[MotionSource]:
         """The motions of a file or a folder.
 
         Raises
@@ -91,7 +91,7 @@ class Sources:
             for folder in labels:
                 yield self.of_label(Label.load(folder), title="/".join(folder.relative_to(path).parts))
 
-    def of_generated(self, path: Path) -> Iterator[Source]:
+    def of_generated(self, path: Path) -> Iterator[MotionSource]:
         """A folder that `bige generate` wrote, with the labels of `bige validate` where there are any."""
         folder = GeneratedFolder(path)
         for motion in folder.motions:
@@ -99,20 +99,22 @@ class Sources:
             verdict = verdict_of(folder, name)
             if (path / name / LABEL).is_file():
                 _, recorded = self.of_label(Label.load(path / name), title=name)
-                yield Source(path / MODEL, replace(recorded, verdict=verdict))
+                yield MotionSource(path / MODEL, replace(recorded, verdict=verdict))
             else:
                 recorded = self.of_motion(motion, path / MODEL).recorded
                 predicted = path / "predicted" / f"{name}_activations.sto"
-                yield Source(path / MODEL, _with_prediction(recorded, predicted, verdict))
+                yield MotionSource(path / MODEL, _with_prediction(recorded, predicted, verdict))
 
-    def of_motion(self, path: Path, model: Path | None = None) -> Source:
+    def of_motion(self, path: Path, model: Path | None = None) -> MotionSource:
         """A plain motion, with activations where the file has them, on the model given or that of its session."""
         about = model or self.model or _session_model(path)
         if about is None:
             raise ViewError(f"{path}: to which model does it belong? Name it with --model (model=).")
         rotational, known = self._of_model(about)
         motion = read_coordinates(path, rotational=rotational, known=known).motion
-        return Source(about, Recorded(path.stem, "", motion, rotational, activations=_activations(read_storage(path))))
+        return MotionSource(
+            about, Recorded(path.stem, "", motion, rotational, activations=_activations(read_storage(path)))
+        )
 
     def _of_model(self, path: Path) -> tuple[frozenset[str], tuple[str, ...]]:
         if path not in self._rotational:

@@ -20,7 +20,7 @@ from bige_opensim.osim.muscle_paths import MusclePaths, muscle_paths
 from bige_opensim.physics.contact import FEET, ground_height
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.viewer.bodies import Shape, bones, flesh
-from bige_opensim.viewer.drawing import Support, base_of_support, facing_forward, force_arrows, path_segments
+from bige_opensim.viewer.drawing import BaseOfSupport, base_of_support, facing_forward, force_arrows, path_segments
 
 
 class Curve(NamedTuple):
@@ -32,7 +32,7 @@ class Curve(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Person:
+class DrawnPerson:
     """What is fixed in the bodies of one model: skin, bones or meshes, and points of muscle paths."""
 
     sha256: str
@@ -42,7 +42,7 @@ class Person:
     bones: list[Shape]
 
     @classmethod
-    def of(cls, model: Path, geometry: Sequence[Path] = ()) -> Person:
+    def of(cls, model: Path, geometry: Sequence[Path] = ()) -> DrawnPerson:
         """The person of a model file; with folders of geometry, bones are the model's own meshes.
 
         Raises
@@ -117,7 +117,7 @@ class Take:
 
     title: str
     verdict: str
-    person: Person
+    person: DrawnPerson
     rate_hz: float
     rotation: Float[np.ndarray, "time body 3 3"]
     position: Float[np.ndarray, "time body 3"]
@@ -126,7 +126,7 @@ class Take:
     arrows: Float[np.ndarray, "time 2 2 3"]
     pushing: Bool[np.ndarray, "time 2"]
     com: Float[np.ndarray, "time 3"]
-    support: Support | None
+    support: BaseOfSupport | None
     curves: dict[str, Curve] = field(repr=False)
 
     @property
@@ -145,7 +145,7 @@ class Take:
         return float(self.position[0, :, 1].max()) + 0.38
 
 
-def take(recorded: Recorded, person: Person, rate_hz: float) -> Take:
+def take(recorded: Recorded, person: DrawnPerson, rate_hz: float) -> Take:
     """Interpolate a motion to the display's rate, move the bodies, and measure what is drawn."""
     skeleton = person.skeleton
     time = display_times(recorded.coordinates.time, rate_hz)
@@ -218,7 +218,7 @@ def _ordered(motion: Motion, skeleton: Skeleton) -> Float[np.ndarray, "time coor
 
 
 def _path_points(
-    person: Person, q: np.ndarray, rotation: np.ndarray, position: np.ndarray, place: _Place
+    person: DrawnPerson, q: np.ndarray, rotation: np.ndarray, position: np.ndarray, place: _Place
 ) -> Float[np.ndarray, "time point 3"]:
     """Path points in the scene; one that is not in use lies on the one before it."""
     local, body, used = person.paths.locations(q), person.path_bodies, person.paths.in_use(q)
@@ -231,7 +231,9 @@ def _path_points(
     return points
 
 
-def _activations(found: Motion | None, person: Person, time: np.ndarray) -> Float[np.ndarray, "time muscle"] | None:
+def _activations(
+    found: Motion | None, person: DrawnPerson, time: np.ndarray
+) -> Float[np.ndarray, "time muscle"] | None:
     """By muscle in the order of the paths; a muscle without activation has NaN."""
     if found is None:
         return None

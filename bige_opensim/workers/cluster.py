@@ -40,7 +40,7 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Desk:
+class TaskContext:
     """What a task on a worker needs of the cluster: to tell the client something, and to hear that it may stop."""
 
     worker: Worker
@@ -117,10 +117,12 @@ def _connected(scheduler: str) -> Client:
         ) from error
 
 
-class _Round(Generic[Asked]):
+class _Queue(Generic[Asked]):
     """Items on their way through a cluster: what waits, what runs, and what is heard of them."""
 
-    def __init__(self, client: Client, task: Callable[[Asked, Desk], Any], group: Callable[[Asked], Hashable]) -> None:
+    def __init__(
+        self, client: Client, task: Callable[[Asked, TaskContext], Any], group: Callable[[Asked], Hashable]
+    ) -> None:
         self.client, self.task, self.group = client, task, group
         self.topic = f"bige-{uuid.uuid4().hex}"
         self.items: list[Asked] = []
@@ -176,40 +178,40 @@ class _Round(Generic[Asked]):
 
 def each(
     client: Client,
-    task: Callable[[Asked, Desk], Done],
+    task: Callable[[Asked, TaskContext], Done],
     items: Sequence[Asked],
     *,
     hear: Callable[[Asked, Any], None] = lambda item, message: None,
     group: Callable[[Asked], Hashable] = lambda item: None,
     more: Callable[[Asked, Done | Lost], Iterable[Asked]] = lambda item, result: (),
 ) -> Iterator[tuple[Asked, Done | Lost]]:
-    """Run `task(item, desk)` on workers and yield items with their results as they come, `Lost` where there is none.
+    """Run `task(item, context)` on workers and yield items with their results as they come, `Lost` where there is none.
 
     Items of a group are begun in their order, and as few groups at once as there are workers: what a process keeps for
     a group serves the next of it. The task of a worker that dies is begun again on another until the scheduler's
-    `allowed-failures` are used up. `hear` is called with what tasks tell through their desk; `more` names further items
-    that a result asks for. Leaving the iteration withdraws what is under way.
+    `allowed-failures` are used up. `hear` is called with what tasks tell through their context;
+    `more` names further items that a result asks for. Leaving the iteration withdraws what is under way.
     """
-    round_ = _Round(client, task, group)
-    round_.add(items)
-    client.subscribe_topic(round_.topic, lambda event: round_.heard.put(event[1]))
+    queue_ = _Queue(client, task, group)
+    queue_.add(items)
+    client.subscribe_topic(queue_.topic, lambda event: queue_.heard.put(event[1]))
     try:
-        round_.fill()
-        while round_.running or round_.waiting:
-            found = round_.next()
+        queue_.fill()
+        while queue_.running or queue_.waiting:
+            found = queue_.next()
             if isinstance(found, Future):
-                i, future = round_.finished(found.key)
+                i, future = queue_.finished(found.key)
                 result = _result(future)
-                round_.add(more(round_.items[i], result))
-                round_.fill()
-                yield round_.items[i], result
+                queue_.add(more(queue_.items[i], result))
+                queue_.fill()
+                yield queue_.items[i], result
             elif found is None:
-                round_.fill()
+                queue_.fill()
             else:
-                hear(round_.items[found["index"]], found["message"])
+                hear(queue_.items[found["index"]], found["message"])
     finally:
-        client.cancel([future for _, future in round_.running.values()])
-        client.unsubscribe_topic(round_.topic)
+        client.cancel([future for _, future in queue_.running.values()])
+        client.unsubscribe_topic(queue_.topic)
 
 
 def _result(future: Future) -> Any:
@@ -221,6 +223,6 @@ def _result(future: Future) -> Any:
     return Lost("the scheduler was lost; start again when it is there: finished trials are kept")
 
 
-def _on_worker(task: Callable[[Asked, Desk], Done], item: Asked, index: int, topic: str) -> Done:
+def _on_worker(task: Callable[[Asked, TaskContext], Done], item: Asked, index: int, topic: str) -> Done:
     worker = get_worker()
-    return task(item, Desk(worker, worker.get_current_task(), topic, index))
+    return task(item, TaskContext(worker, worker.get_current_task(), topic, index))

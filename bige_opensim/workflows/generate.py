@@ -22,12 +22,20 @@ from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.osim.model import load
+from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import in_range, one_of
+from bige_opensim.workflows.objectives import bind_to_model, objective_file
+from bige_opensim.workflows.personal import Limits, Person, Strength
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.rehearsal import MOST_REHEARSALS, rehearsed
 from bige_opensim.workflows.train import folder_of
 
 LARGEST_SEED = 2**63 - 1
+WEAKNESS = (
+    "The surrogate knows the sum of this person's strengths, not which muscle is weak: what it says of single muscles "
+    "is for one who is weaker all over. Search with the physics."
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ def generate(
     predictor: str = "surrogate",
     physics_share: float = 0.25,
     rehearsals: int = 4,
+    strength: Strength | None = None,
+    limits: Limits | None = None,
     show: Show = Silent,
 ) -> Generated:
     """Search for motions of one person that meet an objective.
@@ -82,7 +92,7 @@ def generate(
     Parameters
     ----------
     objective
-        Objective file (TOML).
+        Objective file (TOML), or the name of one that comes with the package.
     model
         The person's model.
     generator, surrogate
@@ -101,6 +111,10 @@ def generate(
     rehearsals
         How often, at most, the motions are labelled as `validate` will, by the fast solver, and searched on where the
         labels differ from what was predicted; 0 leaves it at the prediction.
+    strength
+        How strong the person's muscles are, in shares of the model's, by muscle, pattern or group: {"vas*_r": 0.7}.
+    limits
+        How far the person's joints go without pain, in degrees or metres: {"knee_angle_r": (0, 90)}.
     show
         How progress is shown; by default not at all.
 
@@ -113,12 +127,22 @@ def generate(
     ------
     SettingError
         A setting that is none of its values.
+    PersonError
+        A strength or a range that the model cannot have.
     ObjectiveError, GenerationError, CheckpointError, ModelError
         The objective, the networks or the model cannot be used, or do not belong together.
 
     """
     settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals)
-    return search_motions(Path(objective), Path(model), folder_of(generator), folder_of(surrogate), settings, show)
+    person, own = Person(strength or {}, limits or {}), Path(model)
+    networks = folder_of(generator), folder_of(surrogate)
+    with person.model(own) as path:
+        found = search_motions(objective_file(objective), path, *networks, settings, show)
+    if not person.usual:
+        found.record["person"] = person.record(own)
+    if person.strength and predictor == "surrogate":
+        found.record["notes"].append(WEAKNESS)
+    return found
 
 
 @quiet_opensim()
@@ -127,6 +151,7 @@ def search_motions(
 ) -> Generated:
     """`generate` from files and settings."""
     tables = compile_skeleton(model)
+    bind_to_model(Objective.load(objective), load(model), Skeleton(tables))
     physics = settings.predictor == "physics"
     by_forces = any(term.quantity in NEED_PHYSICS for term in Objective.load(objective).terms)
     request = GenerationRequest(

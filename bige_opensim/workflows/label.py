@@ -12,6 +12,7 @@ from bige_opensim.labelling.request import UNITS, LabelSettings, TrialRequest, p
 from bige_opensim.motion import Motion
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
+from bige_opensim.physics.effort_cost import EffortCost, Weights, weight_pairs
 from bige_opensim.settings import SettingError, one_of
 
 IN_MEMORY = Path("motion")
@@ -74,6 +75,10 @@ def label(
     end: float | None = None,
     units: str | None = None,
     allow_missing: bool = False,
+    exponent: float = 2.0,
+    weights: Weights = (),
+    volume_weighted: bool = False,
+    passive: bool = False,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -103,6 +108,15 @@ def label(
         "degrees" or "radians", for a file whose header contradicts its numbers.
     allow_missing
         Coordinates that the motion lacks keep the model's default, even if much of the body hangs on them.
+    exponent
+        Exponent of activations and reserves in the cost, above 1.
+    weights
+        Weights of muscles in the cost, by name, pattern or group of the model, such as {"vas*_r": 2}.
+    volume_weighted
+        Weight muscles by their volume, so that splitting one into parts changes nothing.
+    passive
+        Let passive fibre forces act, which OpenSim's static optimization leaves out. Of these four choices OpenSim's
+        solver has the exponent only.
 
     Returns
     -------
@@ -111,7 +125,7 @@ def label(
 
     Raises
     ------
-    SettingError
+    SettingError, EffortCostError
         A setting that is none of its values, or settings that contradict each other.
     StorageError, MotionError, ModelError, ForcePlateError, ExternalLoadsError, StaticOptimizationError
         The motion, the model or the forces cannot be used; the sentence says what to do.
@@ -132,6 +146,7 @@ def label(
         end=end,
         units=units,
         allow_missing=allow_missing,
+        cost=EffortCost(exponent, weight_pairs(weights), volume_weighted, passive),
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

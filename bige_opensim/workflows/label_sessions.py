@@ -12,6 +12,7 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_trials import SKIPPED, Outcome, label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.status_table import STATUS_FILE, StatusTable, read_status, refuse_namesakes
+from bige_opensim.physics.effort_cost import EffortCost, Weights, weight_pairs
 from bige_opensim.workflows.progress import Show, Silent
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ def label_sessions(
     cutoff_hz: float = 6.0,
     units: str | None = None,
     allow_missing: bool = False,
+    exponent: float = 2.0,
+    weights: Weights = (),
+    volume_weighted: bool = False,
+    passive: bool = False,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -101,7 +106,7 @@ def label_sessions(
         Folder for the labels; `status.csv` in it has a row per trial.
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
-    solver, geometry, audit, grf, cutoff_hz, units, allow_missing
+    solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive
         As of `label`; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -119,12 +124,10 @@ def label_sessions(
 
     Raises
     ------
-    SettingError
+    SettingError, EffortCostError
         A setting that is none of its values.
     SessionError
         There are no sessions in the folders.
-    StatusError
-        `out` holds labels of another session of the same name.
     ClusterError
         No scheduler answers at the address.
     StatusError
@@ -139,6 +142,7 @@ def label_sessions(
         cutoff_hz=cutoff_hz,
         units=units,
         allow_missing=allow_missing,
+        cost=EffortCost(exponent, weight_pairs(weights), volume_weighted, passive),
     )
     folder = Path(out)
     requests, rejected = requests_of(

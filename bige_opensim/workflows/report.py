@@ -13,7 +13,7 @@ import xarray as xr
 from bige_opensim.guidance.generated import Generated
 from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.osim.messages import quiet_opensim
-from bige_opensim.reporting.report import Written
+from bige_opensim.reporting.report import WrittenReport
 from bige_opensim.reporting.report import report as write_report
 from bige_opensim.workflows.validate import motions_folder
 
@@ -64,7 +64,7 @@ def report_on(
     *,
     reference: xr.Dataset | str | os.PathLike[str] | None = None,
     stages: Mapping[str, float] | None = None,
-) -> Written:
+) -> WrittenReport:
     """`report`, with what contradicts certificates."""
     folder = motions_folder(found)
     target = None if out is None else Path(out)

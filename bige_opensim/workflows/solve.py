@@ -11,7 +11,7 @@ import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -51,13 +51,14 @@ from bige_opensim.osim.static_optimization import StaticOptimizationError
 from bige_opensim.physics.actuators import CoordinateDrive, actuator_columns
 from bige_opensim.physics.body_loads import BodyLoad, generalized_loads
 from bige_opensim.physics.dynamics import State, inverse_dynamics
-from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
+from bige_opensim.physics.effort_cost import EffortCost, EffortCostError, Weights, weight_pairs
 from bige_opensim.physics.joint_problem import CHUNK, take
 from bige_opensim.physics.least_effort import SLACK
 from bige_opensim.physics.least_effort import solve as least_effort
 from bige_opensim.physics.muscle_pulls import Pulls
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.workflows.solve_audit import Again, SetupAudit, compare
+from bige_opensim.settings import one_of
+from bige_opensim.workflows.solve_audit import OpenSimTask, SetupAudit, compare
 
 Geometry = Literal["auto", "polynomial", "exact"]
 
@@ -176,7 +177,7 @@ def solve(
     audit: int = 10,
     units: Units | None = None,
     exponent: float | None = None,
-    weights: Mapping[str, float] | Sequence[tuple[str, float]] = (),
+    weights: Weights = (),
     volume_weighted: bool = False,
     passive: bool = False,
 ) -> SolvedSetup:
@@ -201,17 +202,18 @@ def solve(
 
     Raises
     ------
+    SettingError
+        A setting that is none of its values.
     AnalyzeSetupError
         The setup asks for what is not done here, or names files that do not exist.
     StorageError, ModelError, ExternalLoadsError, EffortCostError, MotionError
         Its files, or the cost, cannot be used.
 
     """
+    one_of("geometry", geometry, get_args(Geometry))
     wanted = read_analyze_setup(Path(setup))
-    pairs = tuple(weights.items()) if isinstance(weights, Mapping) else tuple(weights)
-    cost = EffortCost(wanted.exponent if exponent is None else exponent, pairs, volume_weighted, passive)
-    if geometry not in ("auto", "polynomial", "exact"):
-        raise AnalyzeSetupError(f"geometry is one of auto, polynomial and exact; got {geometry!r}.")
+    chosen = wanted.exponent if exponent is None else exponent
+    cost = EffortCost(chosen, weight_pairs(weights), volume_weighted, passive)
     with tempfile.TemporaryDirectory(prefix="bige-solve-") as folder:
         task = _Task(wanted, cost, geometry, Path(folder), units)
         result = task.solved(audit)
@@ -256,7 +258,7 @@ class _Task:
         notes = (*self.setup.notes, *self.motion.notes)
         compared = None
         if audit > 0 and not self.cost.passive:
-            again = Again(self.setup, self.composed, self.motion, self.cost, self._weight().numpy(), self.folder)
+            again = OpenSimTask(self.setup, self.composed, self.motion, self.cost, self._weight().numpy(), self.folder)
             try:
                 compared = compare(again, self.rows[solved & self.kept], controls[solved & self.kept], audit)
             except StaticOptimizationError as error:

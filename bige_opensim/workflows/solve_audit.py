@@ -41,7 +41,7 @@ class SetupAudit:
 
 
 @dataclass(frozen=True)
-class Again:
+class OpenSimTask:
     """What OpenSim needs to solve frames of a setup again; `weight` (M,) of the muscles, files go into `folder`."""
 
     setup: AnalyzeSetup
@@ -52,7 +52,9 @@ class Again:
     folder: Path
 
 
-def compare(again: Again, rows: Int[np.ndarray, " frame"], controls: pd.DataFrame, count: int) -> SetupAudit | None:
+def compare(
+    again: OpenSimTask, rows: Int[np.ndarray, " frame"], controls: pd.DataFrame, count: int
+) -> SetupAudit | None:
     """Difference of controls to OpenSim's over `count` of the frames, drawn from their number alone; None without any.
 
     rows are the samples of the motion that belong to the rows of `controls`.
@@ -80,7 +82,7 @@ def compare(again: Again, rows: Int[np.ndarray, " frame"], controls: pd.DataFram
 
 
 def _from_some_start(
-    again: Again, rows: Int[np.ndarray, " frame"], chosen: Int[np.ndarray, " sample"]
+    again: OpenSimTask, rows: Int[np.ndarray, " frame"], chosen: Int[np.ndarray, " sample"]
 ) -> tuple[pd.DataFrame, Int[np.ndarray, " sample"]]:
     """OpenSim's controls in the chosen frames, less those at the beginning in which it cannot begin.
 
@@ -95,7 +97,7 @@ def _from_some_start(
     return _by_opensim(again, rows[chosen]), chosen
 
 
-def _by_opensim(again: Again, rows: Int[np.ndarray, " frame"]) -> pd.DataFrame:
+def _by_opensim(again: OpenSimTask, rows: Int[np.ndarray, " frame"]) -> pd.DataFrame:
     model, composed, motion, exponent = again.composed.model, again.composed, again.motion, again.cost.exponent
     names, values = coordinate_states(model, Prepared(motion.q, motion.qd, motion.qdd, (0.0, ""), ()))
     states = again.folder / "states.sto"

@@ -14,8 +14,8 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.viewer.live import LiveView
 from bige_opensim.viewer.page import as_html
-from bige_opensim.viewer.sources import Source, Sources, ViewError
-from bige_opensim.viewer.take import Person, Take, take
+from bige_opensim.viewer.sources import MotionSource, MotionSources, ViewError
+from bige_opensim.viewer.take import DrawnPerson, Take, take
 
 Seen = Label | Generated | str | os.PathLike[str]
 
@@ -95,15 +95,17 @@ def takes_of(
 ) -> list[Take]:
     """Everything that is to be shown, at the display's rate; errors as `view`."""
     folders = _geometry(geometry)
-    sources = Sources(None if model is None else Path(model))
-    persons: dict[Path, Person] = {}
+    sources = MotionSources(None if model is None else Path(model))
+    persons: dict[Path, DrawnPerson] = {}
     takes = []
     try:
         for item in _listed(found):
             for source in _sources(sources, item):
                 if source.model not in persons:
                     beside = source.model.absolute().parent / "Geometry"
-                    persons[source.model] = Person.of(source.model, [*folders, *([beside] if beside.is_dir() else [])])
+                    persons[source.model] = DrawnPerson.of(
+                        source.model, [*folders, *([beside] if beside.is_dir() else [])]
+                    )
                 takes.append(take(source.recorded, persons[source.model], rate_hz))
     finally:
         sources.close()
@@ -132,7 +134,7 @@ def _listed(found: Seen | Iterable[Seen]) -> list[Seen]:
     return several
 
 
-def _sources(sources: Sources, item: Seen) -> Iterable[Source]:
+def _sources(sources: MotionSources, item: Seen) -> Iterable[MotionSource]:
     if isinstance(item, Label):
         return [sources.of_label(item)]
     return sources.of_path(item.folder if isinstance(item, Generated) else Path(item))

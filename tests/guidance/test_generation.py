@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from squat_like_repetitions import MUSCLES_6, squat_like_dataset
 
 from bige_opensim.built_in import MODEL, built_in
@@ -17,12 +18,14 @@ from bige_opensim.cli import app
 from bige_opensim.guidance.generated import RECORD
 from bige_opensim.guidance.generation import GenerationError, GenerationRequest, generate
 from bige_opensim.guidance.language import ObjectiveError
+from bige_opensim.io.storage import read_coordinates
 from bige_opensim.learning.checkpoint import CheckpointError
 from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.surrogate import SurrogateConfig
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, train_generator, train_surrogate
 from bige_opensim.learning.vqvae import GeneratorConfig
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.physics.skeleton import Skeleton
 
 OBJECTIVE = """
 name = "Deep"
@@ -94,6 +97,17 @@ def test_a_surrogate_of_another_dataset_is_told_and_the_search_goes_on(request_)
     (note,) = json.loads((out_of(request_) / RECORD).read_text())["notes"]
     assert "generator and surrogate were trained on different datasets" in note
     assert "differs most, its mean by" in note
+
+
+def test_feet_of_what_is_written_stand_still_on_the_ground(request_):
+    skeleton = Skeleton(request_.tables)
+    folder = generate(request_).save(out_of(request_))
+    rotational = [n for n, turns in zip(skeleton.coordinates, request_.tables.rotational, strict=True) if turns]
+    for path in folder.glob("*.mot"):
+        motion = read_coordinates(path, rotational=rotational).motion.select(skeleton.coordinates)
+        points = skeleton.contact_points(skeleton(torch.as_tensor(motion.values)))
+        assert (points - points[0])[..., [0, 2]].norm(dim=-1).max() < 1e-3
+        assert points[..., 1].unflatten(1, (2, -1)).amin(-1).abs().max() < 5e-4
 
 
 @pytest.mark.parametrize(

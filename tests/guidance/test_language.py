@@ -149,3 +149,25 @@ def test_the_effort_table_has_the_exponent_that_opensim_has() -> None:
     ):
         with pytest.raises(ObjectiveError, match=message):
             check_document({"term": [GOOD], "effort": table}, source="o.toml")
+
+
+def test_errors_of_a_file_name_the_line_of_the_key(tmp_path: Path) -> None:
+    good = '[[term]]\nquantity = "depth"\nstat = "peak"\nat_least = 0.2\n'
+    path = tmp_path / "o.toml"
+    for added, line, message in (
+        ('name = "x"\nwieght = 2\n', 6, "term 1 ('x'): unknown key 'wieght'; did you mean 'weight'?"),
+        ('unit = "cm"\n', 5, "term 1: unit 'cm' does not fit depth"),
+        ('\n[[term]]\nquantity = "activation"\nstat = "peak"\nat_most = 1\n', 7, "term 2: activation needs of"),
+        ('\n[[term]]\n# none\nquantity = "depth"\nstat = "mena"\nat_most = 1\n', 9, "term 2: unknown stat 'mena'"),
+        (f"\n{good}", 6, "two terms are called 'peak depth'"),
+        ("[search]\nbeta = -1\n", 6, "[search]: beta must not be negative"),
+        (
+            '\n[[term]]\nquantity = "depth"\nname = "b"\nstat = "peak"\nat_most = 0.1\n',
+            10,
+            "terms 'peak depth' and 'b'",
+        ),
+    ):
+        path.write_text(good + added, encoding="utf-8")
+        with pytest.raises(ObjectiveError) as caught:
+            read_document(path)
+        assert str(caught.value).startswith(f"{path}, line {line}: {message}")

@@ -249,11 +249,15 @@ def test_presets_bind_to_a_real_model(shared_data: Path) -> None:
     from bige_opensim.physics.skeleton import Skeleton
 
     skeleton = Skeleton(compile_skeleton(shared_data / "models" / "LaiUhlrich2022.osim"), dtype=torch.float32)
-    muscles = ("vasmed_r", "vasmed_l")
+    muscles = tuple(skeleton.tables.muscles)
+
+    def standing(q: Tensor, *_: Any) -> Dynamics:
+        return Dynamics(torch.zeros_like(q), torch.zeros(*q.shape[:2], 6))
+
     for preset in sorted(PRESETS.glob("*.toml")):
-        bound = Objective.load(preset).bind(skeleton.coordinates, muscles, skeleton)
+        bound = Objective.load(preset).bind(skeleton.coordinates, muscles, skeleton, dynamics=standing)
         q = torch.zeros(2, 101, len(skeleton.coordinates))
         q[..., skeleton.coordinates.index("pelvis_ty")] = 0.93
-        found = bound.evaluate(q, torch.tensor([2.0, 3.0]), torch.full((2, 101, 2), 0.4))
+        found = bound.evaluate(q, torch.tensor([2.0, 3.0]), torch.full((2, 101, len(muscles)), 0.4))
         assert torch.isfinite(found.loss).all()
         assert found.loss.dtype == torch.float32

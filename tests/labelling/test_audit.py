@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from bige_opensim.io.storage import read_storage, write_storage
 from bige_opensim.labelling import audit as module
-from bige_opensim.labelling.audit import AuditedTrial, Source, audit, draw
+from bige_opensim.labelling.audit import AuditedTrial, AuditSource, audit, draw
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_files import model_of
@@ -66,7 +66,7 @@ def test_a_wrong_label_is_named_with_its_trial_muscle_and_time(label, tmp_path):
     values = right.activations.values.copy()
     values[:, 3] += 0.25
     wrong = replace(right, name="spoilt", activations=right.activations.with_values(values))
-    sources = [Source(60, lambda: right), Source(60, lambda: wrong)]
+    sources = [AuditSource(60, lambda: right), AuditSource(60, lambda: wrong)]
     found = audit(sources, model_of(tmp_path / "labels" / "squat"), 0.01)
     assert (found["frames"], found["trials"], found["of_frames"], found["of_trials"]) == (20, 2, 120, 2)
     assert (found["trial"], found["muscle"]) == ("spoilt", right.activations.names[3])

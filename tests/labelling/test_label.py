@@ -10,7 +10,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
-from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
+from bige_opensim.io.partial_folders import OutFolderError
+from bige_opensim.io.storage import read_coordinates, read_storage
 from bige_opensim.labelling.label import Label, LabelError
 from bige_opensim.labelling.label_trial import label_in_memory, label_trial
 from bige_opensim.labelling.request import finished_label
@@ -120,7 +121,7 @@ def test_other_files_are_not_replaced_and_other_folders_are_no_labels(label, tmp
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "notes.txt").write_text("mine")
-    with pytest.raises(StorageError, match="holds other files"):
+    with pytest.raises(OutFolderError, match="holds other files"):
         label.save(taken)
     assert [p.name for p in taken.iterdir()] == ["notes.txt"]
     with pytest.raises(LabelError, match=r"no label\.json; name the folder of one labelled trial"):

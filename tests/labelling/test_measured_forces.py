@@ -115,7 +115,7 @@ def test_trials_of_sessions_carry_their_force_files(tmp_path, request_of, plates
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--forces", "f.mot", "--grf", "none"], "--forces and --grf none contradict each other"),
+        (["--forces", "f.mot", "--grf", "none"], "forces and grf = 'none' contradict each other"),
         (["--forces", "f.mot", "--external-loads", "x.xml"], "both give measured forces"),
     ],
 )

@@ -9,7 +9,7 @@ from small_models import biped, squat
 
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.measured_forces import plate_forces
-from bige_opensim.labelling.missing_support import MissingSupport, Support, find_missing_support
+from bige_opensim.labelling.missing_support import MissingSupport, SupportCheck, find_missing_support
 from bige_opensim.labelling.missing_support_report import explained, support_entry, weight_notes
 from bige_opensim.labelling.quality_gates import Gate
 from bige_opensim.motion import Motion
@@ -158,13 +158,13 @@ def test_a_cut_trial_keeps_the_parts_of_the_intervals_within_it():
     time = np.arange(11) / 10.0
     intervals = (MissingSupport(0.0, 0.2, 0.5, SEAT), MissingSupport(0.5, 0.9, 0.7, SEAT))
     missing = (time < 0.25) | ((time > 0.45) & (time < 0.95))
-    cut = Support(time, intervals, missing).at(time[4:8])
+    cut = SupportCheck(time, intervals, missing).at(time[4:8])
     assert cut.intervals == (MissingSupport(0.5, pytest.approx(0.7), 0.7, SEAT),)
     assert cut.missing.tolist() == [False, True, True, True]
 
 
 def test_the_reason_names_the_stretches_and_the_verdict_on_the_rest():
-    missing = Support(np.arange(3.0), (MissingSupport(0.0, 0.8, 0.71, SEAT),), np.array([True, True, False]))
+    missing = SupportCheck(np.arange(3.0), (MissingSupport(0.0, 0.8, 0.71, SEAT),), np.array([True, True, False]))
     good, bad = Gate(1.0, 5.0, "%", "Look."), Gate(9.0, 5.0, "%", "Look.")
     reason = explained("gates_failed", "residual_force", missing, {"residual_force": good})
     assert reason.startswith(
@@ -172,7 +172,7 @@ def test_the_reason_names_the_stretches_and_the_verdict_on_the_rest():
     )
     assert reason.endswith(" Without these frames: all quality gates pass.")
     assert "residual_force 9 > 5 %" in explained("gates_failed", "", missing, {"residual_force": bad})
-    assert explained("passed", "fine", Support(np.arange(3.0), (), np.zeros(3, dtype=bool)), {}) == "fine"
+    assert explained("passed", "fine", SupportCheck(np.arange(3.0), (), np.zeros(3, dtype=bool)), {}) == "fine"
     entry = support_entry(missing, {"residual_force": good})
     assert entry["missing_support"] == [{"start_s": 0.0, "end_s": 0.8, "peak_missing_bw": 0.71, "where": SEAT}]
     assert entry["gates_without_missing_support"]["residual_force"]["passed"]

@@ -41,6 +41,8 @@ from bige_opensim.sessions.marker_trials import (
     solve_marker_trials,
     write_summary,
 )
+from bige_opensim.settings import SettingError
+from bige_opensim.workflows.inverse_kinematics import inverse_kinematics as workflow
 
 OFFSETS = ((0.05, 0.02, 0.06), (-0.04, -0.15, 0.03), (0.03, -0.3, -0.05))
 BODIES = ("pelvis", "femur_r", "tibia_r", "calcn_r", "femur_l", "tibia_l", "calcn_l")
@@ -464,6 +466,34 @@ def test_the_command_line_solves_a_session_and_names_what_failed(session: Path, 
     assert "s1/empty: failed." in shown
     rows = (tmp_path / "out/inverse_kinematics.csv").read_text().splitlines()
     assert [row.split(",")[:3] for row in rows[1:]] == [["s1", "empty", "failed"], ["s1", "good", "solved"]]
+
+
+def test_a_script_gets_what_became_of_every_trial(session: Path, tmp_path: Path):
+    found = workflow(session, out=tmp_path / "out", trials="[ge]*", jobs=1)
+    assert [o.trial for o in found.solved] == [o.trial for o in found.well_fitted] == ["good"]
+    assert [o.trial for o in found.failed] == ["empty"]
+    assert found.solved[0].rms_mm < 0.1 <= 25.0
+    name, largest_mm = found.solved[0].worst_markers[0]
+    assert largest_mm == max(found.solved[0].record["marker_rms_mm"].values())
+    assert found.solved[0].record["marker_rms_mm"][name] == largest_mm
+    table = found.to_frame()
+    assert table.loc[("s1", "good"), "status"] == SOLVED
+    assert np.isnan(table.loc[("s1", "empty"), "rms_mm"])
+    assert workflow(session, out=tmp_path / "out", trials="good", jobs=1).outcomes[0].status == KEPT
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "into_sessions"),
+        ({"out": "a", "into_sessions": True}, "into_sessions"),
+        ({"out": "a", "solver": "fats"}, "fast, opensim|opensim, fast"),
+        ({"out": "a", "up": "w"}, "x, y, z"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_before_anything_is_read(options, says):
+    with pytest.raises(SettingError, match=says):
+        workflow("nowhere", **options)
 
 
 @pytest.mark.parametrize("options", [[], ["--out", "a", "--into-sessions"]])

@@ -89,10 +89,13 @@ def test_a_thelen_muscle_of_an_old_model_is_named_with_the_remedy(tmp_path: Path
     assert said.out + said.err == ""
 
 
-def test_doctor_repairs_thelen_muscles_of_old_models_in_a_copy(tmp_path: Path):
+def test_doctor_repairs_thelen_muscles_of_old_models_in_a_copy(tmp_path: Path, capsys):
     path = arm(tmp_path / "arm.osim", OLD)
     before = path.read_bytes()
     app(["doctor", str(path), "--fix", str(tmp_path / "fixed")], result_action="return_value")
+    said = capsys.readouterr().out
+    assert "`bige doctor --fix DIR` writes a corrected copy." in said
+    assert "OpenSim GUI" not in said
     assert path.read_bytes() == before
     repaired = load(tmp_path / "fixed" / "arm.osim")
     muscle = opensim.Thelen2003Muscle.safeDownCast(repaired.model.getMuscles().get("biceps"))

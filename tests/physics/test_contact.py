@@ -7,7 +7,7 @@ from small_models import biped, squat
 
 from bige_opensim.io.storage import read_storage
 from bige_opensim.labelling.kinematics import Prepared, prepare
-from bige_opensim.labelling.muscle_capacity import exact_effort, root_of
+from bige_opensim.labelling.muscle_capacity import exact_actuators, root_of
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics.contact import (
@@ -42,9 +42,9 @@ def with_ground(
 ) -> tuple[LeastEffort, GroundForces, float]:
     state = p.state(skeleton)
     height = ground_height(skeleton.contact_points(state.poses)) if ground is None else ground
-    effort = exact_effort(model, skeleton, p, state)
+    actuators = exact_actuators(model, skeleton, p, state)
     qd = p.tensor(skeleton, p.qd)
-    return *solve_with_ground(skeleton, state, qd, effort, height, ContactSettings()), height
+    return *solve_with_ground(skeleton, state, qd, actuators, height, ContactSettings()), height
 
 
 def test_the_centre_of_pressure_carries_the_same_wrench():

@@ -15,7 +15,7 @@ from bige_opensim.guidance.planting import plant_feet
 from bige_opensim.io.storage import read_storage, write_coordinates
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_trial import label_trial
-from bige_opensim.labelling.muscle_capacity import exact_effort, movement_ranges
+from bige_opensim.labelling.muscle_capacity import exact_actuators, movement_ranges, ranges_of
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
@@ -39,7 +39,7 @@ def planted(shared_data: Path):
     model, skeleton, prepared = recorded(shared_data, "subject6", "squats1", start=2.5, end=4.9)
     whole = prepared.q.resampled(np.linspace(prepared.q.time[0], prepared.q.time[-1], SAMPLES))
     q = plant_feet(skeleton, skeleton.coordinates, prepared.tensor(skeleton, whole).unsqueeze(0))
-    muscles = Muscles(compile_muscles(model.path, movement_ranges(skeleton, prepared), poses=600, cache=False))
+    muscles = Muscles(compile_muscles(model.path, ranges_of(skeleton, q[0].numpy()), poses=600, cache=False))
     return model, skeleton, muscles, q, torch.tensor([whole.duration], dtype=torch.float64)
 
 
@@ -58,9 +58,9 @@ def test_agrees_with_exact_geometry_and_spline_derivatives(planted) -> None:
     motion = complete(model, Motion(time, q[0].numpy(), skeleton.coordinates))
     prepared = Prepared.of(motion, (0.0, ""), ())
     state = prepared.state(skeleton)
-    effort = exact_effort(model, skeleton, prepared, state)
+    actuators = exact_actuators(model, skeleton, prepared, state)
     qd = prepared.tensor(skeleton, prepared.qd)
-    solution, _ = solve_with_ground(skeleton, state, qd, effort, 0.0, ContactSettings())
+    solution, _ = solve_with_ground(skeleton, state, qd, actuators, 0.0, ContactSettings())
     error = (solution.x[:, : len(model.muscle_names)] - activations).abs()
     assert error.square().mean().sqrt() < 0.01
     assert error.max() < 0.06
@@ -172,8 +172,8 @@ def test_other_costs_are_those_of_labels_and_keep_their_gradients(tmp_path: Path
     q.requires_grad_()
     found = predictor(q, duration)
     state, qd = prepared.state(skeleton), prepared.tensor(skeleton, prepared.qd)
-    effort = exact_effort(model, skeleton, prepared, state, cost)
-    expected, _ = solve_with_ground(skeleton, state, qd, effort, 0.0, ContactSettings())
+    actuators = exact_actuators(model, skeleton, prepared, state, cost)
+    expected, _ = solve_with_ground(skeleton, state, qd, actuators, 0.0, ContactSettings())
     M = len(model.muscle_names)
     assert np.abs(found[0].detach().numpy() - expected.x[:, :M].numpy())[4:-4].max() < 0.01
     shift = torch.zeros_like(q)

@@ -10,7 +10,7 @@ from bige_opensim.built_in import DEMO, built_in
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.pipeline.run import NAMES, run
 from bige_opensim.pipeline.settings import read_pipeline
-from bige_opensim.pipeline.stages import Work, default_subject, subjects_of
+from bige_opensim.pipeline.stages import PipelineWork, default_subject, subjects_of
 from bige_opensim.reporting.evidence import read_evidence
 
 SHORT = {
@@ -26,7 +26,7 @@ SHORT = {
 def demo(tmp_path_factory, silently):
     """A finished short demo: its work, and what came of the stages."""
     out = tmp_path_factory.mktemp("demo") / "out"
-    work = Work(read_pipeline(built_in(DEMO), SHORT), out, None, 2, silently)
+    work = PipelineWork(read_pipeline(built_in(DEMO), SHORT), out, None, 2, silently)
     return work, list(run(work))
 
 

@@ -10,7 +10,7 @@ import pytest
 from bige_opensim.pipeline import run as pipeline
 from bige_opensim.pipeline.run import NAMES, RECORD, Stage, run
 from bige_opensim.pipeline.settings import Cohort, PipelineError, PipelineSettings, Search
-from bige_opensim.pipeline.stages import Work
+from bige_opensim.pipeline.stages import PipelineWork
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def work(tmp_path, monkeypatch, calls, silently):
     """A pipeline whose stages only write their name; stages listed in `failing` stop."""
     (tmp_path / "goal.toml").write_text("name = 'one'", encoding="utf-8")
     settings = PipelineSettings(tmp_path / "p.toml", "test", search=Search(objective=tmp_path / "goal.toml"))
-    work = Work(settings, tmp_path / "out", None, 1, silently)
+    work = PipelineWork(settings, tmp_path / "out", None, 1, silently)
 
     def stage(original: Stage) -> Stage:
-        def does(w: Work) -> str:
+        def does(w: PipelineWork) -> str:
             calls.append(original.name)
             leaves = original.leaves(w)
             leaves.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def test_a_stage_whose_files_are_gone_is_done_again(work, calls):
 
 
 def test_a_stage_that_stopped_is_gone_on_with(work, calls, monkeypatch):
-    def stop(w: Work) -> str:
+    def stop(w: PipelineWork) -> str:
         w.generator.write_text("half", encoding="utf-8")
         raise RuntimeError("stopped")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from generated_motions import begin, entry, vasti_between, write_motion, write_record
 from small_models import biped, squat
 
 from bige_opensim.io.storage import write_coordinates, write_storage
@@ -19,20 +20,7 @@ from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation import generated_folder
 from bige_opensim.validation.generated_folder import GeneratedFolder
 
-OBJECTIVE = """
-name = "Squat, vastus medialis 35-45 %"
-[[term]]
-name = "vastus medialis peak"
-quantity = "activation"
-of = ["vasmed_r", "vasmed_l"]
-stat = "peak"
-between = [0.35, 0.45]
-hard = true
-[[term]]
-name = "pace"
-quantity = "duration"
-at_least = 2.0
-"""
+OBJECTIVE = vasti_between(0.35, 0.45, title="Squat, vastus medialis 35-45 %")
 
 MakeFolder = Callable[..., Path]
 
@@ -61,9 +49,7 @@ def make_folder(model: Path, tmp_path: Path) -> MakeFolder:
         provenance: dict[str, object] | None = None,
     ) -> Path:
         folder = tmp_path / "motions"
-        (folder / "predicted").mkdir(parents=True)
-        (folder / "model.osim").write_bytes(model.read_bytes())
-        (folder / "objective.toml").write_text(objective, encoding="utf-8")
+        begin(folder, model, objective)
         skeleton = Skeleton(compile_skeleton(folder / "model.osim"))
         motion = squat(model, frames=80, rate_hz=40.0)
         bent = motion.values.copy()
@@ -72,17 +58,13 @@ def make_folder(model: Path, tmp_path: Path) -> MakeFolder:
         entries = []
         for name, peak in peaks.items():
             rotational = [n for n, r in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if r]
-            write_coordinates(folder / f"{name}.mot", motion, rotational=rotational)
+            write_motion(folder, name, motion)
             _write_activations(folder / "predicted" / f"{name}_activations.sto", motion, skeleton, 0.4)
-            novelty = {"session": "s", "trial": "t", "start_s": 0.0, "distance": 0.6, "novelty": 0.6}
-            predicted = {"vastus medialis peak": 0.4, "pace": motion.duration}
-            entry = {"name": name, "duration_s": motion.duration, "predicted": predicted}
-            entries.append(entry | {"nearest_training_motion": novelty})
+            entries.append(entry(folder, name, motion, 0.4))
             if peak is not None:
                 _simulate(folder, name, motion, skeleton, rotational, peak, residual_n)
         made = {"generator": "generator", "seed": 0, "date": "2026-01-01", **(provenance or {})}
-        record = {"format": "bige-generation/1", "motions": entries, "conflicts": [], "provenance": made}
-        (folder / "generation.json").write_text(json.dumps(record), encoding="utf-8")
+        write_record(folder, entries, made)
         generated = GeneratedFolder(folder)
         for name in (name for name, peak in peaks.items() if peak is not None):
             content = generated.certify(name).as_dict()

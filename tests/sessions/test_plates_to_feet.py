@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from recordings import forces_path, recorded
 
 from bige_opensim.io.external_loads import ExternalForce, ExternalLoadsError, write_external_loads
-from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate, read_force_plates
+from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate, point_on_plane, read_force_plates
 from bige_opensim.io.storage import read_storage, write_storage
 from bige_opensim.labelling.measured_forces import applied_forces, plate_forces
+from bige_opensim.physics.contact import centre_of_pressure
 from bige_opensim.sessions.plates_to_feet import LEFT, RIGHT, Feet, assign, at_centre_of_pressure, feet_forces, outside
 
 TIME = np.arange(101) / 100.0
@@ -248,3 +250,18 @@ def test_only_frames_that_the_forces_cover_are_labelled(shared_data, tmp_path):
     write_storage(tmp_path / "late.mot", table.time + 9.0, table.values, table.names, in_degrees=False)
     with pytest.raises(ForcePlateError, match="hardly overlap"):
         plate_forces(tmp_path / "late.mot", Feet.of(skeleton, p.q), p.q.time, 6.0)
+
+
+def test_measured_and_estimated_forces_have_one_centre_of_pressure():
+    """Plates are read without torch, estimates are differentiated through: two formulas, one point."""
+    random = np.random.default_rng(3)
+    force = random.normal(size=(20, 1, 3)) + np.array([0.0, 300.0, 0.0])
+    moment, height, about = random.normal(size=(20, 1, 3)) * 50.0, 0.07, np.array([0.2, 0.07, -0.1])
+    crossing = point_on_plane(force, moment, height)
+    held = at_centre_of_pressure(force, moment, height, np.arange(20.0))
+    around = moment - np.cross(np.broadcast_to(about, force.shape), force)
+    tensors = (torch.as_tensor(x) for x in (force, np.broadcast_to(about, force.shape).copy(), around))
+    estimated = centre_of_pressure(*tensors)
+    assert_allclose(held.point.numpy(), crossing, atol=1e-12)
+    assert_allclose(estimated.point.numpy(), crossing, atol=1e-12)
+    assert_allclose(estimated.torque[..., [0, 2]].numpy(), 0.0, atol=1e-9)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from front_door import run_script
 
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.io.opencap import find_sessions
@@ -13,7 +14,7 @@ from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.motion import Motion
 from bige_opensim.osim.anthropometric_scaling import standing_height
-from bige_opensim.osim.model import load
+from bige_opensim.osim.model import ModelError, load
 from bige_opensim.synthesis.sessions import (
     KEPT,
     MADE,
@@ -96,10 +97,32 @@ def test_the_same_seed_makes_the_same_person_whatever_the_size_of_the_cohort(per
     assert (tmp_path / "other" / same).read_bytes() != (person[0] / same).read_bytes()
 
 
-def test_a_cohort_is_made_by_several_processes(tmp_path):
-    made = list(make_cohort(tmp_path / "cohort", built_in(MODEL), CohortSettings(2, 1), jobs=2))
-    assert sorted(m.name for m in made) == ["synth_001", "synth_002"]
+WITHOUT_A_MAIN_GUARD = """
+from pathlib import Path
+with open("times_run.txt", "a") as file:
+    file.write("run\\n")
+from bige_opensim.built_in import MODEL, built_in
+from bige_opensim.synthesis.sessions import CohortSettings, make_cohort
+for made in make_cohort(Path("cohort"), built_in(MODEL), CohortSettings(2, 1), jobs=2):
+    print(made.name, made.status)
+"""
+
+
+def test_a_script_without_a_main_guard_makes_a_cohort_by_several_processes(tmp_path, own_cache):
+    lines = run_script(WITHOUT_A_MAIN_GUARD, tmp_path).splitlines()
+    assert sorted(lines) == ["synth_001 made", "synth_002 made"]
+    assert (tmp_path / "times_run.txt").read_text() == "run\n", "processes must not run the user's script again"
     assert len(find_sessions([tmp_path / "cohort"])) == 2
+
+
+def test_what_prevents_a_person_in_another_process_is_raised_here(tmp_path):
+    (tmp_path / "synth_001").mkdir()
+    (tmp_path / "synth_001/notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(SynthesisError, match="holds something else than a synthetic person"):
+        list(make_cohort(tmp_path, built_in(MODEL), CohortSettings(1, 1)))
+    (tmp_path / "broken.osim").write_text("<OpenSimDocument", encoding="utf-8")
+    with pytest.raises(ModelError, match="broken"):
+        list(make_cohort(tmp_path / "cohort", tmp_path / "broken.osim", CohortSettings(1, 1)))
 
 
 def test_other_folders_are_left_alone(tmp_path):

@@ -10,7 +10,7 @@ from small_models import body, write, write_squat
 from bige_opensim.io.storage import write_storage
 from bige_opensim.osim.meshes import body_meshes
 from bige_opensim.viewer.sources import ViewError
-from bige_opensim.viewer.take import Person
+from bige_opensim.viewer.take import DrawnPerson
 from bige_opensim.workflows.view import takes_of
 
 OBJECTIVE = """
@@ -31,7 +31,7 @@ def generated(small_model: Path, tmp_path: Path) -> Path:
     (folder / "model.osim").write_bytes(small_model.read_bytes())
     (folder / "objective.toml").write_text(OBJECTIVE, encoding="utf-8")
     write_squat(small_model, folder / "motion_01.mot")
-    names = Person.of(small_model).paths.muscles
+    names = DrawnPerson.of(small_model).paths.muscles
     phase = np.linspace(0.0, 1.0, 101)
     values = np.repeat(phase[:, None], len(names), axis=1)
     path = folder / "predicted" / "motion_01_activations.sto"
@@ -78,7 +78,7 @@ def test_meshes_of_a_geometry_folder_are_scaled_as_the_model_says(tmp_path: Path
     assert found.body == "rod"
     np.testing.assert_allclose(np.sort(found.vertices.sum(1)), [0.0, 0.1, 0.2, 0.3])
     assert len(found.faces) == 4
-    assert [s.body for s in Person.of(model, [folder]).bones] == ["rod"]
+    assert [s.body for s in DrawnPerson.of(model, [folder]).bones] == ["rod"]
     assert body_meshes(model, [tmp_path / "elsewhere"]) == []
 
 

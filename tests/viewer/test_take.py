@@ -11,8 +11,8 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
 from bige_opensim.osim.muscle_paths import muscle_paths
-from bige_opensim.viewer.sources import Sources
-from bige_opensim.viewer.take import Person, Recorded, display_times, take
+from bige_opensim.viewer.sources import MotionSources
+from bige_opensim.viewer.take import DrawnPerson, Recorded, display_times, take
 
 FULL_BODY = Path(__file__).resolve().parents[2] / "osim_models" / "fullbody80.osim"
 
@@ -43,7 +43,7 @@ def test_muscle_points_are_where_opensim_has_them():
     model = load(FULL_BODY)
     values = {n: 0.0 for n in model.independent_coordinates}
     values |= {"hip_flexion_r": 1.1, "knee_angle_r": 1.4, "ankle_angle_r": 0.3, "hip_flexion_l": -0.2}
-    found = take(one_pose(model, values), Person.of(FULL_BODY), 30.0).muscle_points[0]
+    found = take(one_pose(model, values), DrawnPerson.of(FULL_BODY), 30.0).muscle_points[0]
     expected = np.concatenate(opensims_points(model, values))
     assert len(expected) == 288
     np.testing.assert_allclose(found, expected - found_shift(model), atol=2e-5)
@@ -99,7 +99,7 @@ def point_model(path: Path) -> Path:
 def test_points_that_move_or_are_used_at_times_are_where_opensim_has_them(tmp_path: Path, swing: float):
     path = point_model(tmp_path / "hinge.osim")
     model = load(path)
-    found = take(one_pose(model, {"swing": swing}), Person.of(path), 30.0).muscle_points[0]
+    found = take(one_pose(model, {"swing": swing}), DrawnPerson.of(path), 30.0).muscle_points[0]
     expected = opensims_points(model, {"swing": swing})[0]
     assert len(expected) == (4 if swing > 0.5 else 3)
     distinct = found[np.append(True, np.linalg.norm(np.diff(found, axis=0), axis=1) > 1e-6)]
@@ -108,9 +108,9 @@ def test_points_that_move_or_are_used_at_times_are_where_opensim_has_them(tmp_pa
 
 
 def test_a_labelled_squat_stands_on_the_ground_with_its_forces_under_its_feet(label: Label):
-    sources = Sources()
+    sources = MotionSources()
     source = sources.of_label(label)
-    found = take(source.recorded, Person.of(source.model), 30.0)
+    found = take(source.recorded, DrawnPerson.of(source.model), 30.0)
     sources.close()
     tails, tips = found.arrows[..., 0, :], found.arrows[..., 1, :]
     np.testing.assert_allclose(tails[found.pushing][:, 1], 0.0, atol=1e-6)
@@ -123,7 +123,7 @@ def test_a_labelled_squat_stands_on_the_ground_with_its_forces_under_its_feet(la
 
 
 def test_the_same_motion_anywhere_else_on_the_ground_is_drawn_the_same(small_model: Path):
-    motion, person = squat(small_model), Person.of(small_model)
+    motion, person = squat(small_model), DrawnPerson.of(small_model)
     at = [motion.index(n) for n in ("pelvis_tx", "pelvis_ty", "pelvis_tz")]
     moved = motion.values.copy()
     moved[:, at] += (3.0, 0.2, -2.0)
@@ -143,7 +143,7 @@ def test_display_times_are_even_and_end_within_the_motion():
 
 def test_interpolation_between_samples_is_that_of_a_spline(small_model: Path):
     motion = squat(small_model)
-    found = take(Recorded("q", "", motion, frozenset({"knee_angle_r"})), Person.of(small_model), 47.0)
+    found = take(Recorded("q", "", motion, frozenset({"knee_angle_r"})), DrawnPerson.of(small_model), 47.0)
     time = display_times(motion.time, 47.0)
     np.testing.assert_allclose(
         found.curves["knee_angle_r"].values, np.rad2deg(motion.resampled(time)["knee_angle_r"]), atol=0.2

@@ -16,31 +16,31 @@ from distributed import Client
 from bige_opensim.labelling.label_trials import PASSED, label_trials
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.workers import cluster
-from bige_opensim.workers.cluster import ClusterError, Desk, Lost, each, local_count, workers
+from bige_opensim.workers.cluster import ClusterError, Lost, TaskContext, each, local_count, workers
 
 
-def double(number: int, desk: Desk) -> int:
-    desk.tell(["seen", number])
+def double(number: int, context: TaskContext) -> int:
+    context.tell(["seen", number])
     return 2 * number
 
 
-def say_and_wait(item: tuple[str, int], desk: Desk) -> int:
-    desk.tell(item[1])
+def say_and_wait(item: tuple[str, int], context: TaskContext) -> int:
+    context.tell(item[1])
     time.sleep(0.05)
     return item[1]
 
 
-def refuse_odd(number: int, desk: Desk) -> int:
+def refuse_odd(number: int, context: TaskContext) -> int:
     if number % 2:
         raise ValueError(f"{number} is odd")
     return number
 
 
-def note(folder: Path | None, desk: Desk) -> None:
+def note(folder: Path | None, context: TaskContext) -> None:
     if folder is None:
         return
     (folder / "begun").touch()
-    while desk.wanted():
+    while context.wanted():
         time.sleep(0.01)
     (folder / "called off").touch()
 

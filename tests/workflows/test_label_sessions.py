@@ -2,6 +2,7 @@
 
 import pytest
 from front_door import small_session
+from pandas.testing import assert_frame_equal
 
 import bige_opensim as bige
 from bige_opensim.cli import app
@@ -39,6 +40,21 @@ def test_the_command_and_the_function_are_one_engine(session, labels, capsys):
     printed = capsys.readouterr().out
     assert printed.count("passed (labelled before)") == 2
     assert "2 passed, 1 failed" in printed
+
+
+def test_costs_other_than_opensims_are_the_same_in_memory_in_folders_and_for_the_command(session, tmp_path, capsys):
+    cost = {"exponent": 3.0, "weights": {"soleus_*": 4.0}, "volume_weighted": True, "passive": True}
+    kinematics, model = session / "OpenSimData/Kinematics", next(session.rglob("*.osim"))
+    one = bige.label(kinematics / "squat1.mot", model=model, **FAST, **cost)
+    usual = bige.label(kinematics / "squat1.mot", model=model, **FAST)
+    assert one.record["cost"] == cost
+    assert (one.activations - usual.activations).abs().to_numpy().max() > 0.02
+    labels = bige.label_sessions(session, out=tmp_path / "labels", jobs=1, **FAST, **cost)
+    assert_frame_equal(labels[0].activations, one.activations, atol=1e-6)
+    words = ["label", session, "--out", tmp_path / "labels", "--solver", "fast", "--geometry", "exact", "--audit", "0"]
+    words += ["--exponent", "3", "--weight", "soleus_*=4", "--volume-weighted", "--passive", "--jobs", "1"]
+    app([str(w) for w in words], result_action="return_value")
+    assert capsys.readouterr().out.count("(labelled before)") == 2
 
 
 def test_folders_without_sessions_are_refused(tmp_path):
