@@ -36,8 +36,8 @@ def beyond_support(
     Zero where nothing is near the ground or the motion hardly needs it. No gradient passes through which points those
     are: a search must not cure a fall by putting a foot down in one frame.
     """
-    angle = torch.arange(DIRECTIONS, device=force.device) * (2.0 * math.pi / DIRECTIONS)
-    normal = torch.stack([angle.cos(), angle.sin()], -1).to(force)
+    angle = torch.arange(DIRECTIONS, device=force.device, dtype=force.dtype) * (2.0 * math.pi / DIRECTIONS)
+    normal = torch.stack([angle.cos(), angle.sin()], -1)
     down = (points[..., 1] - ground_height < NEAR_GROUND_M).detach()
     edge = torch.where(down[..., None], points[..., [0, 2]] @ normal.T, -torch.inf).amax(-2)
     upward = force[..., 1].clamp(min=LEAST_UPWARD * weight_n)

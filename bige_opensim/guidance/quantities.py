@@ -15,7 +15,7 @@ from bige_opensim.guidance import terms
 from bige_opensim.guidance.balance import beyond_support
 from bige_opensim.guidance.language import ObjectiveError, Term, closest
 from bige_opensim.learning.channels import MIDLINE_ODD
-from bige_opensim.physics.dynamics import State, body_wrenches, kinematics
+from bige_opensim.physics.dynamics import body_wrenches, kinematics
 from bige_opensim.physics.skeleton import Poses, Skeleton
 
 GRF_COLUMNS = tuple(f"ground_force_{side}_v{axis}" for side in "rl" for axis in "xyz")
@@ -96,20 +96,15 @@ class Observation:
         return terms.time_derivative(self.q, self.duration)
 
     @cached_property
-    def state(self) -> State:
-        """Poses, velocities and accelerations of all bodies; coordinates that are no channels stay at their default."""
-        default = self.frame.skeleton.get_buffer("default")
-        full = default.expand(*self.q.shape[:2], -1).clone()
-        full[..., self.frame.columns] = self.q
-        first, second = torch.zeros_like(full), torch.zeros_like(full)
-        first[..., self.frame.columns] = self.velocity
-        second[..., self.frame.columns] = terms.second_time_derivative(self.q, self.duration)
-        return kinematics(self.frame.skeleton, full, first, second)
-
-    @property
     def poses(self) -> Poses:
-        """Body poses."""
-        return self.state.poses
+        """Body poses; coordinates that the motion does not carry stay at their default."""
+        return self.frame.skeleton(self.full(self.q, self.frame.skeleton.get_buffer("default")))
+
+    def full(self, channels: Tensor, others: Tensor) -> Tensor:
+        """Values of all coordinates of the skeleton, from those of the channels and the others' own."""
+        values = others.expand(*channels.shape[:2], -1).clone()
+        values[..., self.frame.columns] = channels
+        return values
 
     @cached_property
     def beyond_support(self) -> Float[Tensor, "batch time"]:
@@ -133,6 +128,17 @@ class Observation:
         if self.frame.dynamics is None:
             raise ObjectiveError("no dynamics were given")
         return self.frame.dynamics(self.q, self.duration, self.activations)
+
+
+def demand_on_ground(o: Observation) -> tuple[Float[Tensor, "batch time 3"], Float[Tensor, "batch time 3"]]:
+    """Force (N) and moment about the ground's origin (N·m) that motions take from their surroundings."""
+    skeleton = o.frame.skeleton
+    default = skeleton.get_buffer("default")
+    acceleration = terms.second_time_derivative(o.q, o.duration)
+    rates = (o.full(x, torch.zeros_like(default)) for x in (o.velocity, acceleration))
+    state = kinematics(skeleton, o.full(o.q, default), *rates)
+    force, moment = body_wrenches(skeleton, state)
+    return force.sum(-2), moment.sum(-2)
 
 
 Measure = Callable[[Observation], Float[Tensor, "batch time channel"]]
