@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bige_opensim.motion import Motion
     from bige_opensim.validation.certificate import Certificate
     from bige_opensim.workflows.dataset import repetitions
+    from bige_opensim.workflows.export import export
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
@@ -50,6 +51,7 @@ __all__ = [
     "Label",
     "Motion",
     "check_objective",
+    "export",
     "generate",
     "label",
     "label_sessions",
@@ -75,6 +77,7 @@ _MODULES = {
     "Label": "labelling.label",
     "Motion": "motion",
     "check_objective": "workflows.objectives",
+    "export": "workflows.export",
     "generate": "workflows.generate",
     "label": "workflows.label",
     "label_sessions": "workflows.label_sessions",

@@ -8,15 +8,16 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from bige_opensim.commands.display import Steps, console, fail
+from bige_opensim.commands.json_output import JsonTarget, json_output
 
 
 def generate(
     *,
-    generator: Path,
-    surrogate: Path,
     objective: str,
     model: Path,
     out: Path,
+    generator: Path | None = None,
+    surrogate: Path | None = None,
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
     seed: int = 0,
     iterations: int | None = None,
@@ -28,16 +29,16 @@ def generate(
 
     Parameters
     ----------
-    generator
-        Checkpoint of the generator.
-    surrogate
-        Checkpoint of the surrogate.
     objective
         Objective file (TOML), or the name of one that comes with the package (`bige objective list`).
     model
         The subject's model.
     out
         Folder for the motions.
+    generator
+        Checkpoint of the generator; the one that comes with the package where none is named.
+    surrogate
+        Checkpoint of the surrogate; the one that comes with the package where none is named.
     count
         How many motions.
     seed
@@ -93,7 +94,7 @@ def generate(
     return 0
 
 
-def validate(motions: Path, /, *, jobs: int | None = None) -> int:
+def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = None) -> int:
     """Put generated motions back through OpenSim and write their certificates.
 
     Parameters
@@ -102,6 +103,8 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
         Folder that `bige generate` wrote.
     jobs
         Motions simulated at once; by default one per processor core.
+    json
+        Also write the verdicts to this file; - for standard output.
 
     """
     from bige_opensim.workers.worker_process import PROCESSES
@@ -109,16 +112,20 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
     PROCESSES.start(int(motions.is_dir()), "bige_opensim.labelling.label_task")
 
     from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.io.storage import StorageError
     from bige_opensim.osim.model import ModelError
-    from bige_opensim.validation.roundtrip import ValidationError
+    from bige_opensim.validation.roundtrip import ValidationError, summary_row
     from bige_opensim.workflows.validate import validate_folder
 
     try:
-        verdicts = validate_folder(motions, jobs=jobs, show=Steps)
-    except (ValidationError, ObjectiveError, ModelError) as error:
+        with json_output(json) as write:
+            verdicts = validate_folder(motions, jobs=jobs, show=Steps)
+            confirmed = sum(v.confirmed for v in verdicts)
+            rows = [summary_row(v) for v in verdicts]
+            write({"format": "bige-verdicts/1", "confirmed": confirmed, "motions": rows})
+            console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
+    except (ValidationError, ObjectiveError, ModelError, StorageError) as error:
         return fail(str(error))
-    confirmed = sum(v.confirmed for v in verdicts)
-    console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
     return 0 if any(v.certificate for v in verdicts) and not any(v.contradictions for v in verdicts) else 1
 
 

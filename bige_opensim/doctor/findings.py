@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bige_opensim.io.storage import write_whole
 
@@ -76,6 +76,12 @@ def listed(names: Sequence[str], limit: int = 6) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
+def findings_content(findings: Sequence[Finding], files: int) -> dict[str, Any]:
+    """All findings, and how many of each severity, as JSON holds them."""
+    items = [asdict(finding) | {"file": str(finding.file)} for finding in findings]
+    return {"format": FORMAT, "files": files, "counts": counts(findings), "findings": items}
+
+
 def write_findings(path: Path, findings: Sequence[Finding], files: int) -> None:
     """Write all findings as JSON, whole or not at all.
 
@@ -84,6 +90,4 @@ def write_findings(path: Path, findings: Sequence[Finding], files: int) -> None:
     """
     if not path.parent.is_dir():
         raise DoctorError(f"{path}: the folder {path.parent} does not exist; create it first.")
-    items = [asdict(finding) | {"file": str(finding.file)} for finding in findings]
-    content = {"format": FORMAT, "files": files, "counts": counts(findings), "findings": items}
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_whole(path, json.dumps(findings_content(findings, files), indent=1) + "\n")

@@ -201,10 +201,11 @@ def check_carried(path: Path, carried: float | None, mass_kg: float) -> list[Fin
     """The mass that measured forces carry, `carried` as a share of the model's, against the model's."""
     if carried is None or abs(carried - 1.0) <= CARRIED_TOLERANCE:
         return []
-    sentence = f"The measured forces carry {carried * mass_kg:.1f} kg where the model has {mass_kg:.1f} kg."
+    kg = carried * mass_kg
+    sentence = f"The measured forces carry {kg:.1f} kg where the model has {mass_kg:.1f} kg."
     remedy = (
-        "Scale the model to the person's mass, or check the plates' zero and that they are this trial's, unless "
-        "something else carried the person throughout."
+        f"Scale the model to the person (bige scale, --mass {kg:.1f}), or check the plates' zero and that they are "
+        "this trial's, unless something else carried the person throughout."
     )
     measure = (100 * abs(carried - 1.0), 100 * CARRIED_TOLERANCE, "% of the model's mass")
     return [Finding(path, "", "warning", "carried-mass", sentence, remedy, False, *measure)]

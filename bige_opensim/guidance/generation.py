@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from bige_opensim.guidance.by_physics import ByPhysics, refuse_dynamics, without_dynamics
 from bige_opensim.guidance.generated import Generated, generation_record, name_of, smooth
 from bige_opensim.guidance.language import SearchSettings, refuse_endless
 from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import FootPlanting, plant_feet
-from bige_opensim.guidance.quantities import Dynamics, DynamicsModel
 from bige_opensim.guidance.search import Generator as GeneratorOfSearch
 from bige_opensim.guidance.search import SearchResult, search
 from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.muscle_lines import FittedLines, LineTables
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
+from bige_opensim.physics.rotations import rotation_triples, within_ranges
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 PREDICTORS = ("surrogate", "physics")
@@ -33,9 +36,9 @@ MOST_MOTIONS = 1000
 class GenerationRequest:
     """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed.
 
-    `by_physics`, which needs compiled `muscles`, lets the surrogate's search be followed by one through the physics, of
-    `physics_share` times as many iterations, which starts where the first ended. Terms on moments and ground forces
-    need the muscles too.
+    With compiled `muscles`, the surrogate's search is followed by one through the physics, of `physics_share` times as
+    many iterations, which starts where the first ended. Terms on moments, ground forces and joint loads (these need
+    `lines` of action) are followed in the second search alone: no surrogate predicts them.
     """
 
     generator: Path
@@ -47,14 +50,14 @@ class GenerationRequest:
     seed: int
     iterations: int | None = None
     muscles: MuscleTables | None = None
-    by_physics: bool = False
     physics_share: float = 0.25
+    lines: LineTables | None = None
 
     @property
     def iterations_in_all(self) -> int:
         """Iterations of the whole search, those through the physics included."""
         first = self.settings(Objective.load(self.objective)).iterations
-        return first + (self.physics_iterations(first) if self.by_physics else 0)
+        return first + (self.physics_iterations(first) if self.muscles is not None else 0)
 
     def settings(self, objective: Objective) -> SearchSettings:
         """The objective's settings of the search, shortened or lengthened where this request says so.
@@ -112,21 +115,22 @@ class MotionSearch:
         self.skeleton = Skeleton(request.tables, dtype=torch.float32)
         self.networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
         _require_free_pelvis(request)
-        objective = Objective.load(request.objective)
-        self.settings = request.settings(objective)
+        asked = Objective.load(request.objective)
+        if request.muscles is None:
+            refuse_dynamics(asked)
+        self.settings = request.settings(asked)
         channels, muscles = self.channels, self.networks.surrogate.channels.muscles
-        self.physics: PhysicsPredictor | None = None
-        if request.muscles is not None:
-            body, samples = (
-                (Skeleton(request.tables), Muscles(request.muscles)),
-                self.networks.references.sizes["phase"],
-            )
-            self.physics = PhysicsPredictor(*body, channels, samples=samples, cost=objective.cost)
-            self.order = [request.muscles.names.index(m) for m in muscles]
-        self.objective = objective.bind(channels, muscles, self.skeleton, dynamics=self._dynamics())
-        features = [subject_features(self.skeleton)[n] for n in self.networks.surrogate.channels.features]
-        self.features = torch.tensor(features, dtype=torch.float32)
+        self.first = without_dynamics(asked).bind(channels, muscles, self.skeleton)
+        self.objective, self.solved = self.first, None
         references = self.networks.references
+        if request.muscles is not None:
+            self.solved = _by_physics(request, channels, muscles, references.sizes["phase"], asked.cost)
+            self.objective = asked.bind(channels, muscles, self.skeleton, dynamics=self.solved.dynamics)
+        person = subject_features(self.skeleton)
+        self.build, self.features = (
+            torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
+            for network in (self.networks.generator, self.networks.surrogate)
+        )
         self.planted = FootPlanting(self.skeleton, channels)
         recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
         self.references = plant_feet(self.skeleton, channels, recorded)
@@ -139,8 +143,9 @@ class MotionSearch:
 
     @property
     def by_physics(self) -> bool:
-        """Whether the search ends with the physics of the model."""
-        return self.request.by_physics and self.objective.needs_activations
+        """Whether the search ends with the physics of the model, which some terms can do without."""
+        followed = len(self.first.terms) == len(self.objective.terms)
+        return self.solved is not None and (self.objective.needs_activations or not followed)
 
     def run(self, progress: Tell | None = None, *, count: int | None = None, seed: int | None = None) -> SearchResult:
         """The whole search: by the surrogate, then, where asked for, by the physics from where that ended.
@@ -176,52 +181,52 @@ class MotionSearch:
         progress: Tell | None = None,
     ) -> SearchResult:
         """One search, by the surrogate or by the physics; `start`, `errors` as `search` takes them."""
+        objective = self.objective if physics else self.first
+        known = {term.name for term in objective.terms}
         return search(
-            self.objective,
-            GeneratorOfSearch(self._decode, self.networks.generator.encode, self.networks.generator.quantise),
+            objective,
+            GeneratorOfSearch(self._decode, self._encode, self.networks.generator.quantise),
             self.references,
             self.durations,
             count=count,
-            activations=self._by_physics if physics else self._by_surrogate,
+            activations=self.solved.activations if physics and self.solved is not None else self._by_surrogate,
             seed=seed,
             settings=settings,
             start=None if start is None else torch.as_tensor(start, dtype=torch.float32),
             people=[str(s) for s in self.networks.references["subject"].values],
-            errors=None if errors is None else {k: torch.as_tensor(v) for k, v in errors.items()},
+            errors=None if errors is None else {k: torch.as_tensor(v) for k, v in errors.items() if k in known},
             progress=progress,
         )
 
     def generated(self, result: SearchResult) -> Generated:
         """Motions as OpenSim will judge them, and the record of how they were found."""
         outside = None
-        if self.by_physics and self.physics is not None:
+        if self.by_physics and self.solved is not None:
             with torch.no_grad():
-                self.physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
-            outside = self.physics.outside
+                self.solved.predictor(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
+            outside = self.solved.predictor.outside
         return _generated(self.request, self.objective, self.networks, result, outside)
 
     def _decode(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        q, duration = self.networks.generator.decode(z)
+        q, duration = self.networks.generator.decode(z, body=self.build.expand(len(z), -1))
         return self.planted(q), duration
+
+    def _encode(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        return self.networks.generator.encode(q, duration, self.build.expand(len(q), -1))
 
     def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return self.networks.surrogate(q, duration, self.features.expand(len(q), -1))
 
-    def _by_physics(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
-        assert self.physics is not None
-        return self.physics(q, duration)[..., self.order]
 
-    def _dynamics(self) -> DynamicsModel | None:
-        """Moments and ground forces by the physics, for terms on them."""
-        physics = self.physics
-        if physics is None:
-            return None
-
-        def dynamics(q: torch.Tensor, duration: torch.Tensor, activations: torch.Tensor | None) -> Dynamics:
-            moments, forces = physics.moments_and_forces(q, duration)
-            return Dynamics(moments, forces)
-
-        return dynamics
+def _by_physics(
+    request: GenerationRequest, channels: Sequence[str], muscles: Sequence[str], samples: int, cost: EffortCost
+) -> ByPhysics:
+    """The physics of the person's model, for activations in the surrogate's order of muscles."""
+    assert request.muscles is not None
+    skeleton = Skeleton(request.tables)
+    lines = None if request.lines is None else FittedLines(skeleton, request.lines)
+    predictor = PhysicsPredictor(skeleton, Muscles(request.muscles), channels, samples=samples, cost=cost, lines=lines)
+    return ByPhysics(predictor, [request.muscles.names.index(m) for m in muscles])
 
 
 def _require_free_pelvis(request: GenerationRequest) -> None:
@@ -275,11 +280,17 @@ def _generated(
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
     planted = FootPlanting(Skeleton(request.tables), result.channels)
+    triples = rotation_triples(request.tables)
+    ranges = {
+        n: (float(low), float(high))
+        for n, (low, high) in zip(request.tables.coordinates, request.tables.range, strict=True)
+    }
     motions, predicted = {}, {}
     for i in range(len(result.motions)):
         duration = float(result.durations[i])
         motion = smooth(result.motions[i], duration, result.channels)
-        motions[name_of(i)] = motion.with_values(planted(torch.as_tensor(motion.values)[None])[0].numpy())
+        values = planted(torch.as_tensor(motion.values)[None])[0].numpy()
+        motions[name_of(i)] = motion.with_values(within_ranges(values, motion.names, triples, ranges))
         if result.activations is not None:
             time = np.linspace(0.0, duration, result.activations.shape[1])
             predicted[name_of(i)] = Motion(time, result.activations[i], muscles)
@@ -288,7 +299,7 @@ def _generated(
         "generator": request.generator.name,
         "surrogate": request.surrogate.name,
     }
-    predictor = "surrogate, then physics" if request.by_physics else "surrogate"
+    predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
     record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
     model, asked = request.model.read_bytes(), request.objective.read_bytes()
     turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from bige_opensim.io.file_hash import read_bytes
+
 
 def read_text(path: Path, error: type[ValueError], kind: str) -> str:
     """Content of a text file with line ends made "\\n"; undecodable bytes become replacement characters.
@@ -13,7 +15,7 @@ def read_text(path: Path, error: type[ValueError], kind: str) -> str:
     "a .trc file".
     """
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}); check the path.") from problem
     if not raw.strip():

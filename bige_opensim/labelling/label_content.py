@@ -26,6 +26,7 @@ from bige_opensim.labelling.whole_body_shift import Shift
 from bige_opensim.osim.model import OsimModel, opensim_version
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
 
 PASSED, GATES_FAILED = "passed", "gates_failed"
@@ -114,6 +115,7 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
         "rotational": sorted(model.rotational),
         "muscles": list(model.muscle_names),
         "root": skeleton.tables.root,
+        "rotation_triples": rotation_triples(skeleton.tables),
         "subject_features": subject_features(skeleton),
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.external_loads import (
     GROUND_FORCES_TITLE,
     ground_force_columns,
@@ -191,9 +192,9 @@ def _record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise LabelError(f"{folder}: no {LABEL}; name the folder of one labelled trial.")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LabelError(f"{path}: not readable as JSON ({error}); label the trial again.") from error
+        record = read_json(path)
+    except DocumentError as error:
+        raise LabelError(f"{error} Label the trial again.") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT or "gates" not in record:
         raise LabelError(f"{path}: no label in format {FORMAT}; label the trial again.")
     return record

@@ -161,6 +161,8 @@ def _label_into(
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
+    if solution.joint_loads is not None:
+        preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
     found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
     if settings.solver == "fast":

@@ -84,8 +84,8 @@ def fitted_pulls(
     for rows in torch.arange(len(q)).split(CHUNK):
         own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
         parts.append(polynomial_pulls(muscles, q[rows], qd[rows], own, passive=passive))
-    arms, active, passive = (torch.cat(of) for of in zip(*((p.arms, p.active, p.passive) for p in parts), strict=True))
-    return Pulls(arms, active, passive)
+    arms, active, elastic = (torch.cat(of) for of in zip(*((p.arms, p.active, p.passive) for p in parts), strict=True))
+    return Pulls(arms, active, elastic)
 
 
 def moment_errors(muscles: Muscles) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, " muscle"]]:

@@ -127,7 +127,7 @@ def solve(
 
 
 def _by_opensim(folder: Path, model: OsimModel, skeleton: Skeleton, window: Prepared) -> tuple[np.ndarray, np.ndarray]:
-    result = run_setup(folder / SETUP)
+    result = run_setup(folder / SETUP, model)
     at = np.searchsorted(result.activations.time, window.q.time - 1e-6)
     if at.max() >= result.activations.frames or np.abs(result.activations.time[at] - window.q.time).max() > 1e-5:
         raise StaticOptimizationError(

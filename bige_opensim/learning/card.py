@@ -23,6 +23,7 @@ SURROGATE_NAMES = {
 }
 GENERATOR_NAMES = {
     "rmse_deg": "RMSE of angles (degrees)",
+    "rmse_legs_deg": "RMSE of the angles of legs and trunk (degrees)",
     "rmse_mm": "RMSE of translations (mm)",
     "duration_mae_s": "mean absolute error of the duration (s)",
     "codes_used": "share of the first codebook in use",

@@ -24,11 +24,14 @@ from bige_opensim.learning.labelled_trials import (
     label_files,
     labelled_trial,
     read_labelled_trial,
+    rotation_triples,
+    shoulders,
 )
 from bige_opensim.learning.split import SplitError, split_by_subject
 from bige_opensim.motion import Motion
 from bige_opensim.movements.heading import Root, RootError, without_heading
 from bige_opensim.movements.repetitions import AUTO, Repetition, RepetitionError, event_rule
+from bige_opensim.physics.rotations import one_branch
 
 FORMAT = "bige-repetitions/1"
 SAMPLES = 101
@@ -63,7 +66,8 @@ def build_dataset(
     """Cut every labelled trial of a folder, or in memory, into repetitions of 101 samples, split by subject.
 
     Each repetition is resampled by cubic splines from 0 to 100 % of its duration, turned about the vertical to face
-    forward at its first sample, and moved to start above the origin with the ground at height 0.
+    forward at its first sample, and moved to start above the origin with the ground at height 0. Equal postures are
+    equal numbers: angles that wrap are all on one branch (`physics.rotations.one_branch`).
 
     Args:
         labels: Folder with labelled trials (`label.json`, `states.sto`, `inverse_dynamics.sto`) at any depth, or what
@@ -95,6 +99,7 @@ def build_dataset(
         parts, note = split_by_subject(Counter(ds["subject"].values.tolist()), seed=seed, given=split)
     except SplitError as problem:
         raise DatasetError(str(problem)) from None
+    ds["q"].values[:] = one_branch(ds["q"].values, coordinates, ds["rotational"].values, _triples(found))
     ds["split"] = _variable("split", [parts[subject] for subject in ds["subject"].values])
     ds.attrs = {
         "format": FORMAT,
@@ -103,6 +108,7 @@ def build_dataset(
         "split_note": note,
         "synthetic": json.dumps(any(trial.label.get("synthetic", False) for trial in found)),
         "root": json.dumps(first.label["root"]),
+        "rotation_triples": json.dumps(_triples(found)),
         "excluded": json.dumps([{"trial": item.trial, "reason": item.reason} for item in left_out]),
         "names": json.dumps({kind: ds[kind].values.tolist() for kind in NAMES}),
         "coordinates_left_out": json.dumps(sorted({name for trial in found for name in trial.q.names} - shared)),
@@ -252,6 +258,18 @@ def _assemble(trials: Sequence[LabelledTrial], coordinates: Sequence[str], root:
     flag = ("coordinate", rotational, {"long_name": "true for coordinates in rad, false for coordinates in m"})
     variables = {name: _variable(name, values) for name, values in columns.items()}
     return xr.Dataset({**variables, "rotational": flag}, coords={"sample": percent, **axes})
+
+
+def triples_of(ds: xr.Dataset) -> list[tuple[str, str, str]]:
+    """Coordinates of every joint that turns about three axes; the shoulders in datasets that do not say."""
+    if "rotation_triples" not in ds.attrs:
+        return shoulders([str(n) for n in ds["coordinate"].values])
+    return [(str(a), str(b), str(c)) for a, b, c in json.loads(ds.attrs["rotation_triples"])]
+
+
+def _triples(trials: Sequence[LabelledTrial]) -> list[tuple[str, str, str]]:
+    """Joints about three axes of all trials' models."""
+    return sorted({triple for trial in trials for triple in rotation_triples(trial.label)})
 
 
 def _variable(name: str, values: list[Any]) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
@@ -23,9 +24,16 @@ from torch import Tensor
 from bige_opensim import __version__
 from bige_opensim.io.documents import DocumentError, read_json, read_toml
 from bige_opensim.io.file_lock import locked
-from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, shuffled_batches, varied
+from bige_opensim.learning.augmentation import (
+    Augmentation,
+    mirrored_rows,
+    shuffled_batches,
+    varied,
+    warped,
+    with_arms_of_others,
+)
 from bige_opensim.learning.card import generator_card, surrogate_card
-from bige_opensim.learning.channels import Channels, ChannelsError, Mirror
+from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Scaling
 from bige_opensim.learning.checkpoint import is_checkpoint, read_config, require_free, save_checkpoint
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
@@ -89,14 +97,34 @@ class SurrogateTraining(TrainingConfig):
 
 @dataclass(frozen=True)
 class GeneratorTraining(TrainingConfig):
-    """How the generator is trained."""
+    """How the generator is trained.
+
+    Beside `augmentation`: `other_arms`, share of repetitions that get other people's arms; `arm_deg`, size of the
+    smooth curves that bend arms; `phase`, of the unevenness in time; `body_size`, standard deviation of the factor on
+    the person's lengths and on the body's way alike.
+    """
 
     epochs: int = 600
     learning_rate: float = 4e-3
     patience: int = 200
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    other_arms: float = 0.5
+    arm_deg: float = 8.0
+    phase: float = 0.15
+    body_size: float = 0.07
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(angle_deg=2.5, curves=6))
     model: GeneratorConfig = field(default_factory=GeneratorConfig)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limits = {"other_arms": (0.0, 1.0), "arm_deg": (0.0, 90.0), "phase": (0.0, 0.5), "body_size": (0.0, 0.5)}
+        require_within(self, limits, TrainingError)
+
+
+BODY = ("mass_kg", "femur_length_m", "tibia_length_m", "trunk_length_m")
+"""Features of a person that shape how the body moves."""
+
+ARMS = ("arm_", "elbow_", "pro_sup_", "wrist_")
+"""How names of the arms' coordinates begin."""
 
 ConfigT = TypeVar("ConfigT", SurrogateTraining, GeneratorTraining)
 
@@ -161,14 +189,17 @@ def train_generator(
     config: GeneratorTraining | None = None,
     report: Report | None = None,
     resume: bool = True,
+    references: xr.Dataset | None = None,
 ) -> Path:
     """Train the VQ-VAE of repetitions and write the checkpoint folder `out`; errors as `train_surrogate`.
 
-    The training repetitions go along as `references.nc`: where searches start and what they call new.
+    `references` go along as `references.nc`: where searches start and what they call new; the training repetitions,
+    where none are given.
     """
     config = GeneratorTraining() if config is None else config
     data = Repetitions.read(dataset, labelled=False, seed=config.seed, device=config.device)
-    references = dataset.isel(repetition=dataset["split"].values == "train")
+    if references is None:
+        references = dataset.isel(repetition=dataset["split"].values == "train")
     return _train(lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume, references)
 
 
@@ -223,34 +254,53 @@ class GeneratorTask:
         if data.q.shape[1] != config.model.samples:
             raise TrainingError(f"repetitions have {data.q.shape[1]} samples, the generator {config.model.samples}")
         fit = data.rows["fit"]
+        known = [k for k, name in enumerate(data.feature_names) if name in BODY]
+        self.body = data.features[:, known]
         channels = Channels.measure(
             data.q[fit],
             data.duration[fit],
-            data.features[fit, :0],
+            self.body[fit],
             coordinates=data.coordinates,
             rotational=data.rotational,
+            feature_names=[data.feature_names[k] for k in known],
         )
+        power = {"m": 1.0, "kg": 3.0}
+        self.power = self.body.new_tensor([power[name.rpartition("_")[2]] for name in channels.features])
+        of_bodies = channels.scaling["features"]
+        spread = config.body_size * self.power.cpu().numpy() * of_bodies.offset
+        wider = Scaling(of_bodies.offset, tuple(float(x) for x in np.hypot(of_bodies.scale, spread)))
+        channels = dataclasses.replace(channels, scaling=channels.scaling | {"features": wider})
         self.model = Generator(config.model, channels).to(config.device)
         self.mirror = Mirror.of(data.coordinates) if config.mirror else None
+        self.arms = [k for k, name in enumerate(data.coordinates) if name.startswith(ARMS)]
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Weighted sum of the generator's loss terms."""
-        q, duration = self.data.q[rows], self.data.duration[rows]
+        q, duration, settings = self.data.q[rows], self.data.duration[rows], self.config
         if self.mirror is not None:
             q = mirrored_rows(q, self.mirror, torch.rand(len(rows), generator=random) < 0.5)
-        q, duration = varied(q, duration, self.data.rotational, self.config.augmentation, random)
-        return self.model.loss(q, duration, self.model(q, duration))["total"]
+        q, duration = varied(q, duration, self.data.rotational, settings.augmentation, random)
+        q = warped(q, settings.phase, random)
+        if self.arms:
+            q = with_arms_of_others(q, self.arms, settings.other_arms, settings.arm_deg, random)
+        size = (settings.body_size * torch.randn(len(rows), 1, generator=random)).exp().to(q)
+        body = self.body[rows] * size**self.power
+        angle = torch.tensor(self.data.rotational, device=q.device)
+        q = torch.where(angle, q, size[..., None] * q)
+        return self.model.loss(q, duration, self.model(q, duration, body))["total"]
 
     def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
         """Loss less commitment (the score), reconstruction errors in degrees, mm and s, and share of codes in use."""
         q, duration = self.data.q[rows], self.data.duration[rows]
-        through = self.model(q, duration)
+        through = self.model(q, duration, self.body[rows])
         terms = self.model.loss(q, duration, through)
         angle = torch.tensor(self.data.rotational, device=q.device)
+        arm = torch.tensor([k in self.arms for k in range(q.shape[-1])], device=q.device)
         square = (through.q - q).square()
         return {
             "score": float(terms["total"] - self.model.config.commitment_weight * terms["commitment"]),
             "rmse_deg": math.degrees(float(square[..., angle].mean().sqrt())),
+            "rmse_legs_deg": math.degrees(float(square[..., angle & ~arm].mean().sqrt())),
             "rmse_mm": 1000 * float(square[..., ~angle].mean().sqrt()),
             "duration_mae_s": float((through.duration - duration).abs().mean()),
             "codes_used": float(through.quantised.indices[..., 0].unique().numel() / self.model.config.codes),

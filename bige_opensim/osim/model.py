@@ -372,8 +372,8 @@ def _refuse_bottomless(path: Path) -> None:
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = opened, closed
-    with path.open("rb") as file, suppress(expat.ExpatError):  # what is no XML, OpenSim says itself
-        parser.ParseFile(file)
+    with suppress(expat.ExpatError):  # what is no XML, OpenSim says itself
+        parser.Parse(file_hash.read_bytes(path), True)
     if deepest > DEEPEST_XML:
         raise ModelError(
             f"{path}: its XML is nested {deepest} levels deep, and models have about 15: this is no model, or it is "

@@ -150,8 +150,10 @@ def _values(row: opensim.StateVector) -> list[float]:
     return [data.get(i) for i in range(data.getSize())]
 
 
-def run_setup(setup: Path) -> StaticOptimizationResult:
+def run_setup(setup: Path, model: OsimModel | None = None) -> StaticOptimizationResult:
     """Run a setup file and read its results. Grows the process by some 54 MB: call it in a worker process.
+
+    `model` has the muscles and free coordinates of the setup's; where it is not given, the setup's model is read.
 
     Raises
     ------
@@ -170,7 +172,7 @@ def run_setup(setup: Path) -> StaticOptimizationResult:
     force_file = folder / f"{name}_StaticOptimization_force.sto"
     if not finished or not activation_file.is_file() or not force_file.is_file():
         raise StaticOptimizationError(f"{setup}: OpenSim's StaticOptimization ended without results.")
-    model = load(folder / tool.getModelFilename())
+    model = model or load(folder / tool.getModelFilename())
     activations, forces = read_storage(activation_file), read_storage(force_file)
     free = model.free_coordinates
     result = StaticOptimizationResult(

@@ -17,8 +17,9 @@ from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from bige_opensim.physics.contact import ContactSettings, GroundForces
-from bige_opensim.physics.dynamics import State, inverse_dynamics, kinematics
+from bige_opensim.physics.dynamics import inverse_dynamics, kinematics
 from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.joint_loads import contact_forces, loaded_joints
 from bige_opensim.physics.joint_problem import (
     LEG_RESERVE_NM,
     UPPER_BODY_RESERVE_NM,
@@ -27,18 +28,24 @@ from bige_opensim.physics.joint_problem import (
     solve_with_ground,
     solve_with_loads,
 )
+from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
 
-class _Solved(NamedTuple):
-    """A motion, its state with all frames in one row, activations (batch, time, muscle), and ground forces."""
+class Predicted(NamedTuple):
+    """What motions take.
 
-    q: Tensor
-    state: State
+    activations (N, T, M); moments (N, T, K): net generalized forces of the channels, N·m and N; grf (N, T, 6): x, y, z
+    on the right foot, then on the left, N; joint_loads (N, T, J): resultant contact forces of `loaded_joints`, in body
+    weights, None where the predictor has no lines of action.
+    """
+
     activations: Tensor
-    ground: GroundForces | None
+    moments: Tensor
+    grf: Tensor
+    joint_loads: Tensor | None
 
 
 class PhysicsPredictor(torch.nn.Module):
@@ -46,10 +53,11 @@ class PhysicsPredictor(torch.nn.Module):
 
     A model in which nothing floats takes its loads from ground through its joints, without feet. Double precision
     inside. `channels` names the motions' coordinates; others stay at the model's default, and so do those that the
-    model locks, whose equations are left out. `cost` is what effort costs, its weights by names of muscles or patterns;
-    None for OpenSim's usual cost. Each call
-    starts from the multipliers of the last one of the same size, which saves most iterations in a search and changes no
-    answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were fitted on.
+    model locks, whose equations are left out. `cost` is what effort costs, its weights by names of muscles or
+    patterns; None for OpenSim's usual cost. With `lines` of action, joint contact forces are predicted, too. Each
+    call starts from the multipliers of the last one of the same size, which saves most iterations in a search and
+    changes no answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were
+    fitted on.
     """
 
     rate: Tensor
@@ -62,15 +70,17 @@ class PhysicsPredictor(torch.nn.Module):
         settings: ContactSettings | None = None,
         samples: int = 101,
         cost: EffortCost | None = None,
+        lines: FittedLines | None = None,
     ) -> None:
         super().__init__()
-        self.skeleton, self.muscles = skeleton, muscles
+        self.skeleton, self.muscles, self.lines = skeleton, muscles, lines
+        self.joints = loaded_joints(skeleton)
+        self.moved = [skeleton.coordinates.index(n) for n in channels]
         self.settings, self.cost = settings or ContactSettings(), cost or EffortCost()
         held = skeleton.tables.locked
         self.free = [i for i, locked in enumerate(held) if not locked]
         self.channels = [k for k, n in enumerate(channels) if not held[skeleton.coordinates.index(n)]]
         self.columns = [skeleton.coordinates.index(channels[k]) for k in self.channels]
-        self.all_columns = [skeleton.coordinates.index(n) for n in channels]
         parameters = muscles.tables.parameters
         bounds = [torch.as_tensor(parameters[k], dtype=torch.float64) for k in ("min_control", "max_control")]
         self.lower, self.upper = bounds
@@ -85,7 +95,6 @@ class PhysicsPredictor(torch.nn.Module):
             volume = parameters["max_isometric_force"] * parameters["optimal_fiber_length"]
             self.weight = torch.as_tensor(self.cost.muscle_weights(muscles.names, {}, volume))
         self._multiplier: Tensor | None = None
-        self._last: _Solved | None = None
         self.outside: Tensor | None = None
         self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
 
@@ -93,21 +102,10 @@ class PhysicsPredictor(torch.nn.Module):
         self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch time muscle"]:
         """Activations in the motions' own precision."""
-        return self._solved(q, duration).activations.to(q)
+        return self.solve(q, duration).activations
 
-    def moments_and_forces(
-        self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch time channel"], Float[Tensor, "batch time 6"]]:
-        """Moments (N·m, N) that muscles and reserves supply at the channels, and forces (N) on right and left foot.
-
-        Those of the motion whose activations were asked for last come from the same solution.
-        """
-        solved = self._last if self._last is not None and self._last.q is q else self._solved(q, duration)
-        moments = net_generalized_forces(self.skeleton, solved.state, solved.ground)[:, self.all_columns]
-        forces = moments.new_zeros(len(moments), 2, 3) if solved.ground is None else solved.ground.force
-        return moments.reshape(*q.shape[:2], -1).to(q), forces.reshape(*q.shape[:2], 6).to(q)
-
-    def _solved(self, q: Tensor, duration: Tensor) -> _Solved:
+    def solve(self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]) -> Predicted:
+        """Activations and the forces that go with them, in the motions' own precision."""
         N, T, _ = q.shape
         full = self.skeleton.get_buffer("default").double().expand(N, T, -1).clone()
         full[..., self.columns] = q[..., self.channels].double()
@@ -130,15 +128,24 @@ class PhysicsPredictor(torch.nn.Module):
             fibres=pulls.passive_forces if self.cost.passive else None,
         )
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
-        ground = None
+        ground: GroundForces | None = None
         if any(self.root):
             solution, ground = solve_with_ground(self.skeleton, state, flat[1], actuators, 0.0, self.settings, start)
         else:
             solution = solve_with_loads(inverse_dynamics(self.skeleton, state), actuators, start)
         self._multiplier = solution.multiplier.detach()
-        activations = solution.x[:, : len(self.lower)].reshape(N, T, -1)
-        self._last = _Solved(q, state, activations, ground)
-        return self._last
+        activations = solution.x[:, : len(self.lower)]
+        loads: Tensor | None = None
+        if self.lines is not None:
+            tendons = pulls._replace(lines=self.lines(flat[0], state.poses)).tendons
+            assert tendons is not None
+            pull = tendons.pull(activations, len(self.joints))
+            force = contact_forces(self.skeleton, state, self.joints, pull, ground)
+            loads = force.norm(dim=-1).reshape(N, T, -1).to(q) / float(self.skeleton.weight_n)
+        moments = net_generalized_forces(self.skeleton, state, ground)[:, self.moved]
+        grf = flat[0].new_zeros(N * T, 6) if ground is None else ground.force.reshape(N * T, 6)
+        found = [x.reshape(N, T, -1).to(q) for x in (activations, moments, grf)]
+        return Predicted(found[0], found[1], found[2], loads)
 
 
 def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:

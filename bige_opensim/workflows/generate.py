@@ -16,10 +16,11 @@ from bige_opensim.guidance.generation import (
 )
 from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.guidance.objective import Objective
-from bige_opensim.guidance.quantities import NEED_PHYSICS
+from bige_opensim.learning.built_in_networks import built_in_network
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
@@ -75,8 +76,8 @@ def generate(
     objective: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str],
-    generator: Generator | str | os.PathLike[str],
-    surrogate: Surrogate | str | os.PathLike[str],
+    generator: Generator | str | os.PathLike[str] | None = None,
+    surrogate: Surrogate | str | os.PathLike[str] | None = None,
     count: int = 8,
     seed: int = 0,
     iterations: int | None = None,
@@ -96,7 +97,7 @@ def generate(
     model
         The person's model.
     generator, surrogate
-        The networks, or their folders.
+        The networks, or their folders; those that come with the package where none are given.
     count
         How many motions.
     seed
@@ -135,7 +136,10 @@ def generate(
     """
     settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals)
     person, own = Person(strength or {}, limits or {}), Path(model)
-    networks = folder_of(generator), folder_of(surrogate)
+    networks = (
+        folder_of(built_in_network("generator") if generator is None else generator),
+        folder_of(built_in_network("surrogate") if surrogate is None else surrogate),
+    )
     with person.model(own) as path:
         found = search_motions(objective_file(objective), path, *networks, settings, show)
     if not person.usual:
@@ -153,7 +157,8 @@ def search_motions(
     tables = compile_skeleton(model)
     bind_to_model(Objective.load(objective), load(model), Skeleton(tables))
     physics = settings.predictor == "physics"
-    by_forces = any(term.quantity in NEED_PHYSICS for term in Objective.load(objective).terms)
+    muscles = compile_muscles(model, reference_ranges(generator, tables)) if physics else None
+    pressed = any(term.quantity == "joint_load" for term in Objective.load(objective).terms)
     request = GenerationRequest(
         generator=generator,
         surrogate=surrogate,
@@ -163,9 +168,9 @@ def search_motions(
         count=settings.count,
         seed=settings.seed,
         iterations=settings.iterations,
-        muscles=compile_muscles(model, reference_ranges(generator, tables)) if physics or by_forces else None,
-        by_physics=physics,
+        muscles=muscles,
         physics_share=settings.physics_share,
+        lines=compile_lines(model, Skeleton(tables), muscles) if pressed and muscles is not None else None,
     )
     prepared, total = MotionSearch(request), request.iterations_in_all
     with show(total, "searching") as steps:
