@@ -118,7 +118,7 @@ class Observation:
     @cached_property
     def beyond_support(self) -> Float[Tensor, "batch time"]:
         """How far the zero-moment point is outside the feet on the ground, m, negative inside: see `balance`."""
-        force, moment = (part.sum(-2) for part in body_wrenches(self.frame.skeleton, self.state))
+        force, moment = demand_on_ground(self)
         return beyond_support(force, moment, self.contact_points, self.frame.body_weight_n, self.frame.ground_height)
 
     @cached_property
