@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,22 +25,6 @@ from bige_opensim.io.partial_folders import whole_folder
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
 from bige_opensim.motion import Motion
 
-
-class Rehearsed(Protocol):
-    """What a rehearsal found of one motion: see `workflows.rehearsal`."""
-
-    @property
-    def values(self) -> Mapping[str, float]: ...  # noqa: D102
-    @property
-    def activations(self) -> Motion | None: ...  # noqa: D102
-    @property
-    def unmet(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def holds(self) -> bool: ...  # noqa: D102
-    @property
-    def against(self) -> str: ...  # noqa: D102
-
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -48,6 +32,31 @@ FORMAT = "bige-generation/1"
 RATE_HZ = 50.0
 CUTOFF_HZ = 6.0
 RECORD, MODEL, OBJECTIVE = "generation.json", "model.osim", "objective.toml"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a rehearsal of the verdict found of one motion: see `workflows.rehearsal`.
+
+    values of the terms by name; activations; the deciding terms that are not met; what else a verdict would say against
+    it, a sentence each.
+    """
+
+    values: dict[str, float]
+    activations: Motion | None
+    unmet: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether OpenSim can be expected to confirm the motion."""
+        return not self.unmet and not self.failed
+
+    @property
+    def against(self) -> str:
+        """What speaks against the motion, in words."""
+        unmet = [f"{name} is {self.values[name]:.3g}" for name in self.unmet]
+        return "; ".join([*self.failed, *unmet])
 
 
 @dataclass(eq=False, repr=False)
@@ -131,7 +140,7 @@ class Generated:
         self._write(folder)
         return folder
 
-    def with_rehearsals(self, rehearsals: Sequence[Rehearsed | None]) -> Generated:
+    def with_rehearsals(self, rehearsals: Sequence[Rehearsal | None]) -> Generated:
         """The same with what rehearsals found, by motion, in place of what the search predicted."""
         predicted, entries = dict(self.predicted), []
         for entry, found in zip(self.record["motions"], rehearsals, strict=True):

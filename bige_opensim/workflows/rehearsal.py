@@ -12,13 +12,13 @@ The labels are those of the fast solver, with OpenSim's own muscle paths; OpenSi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bige_opensim.guidance.generated import Generated
+from bige_opensim.guidance.generated import Generated, Rehearsal
 from bige_opensim.guidance.generation import MotionSearch, shortened
 from bige_opensim.guidance.search import SearchResult
 from bige_opensim.io.storage import read_storage
@@ -31,27 +31,6 @@ MOST_REHEARSALS = 20
 ON = 0.15
 """Length of a search that goes on after a rehearsal, in shares of the first."""
 LABELS = replace(SETTINGS, solver="fast", geometry="exact", audit=0.0)
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What became of one motion: values of the terms, activations, and what a verdict would say against it."""
-
-    values: dict[str, float]
-    activations: Motion | None
-    unmet: tuple[str, ...]
-    failed: tuple[str, ...]
-
-    @property
-    def holds(self) -> bool:
-        """Whether OpenSim can be expected to confirm the motion."""
-        return not self.unmet and not self.failed
-
-    @property
-    def against(self) -> str:
-        """What speaks against the motion, in words."""
-        unmet = [f"{name} is {self.values[name]:.3g}" for name in self.unmet]
-        return "; ".join([*self.failed, *unmet])
 
 
 def rehearse(found: Generated) -> list[Rehearsal]:

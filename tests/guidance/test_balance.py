@@ -11,6 +11,7 @@ from bige_opensim.guidance.balance import beyond_support
 from bige_opensim.guidance.quantities import Frame, Observation, demand_on_ground
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.physics.capsules import capsules_of
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation.motion_gates import Anatomy, MotionOnGround
 
@@ -76,7 +77,7 @@ def test_what_a_motion_takes_is_what_the_verdict_finds_it_to_take():
     o = Observation(Frame(names, (), skeleton), q[None], torch.tensor([2.0], dtype=torch.float64), None)
     force, moment = demand_on_ground(o)
     motion = Motion(time.numpy(), q.numpy(), names)
-    anatomy = Anatomy(skeleton, None, [], None)  # type: ignore[arg-type]
+    anatomy = Anatomy(skeleton, {}, [], capsules_of(skeleton))
     theirs = MotionOnGround(anatomy, motion, torch.zeros(len(time), 2).numpy(), 0.0).demand
     inside = slice(5, -5)
     torch.testing.assert_close(force[0, inside], torch.as_tensor(theirs[0][inside]), atol=0.5, rtol=1e-3)

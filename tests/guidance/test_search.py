@@ -186,11 +186,13 @@ def test_history_and_progress_cover_every_iteration() -> None:
     result = run(VASTI, settings=settings, progress=lambda *a: calls.append(a))
     assert [c[:2] for c in calls] == [(i + 1, 12) for i in range(12)]
     assert {len(v) for v in result.history.values()} == {13}
-    assert {"total", "proximity", "joint_limits", "penetration", "floating", "term: vasti"} == set(result.history)
+    assert {"total", "proximity", "joint_limits", "penetration", "floating", "balance", "term: vasti"} == set(
+        result.history
+    )
 
 
 def test_terms_are_off_in_the_warmup_and_on_after_it() -> None:
-    settings = SearchSettings(60, 30, 0, 0.05, beta=0.0, joint_limits=0.0, penetration=0.0, floating=0.0)
+    settings = SearchSettings(60, 30, 0, 0.05, beta=0.0, joint_limits=0.0, penetration=0.0, floating=0.0, balance=0.0)
     history = run(VASTI | {"between": [0.1, 0.2]}, settings=settings).history["term: vasti"]
     assert np.ptp(history[:30]) < 1e-6
     assert history[-1] < 0.8 * history[30]
@@ -233,7 +235,7 @@ def test_novelty_asked_for_is_where_the_tube_begins() -> None:
 
 
 def test_a_search_that_asks_for_novelty_ends_farther_from_the_training_motions() -> None:
-    settings = SearchSettings(iterations=60, learning_rate=0.05, beta=1.0, manifold=0.0)
+    settings = SearchSettings(iterations=60, learning_rate=0.05, beta=1.0, manifold=0.0, balance=0.0)
     usual = run(VASTI, settings=settings)
     novel = run(VASTI, settings=dataclasses.replace(settings, novelty=1.0))
     assert novel.novelty.mean() > 1.5 * usual.novelty.mean()

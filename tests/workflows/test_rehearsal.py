@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from bige_opensim.guidance.generated import Rehearsal
 from bige_opensim.guidance.language import SearchSettings
 from bige_opensim.guidance.search import SearchResult, search
 from bige_opensim.workflows import rehearsal
 from bige_opensim.workflows.progress import Silent
-from bige_opensim.workflows.rehearsal import Rehearsal, rehearsed
+from bige_opensim.workflows.rehearsal import rehearsed
+from tests.guidance.conftest import _stilts_have_no_limbs  # noqa: F401
 from tests.guidance.test_search import DEEP, PLAIN, VASTI, bind, predict, references
+
+pytestmark = pytest.mark.usefixtures("unchecked_shapes")  # what stands for a search here is none
 
 OBJECTIVE = bind(VASTI | {"hard": True}, DEEP)
 Verdict = Callable[[SearchResult], list[Rehearsal]]
