@@ -213,3 +213,12 @@ def test_loads_and_moments_need_the_physics_and_say_so(request_):
     term = '[[term]]\nquantity = "joint_load"\nof = ["knee_r"]\nstat = "peak"\nat_most = 3.0\n'
     request_.objective.write_text(OBJECTIVE.replace("[search]", term + "[search]"))
     refuses(request_, ObjectiveError, "measures joint_load, which the surrogate does not predict.*--predictor physics")
+
+
+def test_a_generator_of_motions_that_leave_the_ground_is_refused(request_):
+    config = json.loads((request_.generator / "config.json").read_text())
+    del config["sha256"]
+    (request_.generator / "config.json").write_text(json.dumps(config))
+    jumps = squat_like_dataset(MUSCLES_6).assign_attrs(movement="jump")
+    save_dataset(jumps, request_.generator / "references.nc")
+    refuses(request_, GenerationError, "was trained on jump, in which feet leave the ground")
