@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from bige_opensim.validation.certificate import Certificate
     from bige_opensim.workflows.dataset import repetitions
     from bige_opensim.workflows.edit import edit, edit_series
+    from bige_opensim.workflows.export import export
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
+    from bige_opensim.workflows.norms import norms
     from bige_opensim.workflows.objectives import check_objective, objectives
-    from bige_opensim.workflows.predict import predict
+    from bige_opensim.workflows.predict import Prediction, predict
     from bige_opensim.workflows.report import report
     from bige_opensim.workflows.sample import sample_motion, sample_session
     from bige_opensim.workflows.solve import solve
@@ -52,14 +54,17 @@ __all__ = [
     "Generated",
     "Label",
     "Motion",
+    "Prediction",
     "check_objective",
     "edit",
     "edit_series",
+    "export",
     "generate",
     "label",
     "label_sessions",
     "load_generator",
     "load_surrogate",
+    "norms",
     "objectives",
     "predict",
     "read_motion",
@@ -80,14 +85,17 @@ _MODULES = {
     "Generated": "guidance.generated",
     "Label": "labelling.label",
     "Motion": "motion",
+    "Prediction": "workflows.predict",
     "check_objective": "workflows.objectives",
     "edit": "workflows.edit",
     "edit_series": "workflows.edit",
+    "export": "workflows.export",
     "generate": "workflows.generate",
     "label": "workflows.label",
     "label_sessions": "workflows.label_sessions",
     "load_generator": "workflows.train",
     "load_surrogate": "workflows.train",
+    "norms": "workflows.norms",
     "objectives": "workflows.objectives",
     "predict": "workflows.predict",
     "read_motion": "workflows.label",

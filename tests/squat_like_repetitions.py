@@ -120,6 +120,9 @@ def _attributes(seed: int) -> dict[str, str | int]:
         "split_note": "The split was given by subject.",
         "synthetic": json.dumps(False),
         "root": json.dumps(ROOT),
+        "rotation_triples": json.dumps(
+            [["arm_flex_l", "arm_add_l", "arm_rot_l"], ["arm_flex_r", "arm_add_r", "arm_rot_r"]]
+        ),
         "excluded": "[]",
         "coordinates_left_out": "[]",
         "labels_sha256": "{}",

@@ -21,7 +21,7 @@ from bige_opensim.settings import SettingError
 PROMISED = {
     "read_motion", "label", "label_sessions", "repetitions", "train_surrogate", "train_generator", "load_surrogate",
     "load_generator", "predict", "solve", "generate", "validate", "report", "view", "sample_session", "sample_motion",
-    "Motion", "Label", "Certificate", "Generated",
+    "export", "Motion", "Label", "Certificate", "Generated",
 }  # fmt: skip
 PACKAGE = Path(bige.__file__).parent
 

@@ -34,9 +34,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "validation": {*BELOW, "sessions", "labelling", "movements", "learning", "guidance", "workers"},
     "reporting": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
     "viewer": {*BELOW, "labelling", "guidance", "validation"},
+    "exporting": {*BELOW, "labelling", "viewer"},
     "workflows": {
         *BELOW, "built_in", "movements", "workers", "sessions", "doctor", "labelling", "learning", "guidance",
-        "synthesis", "validation", "reporting", "viewer",
+        "synthesis", "validation", "reporting", "viewer", "exporting",
     },
     "pipeline": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",

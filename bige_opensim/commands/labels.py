@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from bige_opensim.commands.display import Steps, console, fail
+from bige_opensim.commands.json_output import JsonTarget, json_output
 from bige_opensim.commands.label_options import CostOptions, LabelOptions, WorkerOptions
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def label(
     external_loads: Path | None = None,
     forces: Path | None = None,
     into_sessions: bool = False,
+    json: JsonTarget = None,
     how: LabelOptions = LabelOptions(),
     cost: CostOptions = CostOptions(),
     workers: WorkerOptions = WorkerOptions(),
@@ -48,6 +50,8 @@ def label(
         Force-plate file (.mot or .sto) of the single motion; which foot stands on which plate is found.
     into_sessions
         Also write kinematics_activations_TRIAL_so.mot into the sessions' OpenSimData/Dynamics.
+    json
+        Also write what became of every trial to this file; - for standard output.
 
     """
     single = model is not None or motion is not None
@@ -68,6 +72,7 @@ def label(
         PROCESSES.start(1, "bige_opensim.labelling.label_task")
 
     from bige_opensim.io.opencap import SessionError, find_sessions
+    from bige_opensim.io.storage import StorageError
     from bige_opensim.labelling.label_trials import requests_of
     from bige_opensim.labelling.status_table import StatusError
     from bige_opensim.physics.effort_cost import EffortCostError
@@ -85,22 +90,31 @@ def label(
         else:
             found = find_sessions(sessions or [], outside=out)
             requests, rejected = requests_of(found, out, into_sessions=into_sessions)
-        outcomes = label_requests(
-            requests,
-            rejected,
-            settings,
-            status=None if single else out,
-            jobs=workers.jobs,
-            timeout_s=workers.timeout,
-            memory_bytes=workers.memory_bytes,
-            scheduler=workers.scheduler,
-            show=Steps,
-        )
-    except (EffortCostError, SettingError, SessionError, StatusError, ClusterError) as error:
+        with json_output(json) as write:
+            outcomes = label_requests(
+                requests,
+                rejected,
+                settings,
+                status=None if single else out,
+                jobs=workers.jobs,
+                timeout_s=workers.timeout,
+                memory_bytes=workers.memory_bytes,
+                scheduler=workers.scheduler,
+                show=Steps,
+            )
+            write(_status(outcomes))
+            if not single:
+                _print_counts(outcomes)
+    except (EffortCostError, SettingError, SessionError, StatusError, StorageError, ClusterError) as error:
         return fail(str(error))
-    if not single:
-        _print_counts(outcomes)
     return 0 if any(o.labelled for o in outcomes) else 1
+
+
+def _status(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What became of every trial, as JSON holds it."""
+    keys = ("session", "trial", "status", "reason", "this_run", "seconds", "motion")
+    trials = [{key: getattr(outcome, key) for key in keys} for outcome in outcomes]
+    return {"format": "bige-label-status/1", "trials": trials}
 
 
 def _print_counts(outcomes: Sequence[Outcome]) -> None:

@@ -8,15 +8,16 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from bige_opensim.commands.display import Steps, console, fail
+from bige_opensim.commands.json_output import JsonTarget, json_output
 
 
 def generate(
     *,
-    generator: Path,
-    surrogate: Path,
     objective: str,
     model: Path,
     out: Path,
+    generator: str = "built-in",
+    surrogate: str = "built-in",
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
     seed: int = 0,
     iterations: int | None = None,
@@ -28,16 +29,16 @@ def generate(
 
     Parameters
     ----------
-    generator
-        Checkpoint of the generator.
-    surrogate
-        Checkpoint of the surrogate.
     objective
         Objective file (TOML), or the name of one that comes with the package (`bige objective list`).
     model
         The subject's model.
     out
         Folder for the motions.
+    generator
+        Checkpoint of the generator; the one that comes with the package where none is named.
+    surrogate
+        Checkpoint of the surrogate; the one that comes with the package where none is named.
     count
         How many motions.
     seed
@@ -93,7 +94,7 @@ def generate(
     return 0
 
 
-def validate(motions: Path, /, *, jobs: int | None = None) -> int:
+def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = None) -> int:
     """Put generated motions back through OpenSim and write their certificates.
 
     Parameters
@@ -102,6 +103,8 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
         Folder that `bige generate` wrote.
     jobs
         Motions simulated at once; by default one per processor core.
+    json
+        Also write the verdicts to this file; - for standard output.
 
     """
     from bige_opensim.workers.worker_process import PROCESSES
@@ -109,20 +112,33 @@ def validate(motions: Path, /, *, jobs: int | None = None) -> int:
     PROCESSES.start(int(motions.is_dir()), "bige_opensim.labelling.label_task")
 
     from bige_opensim.guidance.language import ObjectiveError
+    from bige_opensim.io.storage import StorageError
     from bige_opensim.osim.model import ModelError
-    from bige_opensim.validation.roundtrip import ValidationError
+    from bige_opensim.validation.roundtrip import ValidationError, summary_row
     from bige_opensim.workflows.validate import validate_folder
 
     try:
-        verdicts = validate_folder(motions, jobs=jobs, show=Steps)
-    except (ValidationError, ObjectiveError, ModelError) as error:
+        with json_output(json) as write:
+            verdicts = validate_folder(motions, jobs=jobs, show=Steps)
+            confirmed = sum(v.confirmed for v in verdicts)
+            rows = [summary_row(v) for v in verdicts]
+            write({"format": "bige-verdicts/1", "confirmed": confirmed, "motions": rows})
+            console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
+    except (ValidationError, ObjectiveError, ModelError, StorageError) as error:
         return fail(str(error))
-    confirmed = sum(v.confirmed for v in verdicts)
-    console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
     return 0 if any(v.certificate for v in verdicts) and not any(v.contradictions for v in verdicts) else 1
 
 
-def report(motions: Path, /, *, reference: Path | None = None, out: Path | None = None) -> int:
+def report(
+    motions: Path,
+    /,
+    *,
+    reference: Path | None = None,
+    norms: Path | None = None,
+    figures: Path | None = None,
+    scene: bool = True,
+    out: Path | None = None,
+) -> int:
     """Write one offline HTML file that shows what was asked, the verdict on every motion, and its curves.
 
     Parameters
@@ -132,19 +148,27 @@ def report(motions: Path, /, *, reference: Path | None = None, out: Path | None 
     reference
         Dataset of repetitions (netCDF) whose range the curves are shown in; by default the training repetitions of the
         generator, where its folder lies beside that of the motions.
+    norms
+        Norms (norms.json) of `bige norms`, which the motions are shown beside.
+    figures
+        Also write all figures into this folder, as drawings (svg) and tables (csv).
+    scene
+        Whether the motions are in it in three dimensions, about 50 kB each.
     out
         File to write; by default report.html in the folder of the motions.
 
     """
+    from bige_opensim.io.partial_folders import OutFolderError
     from bige_opensim.io.storage import StorageError
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.osim.model import ModelError
     from bige_opensim.reporting.report import ReportError
+    from bige_opensim.validation.norms_files import NormsError
     from bige_opensim.workflows.report import report_on
 
     try:
-        path, contradictions = report_on(motions, out, reference=reference)
-    except (ReportError, DatasetError, ModelError, StorageError) as error:
+        path, contradictions = report_on(motions, out, reference=reference, norms=norms, figures=figures, scene=scene)
+    except (ReportError, NormsError, DatasetError, ModelError, OutFolderError, StorageError) as error:
         return fail(str(error))
     for sentence in contradictions:
         console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bige_opensim.io.storage import write_whole
 
@@ -24,17 +24,29 @@ class DoctorError(ValueError):
 class Finding:
     """One thing found in one file; of several columns with the same fault, the worst is the place.
 
-    Attributes:
-        file: The file, or the folder of a session.
-        place: Column, time or line; empty where it is the whole file.
-        severity: `error`: the file cannot be used, or misleads. `warning`: results may suffer. `note`: good to know.
-        kind: What was checked, such as "header-counts".
-        sentence: What was found.
-        remedy: What to do.
-        fixable: Whether `repair` corrects it.
-        value: What was measured, where a number decides.
-        limit: The limit that it passed, in the same unit.
-        unit: Of both.
+    Attributes
+    ----------
+    file
+        The file, or the folder of a session.
+    place
+        Column, time or line; empty where it is the whole file.
+    severity
+        `error`: the file cannot be used, or misleads. `warning`: results may suffer. `note`: good to know.
+    kind
+        What was checked, such as "header-counts".
+    sentence
+        What was found.
+    remedy
+        What to do.
+    fixable
+        Whether `repair` corrects it.
+    value
+        What was measured, where a number decides.
+    limit
+        The limit that it passed, in the same unit.
+    unit
+        Of both.
+
     """
 
     file: Path
@@ -76,14 +88,21 @@ def listed(names: Sequence[str], limit: int = 6) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
+def findings_content(findings: Sequence[Finding], files: int) -> dict[str, Any]:
+    """All findings, and how many of each severity, as JSON holds them."""
+    items = [asdict(finding) | {"file": str(finding.file)} for finding in findings]
+    return {"format": FORMAT, "files": files, "counts": counts(findings), "findings": items}
+
+
 def write_findings(path: Path, findings: Sequence[Finding], files: int) -> None:
     """Write all findings as JSON, whole or not at all.
 
-    Raises:
-        DoctorError: If the folder of `path` does not exist.
+    Raises
+    ------
+    DoctorError
+        If the folder of `path` does not exist.
+
     """
     if not path.parent.is_dir():
         raise DoctorError(f"{path}: the folder {path.parent} does not exist; create it first.")
-    items = [asdict(finding) | {"file": str(finding.file)} for finding in findings]
-    content = {"format": FORMAT, "files": files, "counts": counts(findings), "findings": items}
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_whole(path, json.dumps(findings_content(findings, files), indent=1) + "\n")

@@ -139,13 +139,21 @@ def check_loaded_feet(
     Estimated forces take the ground to be at rest, so this is a fault. Under measured ones a foot that slides steadily
     stands on the belt of a treadmill, which changes nothing in the mechanics of the body: a note.
 
-    Args:
-        path: The motion.
-        time: s.
-        points: Lowest points of the feet's contact spheres, m.
-        foot: Foot of each point, 0 right, 1 left.
-        load: Vertical force on the right and the left foot in body weights.
-        measured: Whether the forces were measured.
+    Parameters
+    ----------
+    path
+        The motion.
+    time
+        s.
+    points
+        Lowest points of the feet's contact spheres, m.
+    foot
+        Foot of each point, 0 right, 1 left.
+    load
+        Vertical force on the right and the left foot in body weights.
+    measured
+        Whether the forces were measured.
+
     """
     worst = (0.0, "")
     for f, side in enumerate(("right", "left")):
@@ -201,10 +209,11 @@ def check_carried(path: Path, carried: float | None, mass_kg: float) -> list[Fin
     """The mass that measured forces carry, `carried` as a share of the model's, against the model's."""
     if carried is None or abs(carried - 1.0) <= CARRIED_TOLERANCE:
         return []
-    sentence = f"The measured forces carry {carried * mass_kg:.1f} kg where the model has {mass_kg:.1f} kg."
+    kg = carried * mass_kg
+    sentence = f"The measured forces carry {kg:.1f} kg where the model has {mass_kg:.1f} kg."
     remedy = (
-        "Scale the model to the person's mass, or check the plates' zero and that they are this trial's, unless "
-        "something else carried the person throughout."
+        f"Scale the model to the person (bige scale, --mass {kg:.1f}), or check the plates' zero and that they are "
+        "this trial's, unless something else carried the person throughout."
     )
     measure = (100 * abs(carried - 1.0), 100 * CARRIED_TOLERANCE, "% of the model's mass")
     return [Finding(path, "", "warning", "carried-mass", sentence, remedy, False, *measure)]

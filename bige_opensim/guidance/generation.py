@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bige_opensim.guidance.by_physics import ByPhysics, refuse_dynamics, without_dynamics
 from bige_opensim.guidance.generated import Generated, generation_record, name_of, smooth
 from bige_opensim.guidance.language import SearchSettings, refuse_endless
 from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
@@ -19,9 +20,11 @@ from bige_opensim.guidance.search import Generator, SearchResult, search
 from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.muscle_lines import FittedLines, LineTables
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
+from bige_opensim.physics.rotations import rotation_triples, within_ranges
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 PREDICTORS = ("surrogate", "physics")
@@ -33,7 +36,8 @@ class GenerationRequest:
     """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed.
 
     With compiled `muscles`, the surrogate's search is followed by one through the physics, of `physics_share` times as
-    many iterations, which starts where the first ended.
+    many iterations, which starts where the first ended. Terms on moments, ground forces and joint loads (these need
+    `lines` of action) are followed in the second search alone: no surrogate predicts them.
     """
 
     generator: Path
@@ -46,6 +50,7 @@ class GenerationRequest:
     iterations: int | None = None
     muscles: MuscleTables | None = None
     physics_share: float = 0.25
+    lines: LineTables | None = None
 
     @property
     def iterations_in_all(self) -> int:
@@ -92,13 +97,21 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     vqvae, references, surrogate, _ = networks
     channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
     _require_free_pelvis(request)
-    objective = Objective.load(request.objective).bind(channels, muscles, skeleton)
+    asked = Objective.load(request.objective)
+    if request.muscles is None:
+        refuse_dynamics(asked)
+    objective = without_dynamics(asked).bind(channels, muscles, skeleton)
     planted = FootPlanting(skeleton, channels)
-    features = torch.tensor([subject_features(skeleton)[n] for n in surrogate.channels.features], dtype=torch.float32)
+    person = subject_features(skeleton)
+    build = torch.tensor([person[n] for n in vqvae.channels.features], dtype=torch.float32)
+    features = torch.tensor([person[n] for n in surrogate.channels.features], dtype=torch.float32)
 
     def decode(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        q, duration = vqvae.decode(z)
+        q, duration = vqvae.decode(z, body=build.expand(len(z), -1))
         return planted(q), duration
+
+    def encode(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        return vqvae.encode(q, duration, build.expand(len(q), -1))
 
     def predict(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return surrogate(q, duration, features.expand(len(q), -1))
@@ -106,21 +119,26 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     q = plant_feet(skeleton, channels, torch.as_tensor(references["q"].values, dtype=torch.float32))
     durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
     settings = request.settings(objective.objective)
-    by_physics = request.muscles is not None and objective.needs_activations
+    followed = len(objective.terms) == len(asked.terms)
+    by_physics = request.muscles is not None and (objective.needs_activations or not followed)
     after = shortened(settings, request.physics_iterations(settings.iterations))
     whole = settings.iterations + (after.iterations if by_physics else 0)
     people = [str(s) for s in references["subject"].values]
-    find = partial(search, objective, Generator(decode, vqvae.encode, vqvae.quantise), q, durations)
+    generator = Generator(decode, encode, vqvae.quantise)
+    find = partial(search, generator=generator, references=q, reference_durations=durations)
     find = partial(find, count=request.count, seed=request.seed, people=people)
     tell = progress or (lambda done, of, loss: None)
-    result = find(activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
+    result = find(objective, activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
     outside: torch.Tensor | None = None
     if by_physics and request.muscles is not None:
         body, cost = (Skeleton(request.tables), Muscles(request.muscles)), objective.objective.cost
-        physics = PhysicsPredictor(*body, channels, samples=q.shape[1], cost=cost)
-        order = [request.muscles.names.index(m) for m in muscles]
+        lines = None if request.lines is None else FittedLines(body[0], request.lines)
+        physics = PhysicsPredictor(*body, channels, samples=q.shape[1], cost=cost, lines=lines)
+        solved = ByPhysics(physics, [request.muscles.names.index(m) for m in muscles])
+        objective = asked.bind(channels, muscles, skeleton, dynamics=solved.dynamics)
         result = find(
-            activations=lambda q, duration: physics(q, duration)[..., order],
+            objective,
+            activations=solved.activations,
             settings=after,
             start=torch.as_tensor(result.latents, dtype=torch.float32),
             progress=lambda i, _, loss: tell(settings.iterations + i, whole, loss),
@@ -182,11 +200,17 @@ def _generated(
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
     planted = FootPlanting(Skeleton(request.tables), result.channels)
+    triples = rotation_triples(request.tables)
+    ranges = {
+        n: (float(low), float(high))
+        for n, (low, high) in zip(request.tables.coordinates, request.tables.range, strict=True)
+    }
     motions, predicted = {}, {}
     for i in range(len(result.motions)):
         duration = float(result.durations[i])
         motion = smooth(result.motions[i], duration, result.channels)
-        motions[name_of(i)] = motion.with_values(planted(torch.as_tensor(motion.values)[None])[0].numpy())
+        values = planted(torch.as_tensor(motion.values)[None])[0].numpy()
+        motions[name_of(i)] = motion.with_values(within_ranges(values, motion.names, triples, ranges))
         if result.activations is not None:
             time = np.linspace(0.0, duration, result.activations.shape[1])
             predicted[name_of(i)] = Motion(time, result.activations[i], muscles)

@@ -15,8 +15,9 @@
     [search]                         # optional: see SearchSettings
     iterations = 600
 
-Angles are degrees, lengths metres, times seconds, moments N*m per kg of body mass, ground forces body weights (BW), and
-activations fractions between 0 and 1. Penalties are measured in natural scales (`UNITS`), so that weights compare.
+Angles are degrees, lengths metres, times seconds, moments N*m per kg of body mass, ground forces and joint contact
+forces body weights (BW), and activations fractions between 0 and 1. Penalties are measured in natural scales (`UNITS`),
+so that weights compare.
 """
 
 import math
@@ -118,6 +119,7 @@ QUANTITIES = {
     "asymmetry": Quantity(("deg", "m", "1"), "optional", never_negative=True),
     "moment": Quantity(("N*m/kg",), "required"),
     "grf": Quantity(("BW",), "optional"),
+    "joint_load": Quantity(("BW",), "required", never_negative=True),
     "com_velocity": Quantity(("m/s",), "optional"),
     "com_acceleration": Quantity(("m/s^2",), "optional"),
     "foot_slide": Quantity(("m/s",), "optional", never_negative=True),

@@ -208,7 +208,7 @@ class BoundObjective:
         """
         low, high = channel_range(self.frame)
         scale = observation.q.new_tensor([LIMIT_SCALE[angle] for angle in self.frame.rotational])
-        excess = terms.range_excess(observation.q, low, high) / scale
+        excess = terms.joint_excess(observation.q, low, high, self.frame.triples) / scale
         found = {"joint_limits": excess.square().mean(1).sum(-1)}
         measures: dict[str, Callable[..., Tensor]] = {"penetration": terms.penetration, "floating": terms.floating}
         for name, measure in measures.items():
@@ -219,7 +219,7 @@ class BoundObjective:
     def limit_violations(self, q: Float[Tensor, "batch time channel"]) -> list[dict[str, float]]:
         """Per motion, the coordinates that leave the model's range and by how much at most (degrees or metres)."""
         low, high = channel_range(self.frame)
-        excess = terms.range_excess(q.detach().to(low), low, high).amax(1)
+        excess = terms.joint_excess(q.detach().to(low), low, high, self.frame.triples).amax(1)
         unit = [UNITS["deg"].size if angle else 1.0 for angle in self.frame.rotational]
         names = self.frame.channels
         return [{n: float(x) / u for n, x, u in zip(names, row, unit, strict=True) if x > 1e-6} for row in excess]

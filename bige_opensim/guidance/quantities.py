@@ -14,6 +14,8 @@ from torch import Tensor
 from bige_opensim.guidance import terms
 from bige_opensim.guidance.language import ObjectiveError, Term, closest
 from bige_opensim.learning.channels import MIDLINE_ODD
+from bige_opensim.physics.joint_loads import loaded_joints
+from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Poses, Skeleton
 
 GRF_COLUMNS = tuple(f"ground_force_{side}_v{axis}" for side in "rl" for axis in "xyz")
@@ -22,13 +24,15 @@ TRUNK_BODY = "torso"
 
 
 class Dynamics(NamedTuple):
-    """What a dynamics callable returns: generalized forces (N*m, N) in channel order, and ground forces (N).
+    """What a dynamics callable returns: generalized forces (N*m, N) in channel order, ground forces (N), joint loads.
 
-    Ground forces are the columns of `GRF_COLUMNS`: x, y, z on the right foot, then on the left.
+    Ground forces are the columns of `GRF_COLUMNS`: x, y, z on the right foot, then on the left. Joint loads are the
+    resultant contact forces of the skeleton's `loaded_joints`, in body weights; None where they are not known.
     """
 
     moments: Float[Tensor, "batch time channel"]
     grf: Float[Tensor, "batch time 6"]
+    joint_loads: Float[Tensor, "batch time joint"] | None = None
 
 
 DynamicsModel = Callable[[Tensor, Tensor, Tensor | None], Dynamics]
@@ -56,6 +60,12 @@ class Frame:
         """Whether each channel is an angle."""
         kind = dict(zip(self.skeleton.coordinates, self.skeleton.tables.rotational, strict=True))
         return tuple(kind[name] for name in self.channels)
+
+    @cached_property
+    def triples(self) -> list[list[int]]:
+        """Places of the channels of every joint that turns about three axes."""
+        found = [t for t in rotation_triples(self.skeleton.tables) if set(t) <= set(self.channels)]
+        return [[self.channels.index(name) for name in triple] for triple in found]
 
     @cached_property
     def columns(self) -> list[int]:
@@ -144,6 +154,10 @@ def measured(term: Term, frame: Frame) -> Measured:
             wanted = term.of or ("ground_force_r_vy", "ground_force_l_vy")
             index = _find(term, wanted, GRF_COLUMNS, "ground force column")
             return Measured(lambda o: o.dynamics.grf[..., index] / body_weight, _names(GRF_COLUMNS, index), "BW")
+        case "joint_load":
+            joints = [joint.name for joint in loaded_joints(frame.skeleton)]
+            index = _find(term, term.of, joints, "loaded joint")
+            return Measured(lambda o: _joint_loads(o, term)[..., index], _names(joints, index), "BW")
         case "com_velocity" | "com_acceleration":
             return _com_motion(term)
         case "foot_slide":
@@ -170,8 +184,8 @@ def measured(term: Term, frame: Frame) -> Measured:
 
 
 def needs_dynamics(term: Term) -> bool:
-    """Whether a term needs moments or ground forces."""
-    return term.quantity in ("moment", "grf")
+    """Whether a term needs moments, ground forces or joint loads."""
+    return term.quantity in ("moment", "grf", "joint_load")
 
 
 def needs_activations(term: Term, frame: Frame) -> bool:
@@ -208,6 +222,15 @@ def _activations(o: Observation, term: Term) -> Tensor:
     if o.activations is None:
         raise ObjectiveError(f"term '{term.name}' measures muscles, and no activations were given")
     return o.activations
+
+
+def _joint_loads(o: Observation, term: Term) -> Tensor:
+    if o.dynamics.joint_loads is None:
+        raise ObjectiveError(
+            f"term '{term.name}' measures joint contact forces, which are not known here; simulate the motion again "
+            "with this version, or remove the term"
+        )
+    return o.dynamics.joint_loads
 
 
 def _coordinates(term: Term, frame: Frame) -> Measured:

@@ -129,10 +129,35 @@ def drop_from_highest(height: Float[Tensor, "batch time"]) -> Float[Tensor, "bat
 
 
 def range_excess(
-    motion: Float[Tensor, "batch time channel"], low: Float[Tensor, " channel"], high: Float[Tensor, " channel"]
-) -> Float[Tensor, "batch time channel"]:
+    motion: Float[Tensor, "*batch time channel"], low: Float[Tensor, " channel"], high: Float[Tensor, " channel"]
+) -> Float[Tensor, "*batch time channel"]:
     """How far each channel is outside its range, zero inside."""
     return (low - motion).clamp(min=0) + (motion - high).clamp(min=0)
+
+
+def joint_excess(
+    motion: Float[Tensor, "batch time channel"],
+    low: Float[Tensor, " channel"],
+    high: Float[Tensor, " channel"],
+    triples: Sequence[Sequence[int]],
+) -> Float[Tensor, "batch time channel"]:
+    """`range_excess`, with joints that turn about three axes described as exceeds their ranges least.
+
+    (a, b, c) and (a + pi, pi - b, c + pi), by whole turns nearest to the middle of the ranges, are one orientation.
+    """
+    excess = range_excess(motion, low, high)
+    for triple in triples:
+        at = list(triple)
+        middle = (0.5 * (low[at] + high[at])).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        first = motion[..., at]
+        both = torch.stack([first, first * first.new_tensor([1.0, -1.0, 1.0]) + math.pi])
+        both = both - 2.0 * math.pi * torch.round((both - middle) / (2.0 * math.pi)).detach()
+        beyond = range_excess(both, low[at], high[at])
+        better = beyond[1].detach().amax(-1, keepdim=True) < beyond[0].detach().amax(-1, keepdim=True)
+        excess = excess.index_copy(
+            -1, torch.tensor(at, device=motion.device), torch.where(better, beyond[1], beyond[0])
+        )
+    return excess
 
 
 def penetration(

@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from bige_opensim.io.file_hash import read_bytes
+
 
 class DocumentError(ValueError):
     """A file that is missing, unreadable, no JSON or TOML, or nested without end."""
@@ -48,6 +50,6 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise DocumentError(f"{path}: cannot be read ({error.strerror}).") from error

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from bige_opensim.io.storage import StorageTable, read_storage
 
 LOADED_N = 20.0
-"""Vertical force below which nobody stands on a plate."""
+"""Vertical force above the plate's unloaded baseline below which nobody stands on it."""
+BASELINE_S, SMOOTHED_S, MOST_BASELINE_N = 3.0, 0.05, 60.0
+"""Least force over so many seconds, smoothed: a plate's unloaded baseline if it is below so many N."""
 LARGEST_FORCE_N = 20_000.0
 FARTHEST_M = 20.0
 
@@ -46,18 +49,30 @@ class Plate:
     """What one plate reports: force on the person (N), where it acts (m), and the torque left there (N·m), in ground.
 
     The point may be the centre of pressure or any other point that the torque is taken about, such as the plate's
-    origin: force, point and torque together are one wrench.
+    origin: force, point and torque together are one wrench. `unloaded` is the vertical force that it reports while
+    nobody stands on it, N: zeros drift.
     """
 
     name: str
     force: Float[np.ndarray, "time 3"]
     point: Float[np.ndarray, "time 3"]
     torque: Float[np.ndarray, "time 3"]
+    unloaded: Float[np.ndarray, " time"] | float = 0.0
 
     @property
     def loaded(self) -> Bool[np.ndarray, " time"]:
         """Samples in which somebody stands on it."""
-        return self.force[:, 1] > LOADED_N
+        return self.force[:, 1] > self.unloaded + LOADED_N
+
+    def with_baseline(self, time: Float[np.ndarray, " time"]) -> Plate:
+        """The plate with its unloaded baseline: the least smoothed force around every sample, where that is small.
+
+        Under somebody who stands for longer than BASELINE_S the least force is no baseline; the zero is believed there.
+        """
+        step = float(np.median(np.diff(time))) if len(time) > 1 else 1.0
+        smooth = uniform_filter1d(self.force[:, 1], max(1, round(SMOOTHED_S / step)), mode="nearest")
+        least = minimum_filter1d(smooth, max(1, round(BASELINE_S / step)), mode="nearest")
+        return replace(self, unloaded=np.where((least > 0.0) & (least < MOST_BASELINE_N), least, 0.0))
 
     @property
     def side(self) -> str | None:
@@ -114,17 +129,21 @@ def read_force_plates(path: Path | str) -> ForceFile:
     Points and torques may be NaN while nobody stands on the plate. A plate whose mean vertical force under load is
     negative reports what the person does to it: its force and torque are turned, with a note.
 
-    Raises:
-        StorageError: As `read_storage`.
-        ForcePlateError: No column or half a group of columns is recognised; or the numbers show that the vertical is
-            not Y, or that the units are not N and m; or numbers are missing under load.
+    Raises
+    ------
+    StorageError
+        As `read_storage`.
+    ForcePlateError
+        No column or half a group of columns is recognised; or the numbers show that the vertical is not Y, or that the
+        units are not N and m; or numbers are missing under load.
+
     """
     table = read_storage(path, gaps=True)
     groups, others = _groups(table)
     plates, notes = [], list(table.notes)
     for name, columns in groups.items():
         plate, note = _plate(table, name, columns)
-        plates.append(plate)
+        plates.append(plate.with_baseline(table.time))
         notes += [note] if note else []
     if others:
         shown = ", ".join(others[:6]) + (" and others" if len(others) > 6 else "")
@@ -231,8 +250,11 @@ def _without_gaps(
 def upright(path: Path, plate: Plate) -> tuple[Plate, str]:
     """The plate with the force on the person, and a note if that was turned.
 
-    Raises:
-        ForcePlateError: If the numbers show that the vertical is not Y, or that the units are not N and m.
+    Raises
+    ------
+    ForcePlateError
+        If the numbers show that the vertical is not Y, or that the units are not N and m.
+
     """
     size = np.linalg.norm(plate.force, axis=1)
     under_load = size > LOADED_N

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from bige_opensim.io.file_hash import read_bytes
+
 
 def read_text(path: Path, error: type[ValueError], kind: str) -> str:
     """Content of a text file with line ends made "\\n"; undecodable bytes become replacement characters.
@@ -13,7 +15,7 @@ def read_text(path: Path, error: type[ValueError], kind: str) -> str:
     "a .trc file".
     """
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}); check the path.") from problem
     if not raw.strip():
@@ -34,8 +36,11 @@ def is_plain(line: str) -> bool:
 def number(text: str) -> float:
     """A number as C and OpenSim read it: ASCII, without underscores; blanks around it do no harm.
 
-    Raises:
-        ValueError: If it is none.
+    Raises
+    ------
+    ValueError
+        If it is none.
+
     """
     if not is_plain(text):
         raise ValueError(f"not a number: {text[:40]!r}")
@@ -45,8 +50,11 @@ def number(text: str) -> float:
 def numbers(line: str, separator: str) -> list[float]:
     """Numbers of a line as `number` reads each of them.
 
-    Raises:
-        ValueError: If a cell holds none.
+    Raises
+    ------
+    ValueError
+        If a cell holds none.
+
     """
     if not is_plain(line):
         raise ValueError(f"not a row of numbers: {line[:40]!r}")

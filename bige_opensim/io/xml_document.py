@@ -5,6 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from bige_opensim.io.file_hash import read_bytes
+
 
 def read_xml(path: Path, error: type[ValueError], what: str) -> ElementTree.Element:
     """Root of the XML document at `path`; `what` it should be is said in errors.
@@ -16,7 +18,7 @@ def read_xml(path: Path, error: type[ValueError], what: str) -> ElementTree.Elem
 
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}); expected {what}.") from problem
     if b"\0" in data:

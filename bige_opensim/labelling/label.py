@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from bige_opensim.labelling.quality_gates import Gate
 from bige_opensim.motion import Motion
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 
@@ -28,7 +28,8 @@ class LabelChannels:
 
     coordinates: every coordinate of the model over the whole recording, as it was analysed; speeds: their derivatives
     in the labelled frames, per s; activations: by muscle; moments: net generalized forces, named as OpenSim's inverse
-    dynamics names them; ground_forces: as in `grf.mot`, None where the ground does nothing.
+    dynamics names them; ground_forces: as in `grf.mot`, None where the ground does nothing; joint_loads: as in
+    `joint_loads.sto`, None where the model has none of these joints, and in labels of earlier versions.
     """
 
     coordinates: Motion
@@ -36,6 +37,7 @@ class LabelChannels:
     activations: Motion
     moments: Motion
     ground_forces: Motion | None
+    joint_loads: Motion | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,7 +111,21 @@ class Label:
 
         Columns are those of `grf.mot`: `ground_force_r_vx`, `ground_force_r_px`, `ground_torque_r_x` and so on.
         """
+        import pandas as pd
+
         found = self.channels.ground_forces
+        return found.to_frame() if found is not None else pd.DataFrame(index=self.activations.index)
+
+    @cached_property
+    def joint_loads(self) -> pd.DataFrame:
+        """Contact forces at hip, knee (tibiofemoral), patellofemoral joint and ankle, both sides; index time in s.
+
+        `knee_r_fx`, `knee_r_fy`, `knee_r_fz` (N): force of the proximal on the distal bone in the distal bone's axes (y
+        along the bone, so that compression is negative), as OpenSim's JointReaction has it on child, in child;
+        `knee_r_resultant` (N) and `knee_r_resultant_bw` (body weights): its length. Without columns where the model has
+        none of these joints, and in labels of earlier versions.
+        """
+        found = self.channels.joint_loads
         return found.to_frame() if found is not None else pd.DataFrame(index=self.activations.index)
 
     @cached_property
@@ -118,7 +134,7 @@ class Label:
         return self.channels.coordinates.to_frame()
 
     def plot(self, names: Sequence[str], *, ax: Axes | None = None) -> Axes:
-        """Draw channels over time: muscles, moments, ground forces or coordinates (angles in degrees).
+        """Draw channels over time: muscles, moments, ground forces, joint loads or coordinates (angles in degrees).
 
         Parameters
         ----------
@@ -151,6 +167,7 @@ class Label:
             "activation": self.activations,
             "moment (N·m) or force (N)": self.moments,
             "ground force (N, m, N·m)": self.ground_forces,
+            "joint contact force (N or body weights)": self.joint_loads,
             "coordinate (degrees or m)": self.coordinates,
         }
         for title, table in tables.items():
@@ -161,16 +178,17 @@ class Label:
         if unknown or not names:
             raise LabelError(
                 f"{', '.join(unknown) or 'nothing'}: no such channel. Muscles: {_few(self.activations)}; moments: "
-                f"{_few(self.moments)}; ground forces: {_few(self.ground_forces)}; coordinates: "
-                f"{_few(self.coordinates)}."
+                f"{_few(self.moments)}; ground forces: {_few(self.ground_forces)}; joint loads: "
+                f"{_few(self.joint_loads)}; coordinates: {_few(self.coordinates)}."
             )
         raise LabelError(f"{', '.join(names)}: channels of one plot must share a unit; draw these in several.")
 
     def save(self, folder: Path | str) -> Path:
         """Write the label's folder, whole or not at all; returns it.
 
-        It holds `activations.sto`, `states.sto`, `inverse_dynamics.sto`, `coordinates.mot`, `label.json`, where the
-        ground acts `grf.mot` and `external_loads.xml`, the setup of static optimization, and the model that it runs on.
+        It holds `activations.sto`, `states.sto`, `inverse_dynamics.sto`, `joint_loads.sto`, `coordinates.mot`,
+        `label.json`, where the ground acts `grf.mot` and `external_loads.xml`, the setup of static
+        optimization, and the model that it runs on.
 
         Raises
         ------

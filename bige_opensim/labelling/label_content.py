@@ -26,6 +26,7 @@ from bige_opensim.labelling.whole_body_shift import Shift
 from bige_opensim.osim.model import OsimModel, opensim_version
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
 
 PASSED, GATES_FAILED = "passed", "gates_failed"
@@ -77,6 +78,7 @@ def label_content(
         "ground_height_m": found.ground,
         "preflight": [as_entry(finding) for finding in found.preflight],
         "gates": {k: g.as_dict() for k, g in judged.items()},
+        "joint_loads": solution.joint_loads.entry(solution.time) if solution.joint_loads is not None else None,
         **lacking,
         "force_plates": found.measured.as_dict(support, model.mass_kg) if found.measured is not None else None,
         "infeasible_frames": _infeasible(model, found.skeleton, solution),
@@ -113,6 +115,7 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
         "rotational": sorted(model.rotational),
         "muscles": list(model.muscle_names),
         "root": skeleton.tables.root,
+        "rotation_triples": rotation_triples(skeleton.tables),
         "subject_features": subject_features(skeleton),
     }
 

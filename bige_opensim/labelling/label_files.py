@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.external_loads import (
     GROUND_FORCES_TITLE,
     ground_force_columns,
@@ -40,6 +41,7 @@ from bige_opensim.physics.effort_cost import USUAL
 
 LABEL = "label.json"
 ACTIVATIONS, STATES, MOMENTS = "activations.sto", "states.sto", "inverse_dynamics.sto"
+JOINT_LOADS = "joint_loads.sto"
 COORDINATES, GROUND, LOADS = "coordinates.mot", "grf.mot", "external_loads.xml"
 SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
@@ -101,6 +103,7 @@ def label_of(
         activations=Motion(time, solution.activations, model.muscle_names),
         moments=Motion(time, solution.net_moments, moments),
         ground_forces=ground_motion(time, solution.ground),
+        joint_loads=None if solution.joint_loads is None else solution.joint_loads.motion(time),
     )
     return Label(record, channels, joints_of(model), model.rotational, None)
 
@@ -115,7 +118,7 @@ class LabelText:
 
 
 def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
-    """Write activations.sto, states.sto, inverse_dynamics.sto and what OpenSim needs, then label.json last.
+    """Write activations, states, moments, joint loads and what OpenSim needs, then label.json last.
 
     `model_file` is the path from the folder, where it will be, to the model with the reserves.
     """
@@ -137,6 +140,11 @@ def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
     write_storage(
         path, time, moments.values, moments.names, in_degrees=False, title="Inverse Dynamics Generalized Forces"
     )
+    if found.joint_loads is not None:
+        loads = found.joint_loads
+        write_storage(
+            folder / JOINT_LOADS, time, loads.values, loads.names, in_degrees=False, title="Joint contact forces"
+        )
     (folder / LABEL).write_text(json.dumps(label.record, indent=1), encoding="utf-8")
     return LabelText(time, activations, coordinates.at(np.searchsorted(found.coordinates.time, time - 1e-9)))
 
@@ -174,6 +182,7 @@ def load_label(folder: Path) -> Label:
         activations=_motion(read_storage(folder / ACTIVATIONS)),
         moments=moments,
         ground_forces=_motion(read_storage(folder / GROUND)) if (folder / GROUND).is_file() else None,
+        joint_loads=_motion(read_storage(folder / JOINT_LOADS)) if (folder / JOINT_LOADS).is_file() else None,
     )
     return with_model(Label(record, channels, joints, rotational, None), folder)
 
@@ -183,9 +192,9 @@ def _record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise LabelError(f"{folder}: no {LABEL}; name the folder of one labelled trial.")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LabelError(f"{path}: not readable as JSON ({error}); label the trial again.") from error
+        record = read_json(path)
+    except DocumentError as error:
+        raise LabelError(f"{error} Label the trial again.") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT or "gates" not in record:
         raise LabelError(f"{path}: no label in format {FORMAT}; label the trial again.")
     return record

@@ -155,12 +155,14 @@ def _label_into(
     model_file = model_for_optimization(person.stripped, request, folder)
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
-    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q))
+    paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
     solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report)
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
+    if solution.joint_loads is not None:
+        preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
     found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
     if settings.solver == "fast":

@@ -56,7 +56,7 @@ def plate_forces(path: Path, feet: Feet, time: Float[np.ndarray, " time"], cutof
     spans = f"forces cover {extent}, the motion {time[0]:.3f} to {time[-1]:.3f} s"
     if covered.sum() < FEWEST_FRAMES:
         raise ForcePlateError(f"{path}: {spans}; they hardly overlap. Bring both to the same time.")
-    assignment = assign(recorded, feet)
+    assignment = assign(recorded, feet, (float(time[0]), float(time[-1])))
     if not assignment.steps:
         raise ForcePlateError(f"{path}: nobody steps on a plate during the motion ({spans}); use --grf estimated.")
     notes = [*recorded.notes, *assignment.notes]
@@ -87,7 +87,7 @@ def applied_forces(path: Path, feet: Feet | None, time: Float[np.ndarray, " time
         )
     notes, steps = list(recorded.notes), tuple[Step, ...]()
     if feet is not None:
-        found = assign(recorded, feet)
+        found = assign(recorded, feet, (float(time[0]), float(time[-1])))
         steps = found.steps
         notes += _compare(loads, recorded, found, owner, feet)
     forces, height = feet_forces(recorded, owner, time, cutoff_hz)
@@ -101,7 +101,7 @@ def _recorded(loads: ExternalLoads) -> tuple[ForceFile, Int[np.ndarray, "plate s
     plates, notes, feet = [], list(table.notes), []
     for load in loads.forces:
         plate, note = upright(loads.datafile, _plate(load, series, loads.path))
-        plates.append(plate)
+        plates.append(plate.with_baseline(table.time))
         notes += [note] if note else []
         feet.append(_foot(load, loads.path))
     owner = np.repeat(np.array(feet)[:, None], len(table.time), axis=1)

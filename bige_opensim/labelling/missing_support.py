@@ -24,6 +24,8 @@ QUIET_S, WINDOW_S = 0.1, 0.3
 BEYOND_M = 0.03
 """Distance beyond the feet that the outline of the soles and the place of the mass centre may be wrong by."""
 READY = 0.1
+WEIGHT_TOLERANCE, STEADY, LEAST_SHARE = 0.05, 0.15, 0.5
+"""Differences of mass, and changes of the share that plates carry, that count for none; no person weighs less."""
 SEAT_M = 0.15
 """What a seat may lie farther out than the pelvis' origin, between the front of the iliac crests."""
 NEAR_PELVIS_M, NEAR_HAND_M, UNDER_FOOT_M = 0.25, 0.2, 0.1
@@ -240,8 +242,9 @@ def _reaches(
 
 def _not_measured(demand: _Demand, measured: GroundForces, body: _Body) -> _Lack:
     known = measured.torque + torch.linalg.cross(measured.point, measured.force)
-    rest = demand.force - measured.force.sum(1).numpy()
-    turn = demand.moment - known.sum(1).numpy()
+    share = _lighter(demand, measured.force[:, :, 1].sum(1).numpy())
+    rest = share * demand.force - measured.force.sum(1).numpy()
+    turn = share * demand.moment - known.sum(1).numpy()
     place = _crossing(rest, turn, float(measured.point[..., 1].mean()), demand.weight)
 
     def guess(run: slice) -> str:
@@ -257,6 +260,22 @@ def _not_measured(demand: _Demand, measured: GroundForces, body: _Body) -> _Lack
         return where
 
     return _Lack(demand.median(rest[:, 1] / demand.weight), guess)
+
+
+def _lighter(demand: _Demand, vertical: Float[np.ndarray, " time"]) -> float:
+    """What the person weighs in shares of the model, where the plates carry a steady share of it; else 1.
+
+    Plates that always carry the same share say that the model is too heavy: what lacks against a model of another mass
+    is no support. A seat or a rail carries at times. The share is the ratio of running means in frames with half the
+    model's weight or more; it is steady where median and 95th percentile differ by less than STEADY of it.
+    """
+    force = demand.mean(demand.force[:, 1])
+    standing = force > 0.5 * demand.weight
+    if not standing.any():
+        return 1.0
+    median, most = np.quantile((demand.mean(vertical) / np.where(standing, force, 1.0))[standing], [0.5, 0.95])
+    steady = LEAST_SHARE < most < 1.0 - WEIGHT_TOLERANCE and median > (1.0 - STEADY) * most
+    return float(median) if steady else 1.0
 
 
 def _crossing(

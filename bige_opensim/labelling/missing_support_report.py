@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bige_opensim.labelling.missing_support import MissingSupport, SupportCheck
+from bige_opensim.labelling.missing_support import WEIGHT_TOLERANCE, MissingSupport, SupportCheck
 from bige_opensim.labelling.quality_gates import Gate, verdict
-
-WEIGHT_TOLERANCE = 0.05
 
 
 def sentence(intervals: tuple[MissingSupport, ...]) -> str:
@@ -51,6 +49,6 @@ def weight_notes(support: SupportCheck | None, mass_kg: float) -> tuple[str, ...
     if support is None or support.carried is None or abs(support.carried - 1.0) <= WEIGHT_TOLERANCE:
         return ()
     return (
-        f"The plates carry {support.carried * mass_kg:.1f} kg where the model has {mass_kg:.1f} kg: correct the mass "
-        "and scale the model again, or check the plates' zero.",
+        f"The plates carry {support.carried * mass_kg:.1f} kg where the model has {mass_kg:.1f} kg: scale the "
+        f"model (bige scale, --mass {support.carried * mass_kg:.1f}), or check the plates' zero.",
     )

@@ -13,7 +13,9 @@ from bige_opensim.osim.muscle_parameters import fibre_tables, fibre_volumes, mus
 from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.dynamics import State
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
+from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.joint_problem import CHUNK, LEG_RESERVE_NM, MusclesAndReserves
+from bige_opensim.physics.muscle_lines import FittedLines, lines_of_paths
 from bige_opensim.physics.muscle_pulls import KnownPaths, Pulls, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscle_strength import Strength
 from bige_opensim.physics.muscles import Muscles
@@ -49,12 +51,14 @@ def polynomial_actuators(
     window: Prepared,
     muscles: Muscles,
     known: KnownPaths | None = None,
+    lines: FittedLines | None = None,
     cost: EffortCost = USUAL,
 ) -> MusclesAndReserves:
     """Moment arms and strengths from path polynomials, and from OpenSim's own paths where those are known."""
-    return _actuators(
-        model, skeleton, window, fitted_pulls(skeleton, window, muscles, known, passive=cost.passive), cost
-    )
+    pulls = fitted_pulls(skeleton, window, muscles, known, passive=cost.passive)
+    if lines is not None:
+        pulls = pulls._replace(lines=lines(window.tensor(skeleton, window.q), window.state(skeleton).poses))
+    return _actuators(model, skeleton, window, pulls, cost)
 
 
 def exact_pulls(
@@ -67,7 +71,8 @@ def exact_pulls(
     if passive:
         elastic = Strength(fibre_tables(model)).passive(torch.as_tensor(frames.length))
     moving = torch.as_tensor(frames.generalized).transpose(1, 2)
-    return Pulls(tension_arms(skeleton, state, force, moment) + moving, strength, elastic)
+    lines = lines_of_paths(loaded_joints(skeleton), force)
+    return Pulls(tension_arms(skeleton, state, force, moment) + moving, strength, elastic, lines)
 
 
 def fitted_pulls(
@@ -79,7 +84,8 @@ def fitted_pulls(
     for rows in torch.arange(len(q)).split(CHUNK):
         own = None if known is None else known._replace(length=known.length[rows], arms=known.arms[rows])
         parts.append(polynomial_pulls(muscles, q[rows], qd[rows], own, passive=passive))
-    return Pulls(*(torch.cat(piece) for piece in zip(*parts, strict=True)))
+    arms, active, elastic = (torch.cat(of) for of in zip(*((p.arms, p.active, p.passive) for p in parts), strict=True))
+    return Pulls(arms, active, elastic)
 
 
 def moment_errors(muscles: Muscles) -> tuple[Float[np.ndarray, " muscle"], Float[np.ndarray, " muscle"]]:
@@ -143,4 +149,5 @@ def _actuators(
         muscle_weights(model, cost),
         cost.exponent,
         pulls.passive_forces if cost.passive else None,
+        pulls.tendons,
     )

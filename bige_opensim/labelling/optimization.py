@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bige_opensim.io.storage import coordinates_text
+from bige_opensim.labelling.joint_loads import joint_loads
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import MODEL_NAME, SETUP, ground_motion, write_inputs
 from bige_opensim.labelling.muscle_capacity import exact_actuators, muscle_driven, polynomial_actuators
@@ -26,6 +27,7 @@ from bige_opensim.physics.joint_problem import (
     solve_with_ground,
     solve_with_loads,
 )
+from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
@@ -58,14 +60,15 @@ def solve(
     ground: float,
     loads: GroundForces | None,
     settings: LabelSettings,
-    paths: tuple[Muscles, KnownPaths | None] | None,
+    paths: tuple[Muscles, KnownPaths | None, FittedLines] | None,
     report: Report,
 ) -> OptimizedFrames:
     """Solve the frames of `window` into `OptimizedFrames`; what OpenSim needs for its share is written into `folder`.
 
     model_file: path from the trial's final folder to the model that `model_for_optimization` wrote; whole: all frames
     of the trial, for the files; ground: height of the ground, m; loads: measured ground forces, None to estimate them
-    as the settings say; paths: polynomials, and the muscles whose paths are known better, None for OpenSim's own paths.
+    as the settings say; paths: polynomials, the muscles whose paths are known better, and lines of action, None for
+    OpenSim's own paths.
 
     Frames in which AnalyzeTool's activations do not produce the net moments are solved a second time, one by one, by
     the same analysis: where the wrapping of gastrocnemius flips near knee extension, the tool, which goes through the
@@ -82,7 +85,7 @@ def solve(
     state, qd = window.state(skeleton), window.tensor(skeleton, window.qd)
     cost = settings.cost
     if paths is not None:
-        actuators = polynomial_actuators(model, skeleton, window, *paths, cost)
+        actuators = polynomial_actuators(model, skeleton, window, *paths, cost=cost)
     else:
         actuators = exact_actuators(model, skeleton, window, state, cost)
     forces, joint = loads, None
@@ -117,11 +120,14 @@ def solve(
         seconds = clock.perf_counter() - began
     if joint is not None:
         solved = solved & joint.solved.numpy()
-    return OptimizedFrames(window.q.time, activations, reserves, net.numpy(), forces, solved, seconds, len(again))
+    pressed = joint_loads(skeleton, state, actuators, activations, forces)
+    return OptimizedFrames(
+        window.q.time, activations, reserves, net.numpy(), forces, solved, seconds, len(again), pressed
+    )
 
 
 def _by_opensim(folder: Path, model: OsimModel, skeleton: Skeleton, window: Prepared) -> tuple[np.ndarray, np.ndarray]:
-    result = run_setup(folder / SETUP)
+    result = run_setup(folder / SETUP, model)
     at = np.searchsorted(result.activations.time, window.q.time - 1e-6)
     if at.max() >= result.activations.frames or np.abs(result.activations.time[at] - window.q.time).max() > 1e-5:
         raise StaticOptimizationError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bige_opensim.labelling.joint_loads import JointLoads
 from bige_opensim.physics.contact import GroundForces
 
 
@@ -13,7 +14,8 @@ from bige_opensim.physics.contact import GroundForces
 class OptimizedFrames:
     """Labels of T frames over M muscles and C independent coordinates, forces in N and N·m.
 
-    `solved_again` counts frames that OpenSim solved a second time, see `optimization.solve`.
+    `solved_again` counts frames that OpenSim solved a second time, see `optimization.solve`. `joint_loads` are None
+    where the model has none of the joints.
     """
 
     time: np.ndarray
@@ -24,3 +26,4 @@ class OptimizedFrames:
     solved: np.ndarray
     solve_s: float
     solved_again: int = 0
+    joint_loads: JointLoads | None = None

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.trial_inputs import read_motion
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel, file_sha256, load, require_muscles, write_static_optimization_model
 from bige_opensim.osim.path_sampler import PathSampler
+from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.rotations import continuous_rotations, rotation_triples
@@ -47,6 +50,7 @@ class PersonModel:
         require_muscles(self.model)
         self.skeleton = Skeleton(compile_skeleton(path))
         self._muscles: dict[bytes, Muscles] = {}
+        self._lines: WeakKeyDictionary[Muscles, FittedLines] = WeakKeyDictionary()
         self._movements: dict[tuple[object, ...], Float[np.ndarray, "pose coordinate"] | None] = {}
         self._recorded: dict[Path, CoordinateFile] = {}
 
@@ -54,7 +58,8 @@ class PersonModel:
     def stripped(self) -> bytes:
         """The model file that OpenSim's static optimization runs on."""
         with TemporaryDirectory(prefix="bige-model-") as folder:
-            return write_static_optimization_model(self.model, Path(folder) / "model.osim").read_bytes()
+            driven = self.skeleton.tables.muscle_driven
+            return write_static_optimization_model(self.model, Path(folder) / "model.osim", driven).read_bytes()
 
     def recorded(self, request: TrialRequest, settings: LabelSettings) -> CoordinateFile:
         """The motion of a trial, read once where its movement was looked at before; errors as `read_motion`."""
@@ -96,6 +101,13 @@ class PersonModel:
             return None
         lengths, arms = self._sampler.where(wanted, poses)
         return KnownPaths(torch.as_tensor(which), torch.as_tensor(lengths[:, which]), torch.as_tensor(arms[:, which]))
+
+    def lines(self, muscles: Muscles) -> FittedLines:
+        """Lines of action of the muscles, fitted on poses of the same movement as their paths."""
+        if muscles not in self._lines:
+            tables = compile_lines(self.model.path, self.skeleton, muscles.tables)
+            self._lines[muscles] = FittedLines(self.skeleton, tables)
+        return self._lines[muscles]
 
     def about_paths(self, muscles: Muscles) -> dict[str, Any]:
         """For label.json: which muscles keep OpenSim's own paths, and the error of the other fits."""

@@ -1,5 +1,6 @@
 """More motions out of few: mirrored, mixed, bent and retimed repetitions, drawn on the CPU from one generator."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,34 @@ def varied(
     angle = torch.deg2rad(torch.tensor(settings.angle_deg))
     size = torch.tensor([angle if r else settings.translation_m for r in rotational]).to(q)
     return q + size * smooth_curves(q.shape, settings.curves, random).to(q), log_duration.exp()
+
+
+def with_arms_of_others(
+    q: Float[Tensor, "batch time coordinate"], arms: list[int], share: float, bend_deg: float, random: torch.Generator
+) -> Float[Tensor, "batch time coordinate"]:
+    """Arms replaced, in a share of the motions, by those between two other motions of the batch, and bent.
+
+    People carry their arms in more ways than a few recordings show, whatever their legs do.
+    """
+    first, second = q[torch.randperm(len(q), generator=random)], q[torch.randperm(len(q), generator=random)]
+    between = (1.2 * torch.rand(len(q), 1, 1, generator=random) - 0.1).to(q)
+    chosen = (torch.rand(len(q), 1, 1, generator=random) < share).to(q.device)
+    moved = torch.where(chosen, torch.lerp(first, second, between), q)[..., arms]
+    curves = smooth_curves(tuple(moved.shape), 3, random).to(q)
+    return q.index_copy(-1, torch.tensor(arms, device=q.device), moved + math.radians(bend_deg) * curves)
+
+
+def warped(
+    q: Float[Tensor, "batch time coordinate"], size: float, random: torch.Generator
+) -> Float[Tensor, "batch time coordinate"]:
+    """Motions run through unevenly: at t + a sin(pi t) / pi + b sin(2 pi t) / (2 pi), |a| + |b| < 1, a and b random."""
+    t = torch.linspace(0.0, 1.0, q.shape[1])
+    a, b = (size * torch.randn(2, len(q), 1, generator=random)).clamp(-0.45, 0.45)
+    at = t + a * torch.sin(math.pi * t) / math.pi + b * torch.sin(2 * math.pi * t) / (2 * math.pi)
+    place = (at.clamp(0.0, 1.0) * (q.shape[1] - 1)).to(q.device)
+    before = place.floor().long().clamp(max=q.shape[1] - 2)
+    rows = torch.arange(len(q), device=q.device)[:, None]
+    return torch.lerp(q[rows, before], q[rows, before + 1], (place - before).to(q)[..., None])
 
 
 def smooth_curves(shape: tuple[int, ...], curves: int, random: torch.Generator) -> Float[Tensor, "batch time channel"]:

@@ -24,11 +24,14 @@ from bige_opensim.learning.labelled_trials import (
     label_files,
     labelled_trial,
     read_labelled_trial,
+    rotation_triples,
+    shoulders,
 )
 from bige_opensim.learning.split import SplitError, split_by_subject
 from bige_opensim.motion import Motion
 from bige_opensim.movements.heading import Root, RootError, without_heading
 from bige_opensim.movements.repetitions import AUTO, Repetition, RepetitionError, event_rule
+from bige_opensim.physics.rotations import one_branch
 
 FORMAT = "bige-repetitions/1"
 SAMPLES = 101
@@ -63,7 +66,8 @@ def build_dataset(
     """Cut every labelled trial of a folder, or in memory, into repetitions of 101 samples, split by subject.
 
     Each repetition is resampled by cubic splines from 0 to 100 % of its duration, turned about the vertical to face
-    forward at its first sample, and moved to start above the origin with the ground at height 0.
+    forward at its first sample, and moved to start above the origin with the ground at height 0. Equal postures are
+    equal numbers: angles that wrap are all on one branch (`physics.rotations.one_branch`).
 
     Args:
         labels: Folder with labelled trials (`label.json`, `states.sto`, `inverse_dynamics.sto`) at any depth, or what
@@ -95,6 +99,7 @@ def build_dataset(
         parts, note = split_by_subject(Counter(ds["subject"].values.tolist()), seed=seed, given=split)
     except SplitError as problem:
         raise DatasetError(str(problem)) from None
+    ds["q"].values[:] = one_branch(ds["q"].values, coordinates, ds["rotational"].values, _triples(found))
     ds["split"] = _variable("split", [parts[subject] for subject in ds["subject"].values])
     ds.attrs = {
         "format": FORMAT,
@@ -103,6 +108,7 @@ def build_dataset(
         "split_note": note,
         "synthetic": json.dumps(any(trial.label.get("synthetic", False) for trial in found)),
         "root": json.dumps(first.label["root"]),
+        "rotation_triples": json.dumps(_triples(found)),
         "excluded": json.dumps([{"trial": item.trial, "reason": item.reason} for item in left_out]),
         "names": json.dumps({kind: ds[kind].values.tolist() for kind in NAMES}),
         "coordinates_left_out": json.dumps(sorted({name for trial in found for name in trial.q.names} - shared)),
@@ -234,24 +240,44 @@ def _check_same(first: LabelledTrial, other: LabelledTrial) -> None:
 
 
 def _assemble(trials: Sequence[LabelledTrial], coordinates: Sequence[str], root: Root) -> xr.Dataset:
+    features = _features(trials)
     rows = [(trial, repetition) for trial in trials for repetition in trial.repetitions]
     columns: dict[str, list[Any]] = {
         "q": [_cut_coordinates(t, r, root, coordinates) for t, r in rows],
         "activations": [_resampled(t.activations, r).values.clip(0.0, 1.0) for t, r in rows],
-        "features": [[float(t.label["subject_features"][name]) for name in FEATURES] for t, _ in rows],
+        "features": [[float(t.label["subject_features"][name]) for name in features] for t, _ in rows],
         "duration": [r.duration for _, r in rows],
         **{name: [getattr(r, name) for _, r in rows] for name in ("start", "end", "depth_deg", "side")},
         "events": [json.dumps(r.events) for _, r in rows],
         **{name: [str(t.label[name]) for t, _ in rows] for name in ("subject", "session", "trial", "status")},
     }
     rotational = np.array([all(name in t.rotational for t in trials) for name in coordinates])
-    names = {"coordinate": coordinates, "muscle": trials[0].activations.names, "feature": list(FEATURES)}
+    names = {"coordinate": coordinates, "muscle": trials[0].activations.names, "feature": features}
     axes = {name: (name, np.array(values, dtype=object), {"long_name": name}) for name, values in names.items()}
-    axes["feature"][2]["feature_units"] = json.dumps(FEATURES)
+    axes["feature"][2]["feature_units"] = json.dumps({name: FEATURES.get(name, "N") for name in features})
     percent = ("sample", np.linspace(0.0, 100.0, SAMPLES), {"units": "%", "long_name": "part of the repetition"})
     flag = ("coordinate", rotational, {"long_name": "true for coordinates in rad, false for coordinates in m"})
     variables = {name: _variable(name, values) for name, values in columns.items()}
     return xr.Dataset({**variables, "rotational": flag}, coords={"sample": percent, **axes})
+
+
+def triples_of(ds: xr.Dataset) -> list[tuple[str, str, str]]:
+    """Coordinates of every joint that turns about three axes; the shoulders in datasets that do not say."""
+    if "rotation_triples" not in ds.attrs:
+        return shoulders([str(n) for n in ds["coordinate"].values])
+    return [(str(a), str(b), str(c)) for a, b, c in json.loads(ds.attrs["rotation_triples"])]
+
+
+def _triples(trials: Sequence[LabelledTrial]) -> list[tuple[str, str, str]]:
+    """Joints about three axes of all trials' models."""
+    return sorted({triple for trial in trials for triple in rotation_triples(trial.label)})
+
+
+def _features(trials: Sequence[LabelledTrial]) -> list[str]:
+    """Names of the features: `FEATURES`, and strengths of muscles where all labels have them."""
+    known = [trial.label["subject_features"] for trial in trials]
+    more = [name for name in known[0] if name not in FEATURES and all(name in one for one in known)]
+    return [*FEATURES, *more]
 
 
 def _variable(name: str, values: list[Any]) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:

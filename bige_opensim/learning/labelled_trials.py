@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -234,6 +234,22 @@ def _nothing_found(recording: Recording, movement: str) -> str:
     if other.movement is None:
         return reason
     return f"{reason}; it holds {len(other.repetitions)} of the movement '{other.movement}'"
+
+
+def rotation_triples(label: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Coordinates of every joint that turns about three orthogonal axes, as the label says.
+
+    Labels of earlier versions do not: there, the shoulders, whose angles wrap in public recordings.
+    """
+    if "rotation_triples" in label:
+        return [(str(a), str(b), str(c)) for a, b, c in label["rotation_triples"]]
+    return shoulders(label["coordinates"])
+
+
+def shoulders(coordinates: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The shoulders' coordinates, by the names that models of the Rajagopal family give them."""
+    sides = [(f"arm_flex_{s}", f"arm_add_{s}", f"arm_rot_{s}") for s in "rl"]
+    return [triple for triple in sides if set(triple) <= set(coordinates)]
 
 
 def _rotational(inverse_dynamics: Path, label: Mapping[str, Any]) -> frozenset[str]:

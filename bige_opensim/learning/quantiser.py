@@ -81,43 +81,60 @@ class Codebook(nn.Module):
 
 
 class ResidualQuantiser(nn.Module):
-    """Stages of codebooks, each quantising what the ones before left over; one stage is plain vector quantisation."""
+    """Stages of codebooks, each quantising what the ones before left over; one stage is plain vector quantisation.
 
-    def __init__(self, stages: int, codes: int, width: int, *, decay: float, dead_below: float) -> None:
+    With several groups the latent is cut into as many parts of equal width, each with its own stages: few codes for
+    each part make many for the whole (product quantisation, Jegou et al. 2011, doi:10.1109/TPAMI.2010.57), so that
+    latents that no training has seen are near to some.
+    """
+
+    def __init__(
+        self, stages: int, codes: int, width: int, *, decay: float, dead_below: float, groups: int = 1
+    ) -> None:
         super().__init__()
-        self.books = nn.ModuleList(Codebook(codes, width, decay=decay, dead_below=dead_below) for _ in range(stages))
+        self.stages, self.groups = stages, groups
+        part = width // groups
+        books = (Codebook(codes, part, decay=decay, dead_below=dead_below) for _ in range(groups * stages))
+        self.books = nn.ModuleList(books)
 
     def forward(self, z: Float[Tensor, "batch token latent"]) -> Quantised:
         """Quantise; in training mode the codebooks move. Gradients pass straight through to z in every mode."""
-        flat = z.detach().reshape(-1, z.shape[-1])
-        residual, indices = flat, []
-        for book in self.books:
-            assert isinstance(book, Codebook)
-            if self.training and not book.started:
-                book.start(residual)
-            index = book.nearest(residual)
-            chosen = book.codes[index]
-            if self.training:
-                book.follow(residual, index)
-            residual = residual - chosen
-            indices.append(index)
-        codes = (flat - residual).view_as(z)
+        parts, indices = [], []
+        for group, part in enumerate(z.detach().reshape(-1, z.shape[-1]).chunk(self.groups, -1)):
+            residual = part.contiguous()
+            for book in self._books(group):
+                if self.training and not book.started:
+                    book.start(residual)
+                index = book.nearest(residual)
+                chosen = book.codes[index]
+                if self.training:
+                    book.follow(residual, index)
+                residual = residual - chosen
+                indices.append(index)
+            parts.append(part - residual)
+        codes = torch.cat(parts, -1).view_as(z)
         commitment = (z - codes).square().mean()
         return Quantised(z + (codes - z).detach(), torch.stack(indices, -1).view(*z.shape[:-1], -1), commitment)
 
-    def indices(self, z: Float[Tensor, "batch token latent"]) -> Int[Tensor, "batch token stage"]:
-        """Codes of latents; moves nothing."""
-        residual, found = z.detach(), []
-        for book in self.books:
-            assert isinstance(book, Codebook)
-            found.append(book.nearest(residual.reshape(-1, z.shape[-1])).view(z.shape[:-1]))
-            residual = residual - book.codes[found[-1]]
+    def indices(self, z: Float[Tensor, "batch token latent"]) -> Int[Tensor, "batch token code"]:
+        """Codes of latents, the stages of one group after those of another; moves nothing."""
+        found = []
+        for group, part in enumerate(z.detach().chunk(self.groups, -1)):
+            residual = part
+            for book in self._books(group):
+                found.append(book.nearest(residual.reshape(-1, part.shape[-1])).view(z.shape[:-1]))
+                residual = residual - book.codes[found[-1]]
         return torch.stack(found, -1)
 
-    def lookup(self, indices: Int[Tensor, "batch token stage"]) -> Float[Tensor, "batch token latent"]:
-        """Sum over stages of the codes at `indices`."""
+    def lookup(self, indices: Int[Tensor, "batch token code"]) -> Float[Tensor, "batch token latent"]:
+        """The latents of codes: sums over stages, groups side by side."""
         parts = []
-        for stage, book in enumerate(self.books):
-            assert isinstance(book, Codebook)
-            parts.append(book.codes[indices[..., stage]])
-        return torch.stack(parts).sum(0)
+        for group in range(self.groups):
+            mine = indices[..., group * self.stages : (group + 1) * self.stages]
+            books = self._books(group)
+            parts.append(torch.stack([book.codes[mine[..., k]] for k, book in enumerate(books)]).sum(0))
+        return torch.cat(parts, -1)
+
+    def _books(self, group: int) -> list[Codebook]:
+        books = self.books[group * self.stages : (group + 1) * self.stages]
+        return [book for book in books if isinstance(book, Codebook)]

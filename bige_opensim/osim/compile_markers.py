@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import opensim
+from jaxtyping import Float, Int
 from scipy.optimize import brentq
 
 from bige_opensim.osim.compile import _Compiler
@@ -22,28 +26,39 @@ def compile_markers(model: OsimModel, skeleton: SkeletonTables | None = None) ->
     coordinate follows a coupler, the part of its driver's range in which it stays within its own; none for the joint to
     ground, since a person may face anywhere.
 
-    Raises:
-        ModelError: A joint or constraint is not supported, a coordinate is prescribed, or nothing carries markers.
+    Raises
+    ------
+    ModelError
+        A joint or constraint is not supported, a coordinate is prescribed, or nothing carries markers.
+
     """
     _refuse_prescribed(model)
     skeleton = skeleton or _skeleton_without_forces(model)
-    markers = [model.model.getMarkerSet().get(i) for i in range(model.model.getMarkerSet().getSize())]
-    body, place = [], []
-    for marker in markers:
-        frame = marker.getParentFrame()
-        name = frame.findBaseFrame().getName()
-        body.append(skeleton.bodies.index(name) if name in skeleton.bodies else -1)
-        place.append(frame.findTransformInBaseFrame().shiftFrameStationToBase(marker.get_location()).to_numpy())
+    places = marker_places(model, skeleton.bodies)
     low, high = _limits(model, skeleton.coordinates)
-    held = np.array(body, dtype=int) >= 0
-    return MarkerTables(
-        skeleton=skeleton,
-        names=tuple(m.getName() for m, h in zip(markers, held, strict=True) if h),
-        body=np.array(body, dtype=int)[held],
-        place=np.array(place).reshape(-1, 3)[held],
-        low=low,
-        high=high,
-    )
+    return MarkerTables(skeleton=skeleton, names=places.names, body=places.body, place=places.place, low=low, high=high)
+
+
+class MarkerPlaces(NamedTuple):
+    """Where the markers of a model are fixed: names, (M,) index of the body, (M, 3) in the body, m."""
+
+    names: tuple[str, ...]
+    body: Int[np.ndarray, " marker"]
+    place: Float[np.ndarray, "marker 3"]
+
+
+def marker_places(model: OsimModel, bodies: Sequence[str]) -> MarkerPlaces:
+    """The markers of a model that are fixed in one of the bodies."""
+    marker_set = model.model.getMarkerSet()
+    names, body, place = [], [], []
+    for marker in map(marker_set.get, range(marker_set.getSize())):
+        frame = marker.getParentFrame()
+        base = frame.findBaseFrame().getName()
+        if base in bodies:
+            names.append(marker.getName())
+            body.append(bodies.index(base))
+            place.append(frame.findTransformInBaseFrame().shiftFrameStationToBase(marker.get_location()).to_numpy())
+    return MarkerPlaces(tuple(names), np.array(body, dtype=int), np.array(place).reshape(-1, 3))
 
 
 def _skeleton_without_forces(model: OsimModel) -> SkeletonTables:

@@ -102,6 +102,13 @@ class PathSampler:
             arms[n, which] = self._pulled([[int(m)] for m in which], poses[n])[which]
         return lengths, arms
 
+    def forces_of(self, muscle: int, bodies: Sequence[int]) -> list[Float[np.ndarray, 3]]:
+        """Forces of a unit tension in a muscle's path on some bodies (Simbody's indices), N, ground axes; pose set."""
+        nothing = opensim.SpatialVec(opensim.Vec3(0.0), opensim.Vec3(0.0))
+        on, mobility = opensim.VectorOfSpatialVec(self._bodies, nothing), opensim.Vector(self.state.getNU(), 0.0)
+        self._paths[muscle].addInEquivalentForces(self.state, 1.0, on, mobility)
+        return [on.get(b).get(1).to_numpy() for b in bodies]
+
     def _lengths(self) -> Float[np.ndarray, " muscle"]:
         return np.array([m.getLength(self.state) for m in self.muscles])
 

@@ -24,6 +24,7 @@ from bige_opensim.physics.contact import (
 )
 from bige_opensim.physics.dynamics import Motions, State, inverse_dynamics, wrench_to_generalized
 from bige_opensim.physics.least_effort import LeastEffort, solve
+from bige_opensim.physics.muscle_lines import Tendons
 from bige_opensim.physics.muscle_pulls import KnownPaths, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
@@ -45,7 +46,7 @@ class MusclesAndReserves:
     passive (T, C): generalized force of the model's springs, ligaments and limits, None where it has none; weight (M,):
     of the muscles in the cost, None for 1; exponent: of activations and reserves in the cost (contact, and residuals of
     the root where ground forces are sought, have 2); fibres (T, C): generalized force of passive muscle fibres, None
-    where they are left out.
+    where they are left out; tendons: what presses the joints, None where nobody asked.
     """
 
     muscle_columns: Float[Tensor, "time coordinate muscle"]
@@ -58,6 +59,7 @@ class MusclesAndReserves:
     weight: Float[Tensor, " muscle"] | None = None
     exponent: float = 2.0
     fibres: Float[Tensor, "time coordinate"] | None = None
+    tendons: Tendons | None = None
 
     @property
     def weights(self) -> Float[Tensor, " muscle"]:

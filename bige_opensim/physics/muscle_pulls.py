@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.physics.dynamics import State, wrench_to_generalized
+from bige_opensim.physics.muscle_lines import Lines, Tendons
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -17,12 +18,19 @@ class Pulls(NamedTuple):
     """Muscles over time.
 
     arms (T, C, M): generalized force per newton of tension, couplers included, m for a rotation; active (T, M): tension
-    in N of rigid-tendon fibres at full activation; passive (T, M): elastic tension in N.
+    in N of rigid-tendon fibres at full activation; passive (T, M): elastic tension in N; lines: along which they press
+    joints, None where nobody asked.
     """
 
     arms: Float[Tensor, "time coordinate muscle"]
     active: Float[Tensor, "time muscle"]
     passive: Float[Tensor, "time muscle"]
+    lines: Lines | None = None
+
+    @property
+    def tendons(self) -> Tendons | None:
+        """What the muscles press joints with, where their lines of action are known."""
+        return None if self.lines is None else Tendons(self.active, self.passive, self.lines)
 
     @property
     def columns(self) -> Float[Tensor, "time coordinate muscle"]:

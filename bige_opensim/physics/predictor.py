@@ -8,26 +8,53 @@ function theorem, so that a search can descend through muscle redundancy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
-from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.physics.contact import ContactSettings, GroundForces
 from bige_opensim.physics.dynamics import inverse_dynamics, kinematics
 from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.joint_loads import contact_forces, loaded_joints
 from bige_opensim.physics.joint_problem import (
     LEG_RESERVE_NM,
     UPPER_BODY_RESERVE_NM,
     MusclesAndReserves,
+    net_generalized_forces,
     solve_with_ground,
     solve_with_loads,
 )
+from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.skeleton import Skeleton
+
+
+class Predicted(NamedTuple):
+    """What motions take.
+
+    activations (N, T, M); moments (N, T, K): net generalized forces of the channels, N·m and N; grf (N, T, 6): x, y, z
+    on the right foot, then on the left, N; joint_loads (N, T, J): resultant contact forces of `loaded_joints`, in body
+    weights, None where the predictor has no lines of action; residual_force, residual_moment (N, T): size of what the
+    root lacks, N and N·m, 0 where nothing floats; solved (N, T): whether the solver ended with forces in balance.
+    """
+
+    activations: Tensor
+    moments: Tensor
+    grf: Tensor
+    joint_loads: Tensor | None
+    residual_force: Tensor
+    residual_moment: Tensor
+    solved: Tensor
+
+    def carried(self, limit: float) -> Bool[Tensor, " batch"]:
+        """Motions that the ground carries with no residual above so many N, or N·m, in every frame."""
+        worst = torch.maximum(self.residual_force, self.residual_moment).amax(1)
+        return (worst <= limit) & self.solved.all(1)
 
 
 class PhysicsPredictor(torch.nn.Module):
@@ -35,10 +62,11 @@ class PhysicsPredictor(torch.nn.Module):
 
     A model in which nothing floats takes its loads from ground through its joints, without feet. Double precision
     inside. `channels` names the motions' coordinates; others stay at the model's default, and so do those that the
-    model locks, whose equations are left out. `cost` is what effort costs, its weights by names of muscles or patterns;
-    None for OpenSim's usual cost. Each call
-    starts from the multipliers of the last one of the same size, which saves most iterations in a search and changes no
-    answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were fitted on.
+    model locks, whose equations are left out. `cost` is what effort costs, its weights by names of muscles or
+    patterns; None for OpenSim's usual cost. With `lines` of action, joint contact forces are predicted, too. Each
+    call starts from the multipliers of the last one of the same size, which saves most iterations in a search and
+    changes no answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were
+    fitted on.
     """
 
     rate: Tensor
@@ -51,9 +79,12 @@ class PhysicsPredictor(torch.nn.Module):
         settings: ContactSettings | None = None,
         samples: int = 101,
         cost: EffortCost | None = None,
+        lines: FittedLines | None = None,
     ) -> None:
         super().__init__()
-        self.skeleton, self.muscles = skeleton, muscles
+        self.skeleton, self.muscles, self.lines = skeleton, muscles, lines
+        self.joints = loaded_joints(skeleton)
+        self.moved = [skeleton.coordinates.index(n) for n in channels]
         self.settings, self.cost = settings or ContactSettings(), cost or EffortCost()
         held = skeleton.tables.locked
         self.free = [i for i, locked in enumerate(held) if not locked]
@@ -80,16 +111,33 @@ class PhysicsPredictor(torch.nn.Module):
         self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch time muscle"]:
         """Activations in the motions' own precision."""
-        N, T, _ = q.shape
-        full = self.skeleton.get_buffer("default").double().expand(N, T, -1).clone()
+        return self.solve(q, duration).activations
+
+    def solve(
+        self,
+        q: Float[Tensor, "batch time channel"],
+        duration: Float[Tensor, " batch"],
+        every: int = 1,
+        strength: Float[Tensor, "batch muscle"] | None = None,
+    ) -> Predicted:
+        """Activations and the forces that go with them, at every so many frames, in the motions' own precision.
+
+        `strength` are factors on the muscles' maximum isometric forces, for every motion its own.
+        """
+        N = len(q)
+        full = self.skeleton.get_buffer("default").double().expand(*q.shape[:2], -1).clone()
         full[..., self.columns] = q[..., self.channels].double()
         self.outside = ~self.muscles.in_range(full.detach())
         rate = self.rate / duration.double()[:, None, None]
         qd = rate @ full
         qdd = rate @ qd
+        full, qd, qdd = (x[:, ::every] for x in (full, qd, qdd))
+        T = full.shape[1]
         flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
         state = kinematics(self.skeleton, *flat)
         pulls = polynomial_pulls(self.muscles, flat[0], flat[1], passive=self.cost.passive)
+        if strength is not None:
+            pulls = pulls._replace(active=pulls.active * strength.double().repeat_interleave(T, dim=0))
         actuators = MusclesAndReserves(
             pulls.columns,
             self.lower,
@@ -102,12 +150,27 @@ class PhysicsPredictor(torch.nn.Module):
             fibres=pulls.passive_forces if self.cost.passive else None,
         )
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
+        ground: GroundForces | None = None
         if any(self.root):
-            solution, _ = solve_with_ground(self.skeleton, state, flat[1], actuators, 0.0, self.settings, start)
+            solution, ground = solve_with_ground(self.skeleton, state, flat[1], actuators, 0.0, self.settings, start)
         else:
             solution = solve_with_loads(inverse_dynamics(self.skeleton, state), actuators, start)
         self._multiplier = solution.multiplier.detach()
-        return solution.x[:, : len(self.lower)].reshape(N, T, -1).to(q)
+        activations = solution.x[:, : len(self.lower)]
+        loads: Tensor | None = None
+        if self.lines is not None:
+            tendons = pulls._replace(lines=self.lines(flat[0], state.poses)).tendons
+            assert tendons is not None
+            pull = tendons.pull(activations, len(self.joints))
+            force = contact_forces(self.skeleton, state, self.joints, pull, ground)
+            loads = force.norm(dim=-1).reshape(N, T, -1).to(q) / float(self.skeleton.weight_n)
+        moments = net_generalized_forces(self.skeleton, state, ground)[:, self.moved]
+        grf = flat[0].new_zeros(N * T, 6) if ground is None else ground.force.reshape(N * T, 6)
+        rotations, translations = self.root
+        force, moment = (solution.reserve[:, rows].norm(dim=-1).reshape(N, T) for rows in (translations, rotations))
+        found = [x.reshape(N, T, -1).to(q) for x in (activations, moments, grf)]
+        balanced = solution.solved.reshape(N, T)
+        return Predicted(found[0], found[1], found[2], loads, force, moment, balanced)
 
 
 def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:

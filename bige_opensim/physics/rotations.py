@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +15,10 @@ from bige_opensim.physics.skeleton import ROTATION, Skeleton, SkeletonTables
 HOP_RAD = 1.0
 """Step between two samples below which an angle has not hopped: two descriptions of one orientation lie farther apart,
 unless the middle angle is at its singularity, where they meet."""
+
+SHOULDER_MIDDLE = {"arm_flex": np.pi / 2, "arm_rot": np.pi / 3}
+"""Middle of the shoulders' branch, rad: between an arm that hangs, (0, 0, 0) about z, x and y, and one overhead, near
+(190, -45, 100) degrees. With a middle of zero, arms overhead lie on both sides of where the branch ends."""
 
 
 @lru_cache(maxsize=8)
@@ -52,6 +56,64 @@ def continuous_rotations(motion: Motion, triples: list[tuple[str, str, str]]) ->
         return motion, ()
     note = f"angles hopped between equal orientations at the joints of {', '.join(changed)}; made continuous"
     return motion.with_values(values), (note,)
+
+
+def one_branch(
+    q: Float[np.ndarray, "motion time channel"],
+    names: Sequence[str],
+    rotational: Sequence[bool] | np.ndarray,
+    triples: Sequence[tuple[str, str, str]],
+) -> Float[np.ndarray, "motion time channel"]:
+    """Every motion's angles on the branch that is the same for all, so that equal postures are equal numbers.
+
+    Of the two descriptions of a joint that turns about three axes (`rotation_triples`), (a, b, c) and (a + pi, pi - b,
+    c + pi), the one counts whose b is within a right angle of zero, by the mean of its cosine over time. Then whole
+    turns are taken out, until the mean over time is nearest to the branch's middle: zero, but for shoulders
+    (`SHOULDER_MIDDLE`). A description that hops inside a motion is made continuous first.
+    """
+    out = q.copy()
+    angles = np.flatnonzero(rotational)
+    middle = np.array([SHOULDER_MIDDLE.get(name[:-2], 0.0) for name in names])
+    out[..., angles] = _about(out[..., angles], middle[angles])
+    for triple in triples:
+        if not all(name in names for name in triple):
+            continue
+        columns = [list(names).index(name) for name in triple]
+        first = np.stack([_nearest_descriptions(x) for x in out[..., columns]])
+        first, second = (_about(x, middle[columns]) for x in (first, first * [1.0, -1.0, 1.0] + np.pi))
+        sideways = np.cos(first[..., 1]).mean(axis=1) < 0.0
+        out[..., columns] = np.where(sideways[:, None, None], second, first)
+    return out
+
+
+def within_ranges(
+    q: Float[np.ndarray, "time channel"],
+    names: Sequence[str],
+    triples: Sequence[tuple[str, str, str]],
+    ranges: Mapping[str, tuple[float, float]],
+) -> Float[np.ndarray, "time channel"]:
+    """The same motion with joints about three axes described as exceeds a model's ranges least.
+
+    `ranges` are rad, by coordinate. A joint whose ranges hold the motion as it is stays so.
+    """
+    out = q.copy()
+    for triple in triples:
+        if not all(name in names for name in triple):
+            continue
+        columns = [list(names).index(name) for name in triple]
+        low, high = np.array([ranges[name] for name in triple]).T
+        first = out[:, columns]
+        others = [_about(x[None], 0.5 * (low + high))[0] for x in (first, first * [1.0, -1.0, 1.0] + np.pi)]
+        found = [first, *others]
+        excess = [np.maximum(np.maximum(low - x, x - high), 0.0).max(axis=0).sum() for x in found]
+        out[:, columns] = found[int(np.argmin(excess))]
+    return out
+
+
+def _about(angles: Float[np.ndarray, "motion time angle"], middle: Float[np.ndarray, " angle"]) -> np.ndarray:
+    """Without the whole turns by which the mean over time is away from the middle."""
+    turn = 2.0 * np.pi
+    return angles - turn * np.round((angles.mean(axis=1, keepdims=True) - middle) / turn)
 
 
 def _nearest_descriptions(angles: Float[np.ndarray, "time 3"]) -> Float[np.ndarray, "time 3"]:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from bige_opensim.reporting.evidence import Evidence, MotionEvidence, full_coordinates
+from bige_opensim.reporting.joint_load_facts import load_facts
 from bige_opensim.reporting.panels import (
     best_first,
     cohort_bands,
@@ -115,6 +116,8 @@ def _facts(m: MotionEvidence) -> list[tuple[str, str]]:
     facts.append(("Feet slide", f"up to {number(contact['foot_slide_mm'], 2)} mm"))
     facts.append(("Feet sink into the ground", f"up to {number(contact['penetration_mm'], 2)} mm"))
     facts.append(("Joint limits", limits_text(m)))
+    if m.certificate.joint_loads:
+        facts += load_facts(m.certificate.joint_loads)
     if gap is not None:
         facts.append(
             (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from bige_opensim.guidance.edited import RECORDED_MOTION
 from bige_opensim.guidance.language import ObjectiveError
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.quantities import Dynamics
-from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
+from bige_opensim.io.documents import DocumentError
+from bige_opensim.io.storage import StorageError, read_coordinates
 from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.motion import Motion, MotionError
@@ -60,6 +60,7 @@ class MotionEvidence:
     simulated: Motion | None
     predicted: Motion | None
     ground_m: float
+    synthetic: bool = False
 
     def value(self, term: str, which: str) -> float | None:
         """`predicted` or `simulated` value of a term in the unit of the objective file."""
@@ -143,21 +144,14 @@ def read_evidence(folder: Path, *, cohort: Path | None = None, synthetic: bool |
     verdicts = tuple(_verdict(generated, path.stem, summary) for path in generated.motions)
     motions = tuple(_motion(generated, v, bound) for v in verdicts)
     if synthetic is None:
-        synthetic = _marked(record) or _marked(record.get("provenance")) or _any_label_marked(folder, motions)
+        synthetic = _marked(record) or _marked(record.get("provenance")) or any(m.synthetic for m in motions)
         synthetic = synthetic or (repetitions is not None and _marked(repetitions.attrs))
     height_m = _height(skeleton)
     contradictions = tuple(f"{v.name}: {text}" for v in verdicts for text in v.contradictions)
     return Evidence(
         folder, bound, skeleton, _model_name(folder / MODEL), height_m, record, motions, repetitions, synthetic,
-        verdicts, contradictions, _recorded(folder, skeleton),
+        verdicts, contradictions, _before_the_edit(folder, skeleton),
     )  # fmt: skip
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ReportError(f"{path}: not a JSON file ({error}); run `bige validate {path.parent}` again.") from error
 
 
 def _bind(objective: Objective, skeleton: Skeleton) -> BoundObjective:
@@ -203,56 +197,49 @@ def _verdict(generated: GeneratedFolder, name: str, summary: Mapping[str, dict[s
 
 
 def _motion(generated: GeneratedFolder, found: Verdict, bound: BoundObjective) -> MotionEvidence:
-    name, folder, skeleton = found.name, generated.folder, generated.skeleton
-    path, certificate = folder / f"{name}.mot", found.certificate
+    name, skeleton = found.name, generated.skeleton
+    path, certificate = generated.folder / f"{name}.mot", found.certificate
     if certificate is not None and set(certificate.terms) != {t.name for t in bound.terms}:
         certificate = None  # an earlier version's, judged by another objective
     reason = found.reason or "It has no certificate yet: it was not simulated in OpenSim."
-    ground_m, source = GROUND_M, path
+    ground_m = GROUND_M
     if certificate is not None:
         reason = verdict(certificate, bound)[1]
     if found.status == NOT_CHECKABLE:
         reason = OLD
     if found.status == CONTRADICTED:
         reason = contradicted(found.contradictions)
-    if certificate is not None and (folder / name / "label.json").is_file():
-        ground_m = float(_json(folder / name / "label.json")["ground_height_m"])
-        source = folder / name / "coordinates.mot"
     reason = " ".join([reason, *(certificate.notes if certificate is not None else ())])
+    q: Motion | None
     try:
-        rotational = [n for n, r in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if r]
-        q = read_coordinates(source, rotational=rotational, units="degrees").motion
-    except (StorageError, MotionError) as error:
-        q, reason = None, f"{reason} Its curves cannot be drawn: {error}"
-    simulated = _activations(folder / name / "activations.sto") if certificate is not None else None
-    predicted = _activations(folder / "predicted" / f"{name}_activations.sto")
-    entry = generated.entry(name)
-    return MotionEvidence(name, path, found.status, reason, certificate, entry, q, simulated, predicted, ground_m)
+        there = certificate is not None and (generated.folder / name / "label.json").is_file()
+        simulated = generated.simulated(name) if there else None
+        q = simulated.q if simulated is not None else _recorded(path, skeleton)
+    except (DocumentError, StorageError, MotionError) as error:
+        simulated, q, reason = None, None, f"{reason} Its curves cannot be drawn: {error}"
+    if simulated is not None:
+        ground_m = float(simulated.label["ground_height_m"])
+    return MotionEvidence(
+        name, path, found.status, reason, certificate, generated.entry(name), q,
+        None if simulated is None else simulated.activations, generated.predicted(name), ground_m,
+        simulated is not None and _marked(simulated.label),
+    )  # fmt: skip
 
 
-def _recorded(folder: Path, skeleton: Skeleton) -> Motion | None:
+def _before_the_edit(folder: Path, skeleton: Skeleton) -> Motion | None:
     path = folder / RECORDED_MOTION
-    if not path.is_file():
-        return None
+    return _recorded(path, skeleton) if path.is_file() else None
+
+
+def _recorded(path: Path, skeleton: Skeleton) -> Motion:
     rotational = [n for n, r in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if r]
     return read_coordinates(path, rotational=rotational, units="degrees").motion
-
-
-def _activations(path: Path) -> Motion | None:
-    if not path.is_file():
-        return None
-    table = read_storage(path)
-    return Motion(table.time, table.values, table.names)
 
 
 def _marked(content: Any) -> bool:
     """Whether a `synthetic` mark says yes, in whatever way a file format holds truth."""
     value = content.get("synthetic") if hasattr(content, "get") else None
     return str(value).lower() in ("true", "1", "yes")
-
-
-def _any_label_marked(folder: Path, motions: tuple[MotionEvidence, ...]) -> bool:
-    return any(_marked(_json(folder / m.name / "label.json")) for m in motions if m.certificate is not None)
 
 
 def _model_name(path: Path) -> str:

@@ -197,6 +197,7 @@ def _subject(term: Term, labels: Sequence[str]) -> str:
         "asymmetry": f"right–left difference of {everything}",
         "moment": f"joint moment of {names}",
         "grf": _ground_force(labels),
+        "joint_load": f"contact force of {names}",
         "com_velocity": "speed of the body's centre of mass" + _directions(labels),
         "com_acceleration": "acceleration of the body's centre of mass" + _directions(labels),
         "foot_slide": "sliding speed of the feet on the ground",

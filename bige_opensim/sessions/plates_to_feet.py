@@ -14,13 +14,19 @@ from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET, GroundForces
 from bige_opensim.physics.skeleton import Skeleton
 
-RIGHT, LEFT, BOTH, NEITHER = range(4)
+RIGHT, LEFT, BOTH, NEITHER, NOBODY = range(5)
 LIFTED_M = 0.03
 """Height above its lowest that a foot under load may have: recorded soles are no planes, and filters blur landings."""
 BOTH_COST_M, BOTH_BESIDE_OTHER_COST_M, NEITHER_COST_M = 0.03, 0.10, 0.15
 SWITCH_COST_MS = 0.004
 TRUSTED_N = 100.0
 """Vertical force from which a centre of pressure counts in full; below, noise of a few N·m moves it by decimetres."""
+BELT_STEPS, BELT_SHARE = 4, 0.9
+"""A plate that one foot steps on so often, with such a share of the impulse, is this foot's belt of a treadmill."""
+WEAK_SHARE = 0.2
+"""Load, in shares of a belt's usual peak, below which it is no step but drift, or the other belt's."""
+PASSING_S = 0.15
+"""On a belt a shorter stretch that both feet seem to stand on is its own foot's, while the other one passes."""
 DIRECTIONS = 64
 HELD_N = 30.0
 """Filtered vertical force below which a foot keeps the centre of pressure it had: a quotient of two small numbers."""
@@ -91,7 +97,7 @@ def compass() -> Float[np.ndarray, "direction 2"]:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def assign(recorded: ForceFile, feet: Feet) -> Assignment:
+def assign(recorded: ForceFile, feet: Feet, window: tuple[float, float] | None = None) -> Assignment:
     """Foot of every plate and sample, the least-cost explanation of the centres of pressure.
 
     While a plate is loaded, each frame of the motion is explained by the right foot, the left foot, both at once, or
@@ -100,10 +106,16 @@ def assign(recorded: ForceFile, feet: Feet) -> Assignment:
     where another plate is loaded too; neither costs a constant. The sum over time, with a cost for every change, is
     minimised by dynamic programming, so that single frames do not decide, and a plate on which one foot follows the
     other is split between them. Costs of frames with a load below TRUSTED_N shrink with it. Samples take the
-    explanation of the nearest frame of the motion.
+    explanation of the nearest frame of the motion. A belt of a treadmill, which one foot steps on again and again, is
+    that foot's (`_on_belts`).
 
-    Raises:
-        ForcePlateError: Both feet stand on one plate at once, or the centre of pressure is at neither foot.
+    `window` is what will be labelled, s; what is outside cannot be refused, and is left out where it is not clear.
+
+    Raises
+    ------
+    ForcePlateError
+        Both feet stand on one plate at once, or the centre of pressure is at neither foot.
+
     """
     centres = [plate.centre_of_pressure() for plate in recorded.plates]
     at = _nearest(recorded.time, feet.time)
@@ -111,19 +123,65 @@ def assign(recorded: ForceFile, feet: Feet) -> Assignment:
     loaded = np.array([plate.loaded[at] & within for plate in recorded.plates])
     owner = np.full((len(recorded.plates), len(recorded.time)), -1)
     frame_of = _nearest(feet.time, recorded.time)
+    first, last = (feet.time[0], feet.time[-1]) if window is None else window
+    asked = slice(*np.searchsorted(feet.time, [first - 1e-6, last + 1e-6]).tolist())
     steps: list[Step] = []
     notes: list[str] = []
     for k, plate in enumerate(recorded.plates):
         others = np.asarray(np.delete(loaded, k, axis=0).any(axis=0))
-        explained = np.full(len(feet.time), -1)
+        explained, all_costs = np.full(len(feet.time), -1), np.zeros((len(feet.time), 4))
         for run in runs(loaded[k]):
             costs, load = _costs(centres[k][at[run]], feet, run, others[run]), plate.force[at[run], 1]
             explained[run] = _cheapest(costs * np.minimum(load / TRUSTED_N, 1.0)[:, None], feet.time[run])
-            _refuse(recorded, plate, feet.time[run], explained[run], costs)
-            steps += _steps(plate, feet.time[run], explained[run], costs)
-        owner[k] = np.where(plate.loaded, _held(explained)[frame_of], -1)
-        notes += _noticed(recorded, plate, [step for step in steps if step.plate == plate.name], loaded[k].any())
+            all_costs[run] = costs
+        explained, weak = _on_belts(plate, feet.time, explained, plate.force[at, 1])
+        notes += [f"{recorded.path.name}: {weak}"] if weak else []
+        for run in runs(loaded[k]):
+            seen = slice(max(run.start, asked.start), min(run.stop, asked.stop))
+            if seen.start < seen.stop:
+                _refuse(recorded, plate, feet.time[seen], explained[seen], all_costs[seen])
+                steps += _steps(plate, feet.time[seen], explained[seen], all_costs[seen])
+        found = _held(explained)[frame_of]
+        owner[k] = np.where(plate.loaded & (found <= LEFT), found, -1)
+        notes += _noticed(recorded, plate, [step for step in steps if step.plate == plate.name], loaded[k][asked].any())
     return Assignment(owner, tuple(steps), tuple(notes))
+
+
+def _on_belts(
+    plate: Plate,
+    time: Float[np.ndarray, " time"],
+    explained: Int[np.ndarray, " time"],
+    load: Float[np.ndarray, " time"],
+) -> tuple[Int[np.ndarray, " time"], str]:
+    """Explanations of a treadmill's belt, whose foot is decided by all of its steps; and what was left out, in words.
+
+    Where the other foot, both or neither seem to stand on it, and the median load is below WEAK_SHARE of the own foot's
+    usual peak, it carries nobody while the load is below that: its zero drifts, or a neighbouring belt is heard; what
+    is above are the own foot's landing and lift. A stretch of both feet shorter than PASSING_S is the own foot's. The
+    rest is believed: people do step across.
+    """
+    own_runs = {f: runs(explained == f) for f in (RIGHT, LEFT)}
+    own = max(own_runs, key=lambda f: len(own_runs[f]))
+    impulse = np.maximum(load, 0.0) * np.gradient(time)
+    carried = impulse[explained >= 0].sum()
+    if len(own_runs[own]) < BELT_STEPS or impulse[explained == own].sum() < BELT_SHARE * carried:
+        return explained, ""
+    usual = float(np.median([load[run].max() for run in own_runs[own]]))
+    found, left_out = explained.copy(), []
+    for state in (1 - own, BOTH, NEITHER):
+        for run in runs(explained == state):
+            if np.median(load[run]) < WEAK_SHARE * usual:
+                found[run] = np.where(load[run] < WEAK_SHARE * usual, NOBODY, own)
+                left_out.append(run)
+            elif state == BOTH and time[run][-1] - time[run][0] < PASSING_S:
+                found[run] = own
+    if not left_out:
+        return found, ""
+    largest = max(float(np.median(load[run])) for run in left_out)
+    return found, (
+        f"plate '{plate.name}' is the {SIDES[FEET[own]]} foot's by {len(own_runs[own])} steps; {largest:.0f} N or less "
+        f"in {len(left_out)} stretch{'es' if len(left_out) > 1 else ''} between them were taken for drift."
+    )
 
 
 def runs(mask: Bool[np.ndarray, " time"]) -> list[slice]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +15,13 @@ from jaxtyping import Float
 from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.objective import BoundObjective, Evaluation, Objective
 from bige_opensim.guidance.quantities import GRF_COLUMNS, Dynamics
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
+from bige_opensim.labelling.joint_loads import limit_bw
+from bige_opensim.labelling.label_files import JOINT_LOADS
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET, GroundForces
+from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation.motion_gates import MotionGate
 
@@ -31,7 +34,8 @@ class Simulated:
     """What OpenSim analysed, on its own time grid: coordinates (T, C) rad and m, activations (T, M), moments, forces.
 
     moments (T, C) N·m and N, grf (T, 6) N in the order of `GRF_COLUMNS`; `ground` has the same forces with their points
-    and torques, None where no ground forces were asked for.
+    and torques, None where no ground forces were asked for. `joint_loads` are the columns of joint_loads.sto, None
+    where the label has none.
     """
 
     q: Motion
@@ -40,6 +44,7 @@ class Simulated:
     grf: Float[np.ndarray, "time 6"]
     label: dict[str, Any]
     ground: GroundForces | None = None
+    joint_loads: Motion | None = None
 
     @property
     def vertical_n(self) -> Float[np.ndarray, "time 2"]:
@@ -52,11 +57,11 @@ def read_simulated(folder: Path, skeleton: Skeleton) -> Simulated:
 
     Raises
     ------
-    OSError, StorageError, MotionError
+    DocumentError, StorageError, MotionError
         A file is missing, cannot be read, or has other frames than the others.
 
     """
-    label = json.loads((folder / "label.json").read_text(encoding="utf-8"))
+    label = read_json(folder / "label.json")
     rotational = [n for n, r in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if r]
     activations = read_storage(folder / "activations.sto")
     recorded = read_coordinates(folder / "coordinates.mot", rotational=rotational, units="degrees").motion
@@ -75,7 +80,11 @@ def read_simulated(folder: Path, skeleton: Skeleton) -> Simulated:
             "Simulate the motion again."
         )
     active = Motion(activations.time, activations.values, activations.names)
-    return Simulated(q, active, moments.values, forces, label, ground)
+    loads: Motion | None = None
+    if (folder / JOINT_LOADS).is_file():
+        pressed = read_storage(folder / JOINT_LOADS)
+        loads = Motion(pressed.time, pressed.values, pressed.names)
+    return Simulated(q, active, moments.values, forces, label, ground, loads)
 
 
 def _ground_forces(grf: Motion) -> GroundForces:
@@ -87,7 +96,11 @@ def _ground_forces(grf: Motion) -> GroundForces:
 
 def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tuple[BoundObjective, Evaluation]:
     """The objective on what OpenSim found, a batch of one."""
-    dynamics = Dynamics(torch.as_tensor(simulated.moments)[None], torch.as_tensor(simulated.grf)[None])
+    pressed: torch.Tensor | None = None
+    if simulated.joint_loads is not None:
+        resultants = [f"{joint.name}_resultant_bw" for joint in loaded_joints(skeleton)]
+        pressed = torch.as_tensor(simulated.joint_loads.select(resultants).values)[None]
+    dynamics = Dynamics(torch.as_tensor(simulated.moments)[None], torch.as_tensor(simulated.grf)[None], pressed)
     bound = objective.bind(
         skeleton.coordinates,
         simulated.activations.names,
@@ -101,6 +114,21 @@ def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tup
         torch.as_tensor(simulated.activations.values)[None],
     )
     return bound, evaluation
+
+
+def _peaks(loads: Motion | None) -> dict[str, dict[str, float]] | None:
+    if loads is None:
+        return None
+    joints = [n.removesuffix("_resultant_bw") for n in loads.names if n.endswith("_resultant_bw")]
+    at = {joint: int(loads[f"{joint}_resultant_bw"].argmax()) for joint in joints}
+    return {
+        joint: {
+            "peak_bw": float(loads[f"{joint}_resultant_bw"][row]),
+            "time_s": float(loads.time[row]),
+            "borne_bw": limit_bw(joint),
+        }
+        for joint, row in at.items()
+    }
 
 
 def no_dynamics(*_: Any) -> Any:
@@ -160,6 +188,8 @@ class Certificate:
         Coordinates beyond the model's range, degrees or m; penetration and slide of the feet, mm.
     whole_body_shift, timings, provenance
         As the label has them.
+    joint_loads
+        Peak contact force by joint in body weights, with its time and what a body bears; None where the label has none.
     files
         sha256 of every file that the certificate was made from, by its path in the folder of the motions.
     notes
@@ -182,6 +212,7 @@ class Certificate:
     whole_body_shift: dict[str, float] | None
     timings: dict[str, float]
     provenance: dict[str, Any]
+    joint_loads: dict[str, dict[str, float]] | None = None
     files: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     person: dict[str, Any] | None = None
@@ -225,6 +256,8 @@ class Certificate:
     def as_dict(self) -> dict[str, Any]:
         """For certificate.json."""
         content = {k: v for k, v in vars(self).items() if k not in ("terms", "motion_gates", "notes")}
+        if self.joint_loads is None:
+            del content["joint_loads"]
         verdict = {"confirmed": self.confirmed, "satisfied": self.satisfied}
         return {
             "format": FORMAT,
@@ -265,6 +298,7 @@ class Certificate:
             whole_body_shift=content["whole_body_shift"],
             timings=content["timings"],
             provenance=content["provenance"],
+            joint_loads=content.get("joint_loads"),
             files=dict(content.get("files", {})),
             notes=tuple(content.get("notes", ())),
             person=content.get("person"),
@@ -357,6 +391,7 @@ def certificate(
         whole_body_shift=label["whole_body_shift"],
         timings=label["timings"],
         provenance=label["provenance"],
+        joint_loads=_peaks(simulated.joint_loads),
         files=files or {},
         notes=notes,
         person=person,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.objective import Objective
+from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import StorageError, read_storage
 from bige_opensim.motion import Motion, MotionError
@@ -33,7 +33,7 @@ from bige_opensim.validation.recheck import recheck
 MODEL, OBJECTIVE, RECORD, CERTIFICATE = "model.osim", "objective.toml", "generation.json", "certificate.json"
 SIMULATION_MODEL = "model_static_optimization.osim"
 REQUIRED = ("label.json", "coordinates.mot", "activations.sto", "states.sto", "inverse_dynamics.sto")
-OPTIONAL = ("grf.mot", "external_loads.xml", "setup_static_optimization.xml")
+OPTIONAL = ("grf.mot", "joint_loads.sto", "external_loads.xml", "setup_static_optimization.xml")
 UNREADABLE = (OSError, StorageError, MotionError, ValueError, KeyError, TypeError)
 """What reading files that someone damaged can raise."""
 MOST = 4
@@ -105,7 +105,7 @@ class GeneratedFolder:
         self.skeleton = Skeleton(compile_skeleton(folder / MODEL))
         self.objective = Objective.load(folder / OBJECTIVE)
         self.record = _record(folder / RECORD)
-        self._simulated: dict[str, tuple[Any, Simulated]] = {}
+        self._known: dict[str, tuple[Any, Any]] = {}
 
     @cached_property
     def model(self) -> OsimModel:
@@ -142,17 +142,36 @@ class GeneratedFolder:
 
         Raises
         ------
-        OSError, StorageError, MotionError
+        DocumentError, StorageError, MotionError
             As `read_simulated`.
 
         """
         folder = self.folder / name
-        files = [folder / f for f in (*REQUIRED, *OPTIONAL) if (folder / f).is_file()]
-        state = [(p.name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p in files for s in (p.stat(),)]
-        known, found = self._simulated.get(name, (None, None))
-        if found is None or known != state:
-            found = read_simulated(folder, self.skeleton)
-            self._simulated[name] = state, found
+        files = [folder / f for f in (*REQUIRED, *OPTIONAL)]
+        found: Simulated = self._unless_known(f"{name}/", files, lambda: read_simulated(folder, self.skeleton))
+        return found
+
+    def predicted(self, name: str) -> Motion | None:
+        """The activations that the search predicted of a motion, None without a file of them; read as `simulated`.
+
+        Raises
+        ------
+        StorageError, MotionError
+            The file cannot be read.
+
+        """
+        path = self.folder / "predicted" / f"{name}_activations.sto"
+        found: Motion | None = self._unless_known(path.name, [path], lambda: _activations(path))
+        return found
+
+    def _unless_known(self, about: str, files: list[Path], read: Callable[[], Any]) -> Any:
+        """What was read of files before, or what is read now, where one of them is another."""
+        there = [p for p in files if p.is_file()]
+        state = [(p.name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p in there for s in (p.stat(),)]
+        known, found = self._known.get(about, (None, None))
+        if known != state:
+            found = read()
+            self._known[about] = state, found
         return found
 
     def certify(self, name: str) -> Certificate:
@@ -170,7 +189,7 @@ class GeneratedFolder:
             MotionOnGround(self.anatomy, simulated.q, simulated.vertical_n, simulated.label["ground_height_m"])
         )
         entry, notes = self.entry(name), self.notes(name)
-        predicted = self._predicted(name) if entry or not notes else None
+        predicted = self.predicted(name) if entry or not notes else None
         return certificate(
             name,
             bound,
@@ -183,13 +202,6 @@ class GeneratedFolder:
             notes=notes,
             person=self.record.get("person"),
         )
-
-    def _predicted(self, name: str) -> Motion | None:
-        path = self.folder / "predicted" / f"{name}_activations.sto"
-        if not path.is_file():
-            return None
-        table = read_storage(path)
-        return Motion(table.time, table.values, table.names)
 
     def hashes(self, name: str) -> dict[str, str]:
         """sha256 of every file on which a certificate stands, by its path in the folder."""
@@ -205,7 +217,7 @@ class GeneratedFolder:
         if not path.is_file():
             return Held(None)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             said = Certificate.from_dict(content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return Held(self._certified(name)[0], (f"certificate.json is no certificate ({error!r}).",))
@@ -245,7 +257,7 @@ class GeneratedFolder:
     def changed_in_trial(self, name: str) -> tuple[str, ...]:
         """Files that OpenSim wrote for a motion and that are not, any more, those of its certificate."""
         try:
-            content = json.loads((self.folder / name / CERTIFICATE).read_text(encoding="utf-8"))
+            content = read_json(self.folder / name / CERTIFICATE)
             said = Certificate.from_dict(content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return ()
@@ -292,13 +304,20 @@ class GeneratedFolder:
         return tuple(found)
 
 
+def _activations(path: Path) -> Motion | None:
+    if not path.is_file():
+        return None
+    table = read_storage(path)
+    return Motion(table.time, table.values, table.names)
+
+
 def _record(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValidationError(f"{path}: not a JSON file ({error}); generate the motions again.") from error
+        content = read_json(path)
+    except DocumentError as error:
+        raise ValidationError(f"{error} Generate the motions again.") from error
     if not isinstance(content, dict):
         raise ValidationError(f"{path}: not the record of a search; generate the motions again.")
     return content

@@ -17,12 +17,13 @@ from jaxtyping import Float
 
 from bige_opensim.guidance.objective import ObjectiveError
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
-from bige_opensim.learning.dataset import SAMPLES
+from bige_opensim.learning.dataset import SAMPLES, triples_of
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.movements.heading import Root, RootError, without_heading
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import ModelError, load
 from bige_opensim.physics.contact import FEET
+from bige_opensim.physics.rotations import one_branch
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation.generated_folder import CERTIFICATE, MODEL, GeneratedFolder, ValidationError
 from bige_opensim.validation.motion_gates import GROUND_M, Anatomy
@@ -176,7 +177,7 @@ def recordings(
     return MotionSet(
         name=name,
         frame=frame,
-        q=on_one_branch(q, frame, _triples(found)),
+        q=one_branch(q, frame.coordinates, frame.rotational, triples_of(ds)),
         duration=part["duration"].values.astype(np.float64),
         people=tuple(str(s) for s in part["subject"].values),
         bodies=tuple(b if b is not None and _has(b, frame) else None for b in found),
@@ -239,7 +240,7 @@ def generated(folder: Path, name: str, frame: Frame) -> MotionSet:
     return MotionSet(
         name=name,
         frame=frame,
-        q=on_one_branch(q, frame, body.triples),
+        q=one_branch(q, frame.coordinates, frame.rotational, body.triples),
         duration=np.array([m.duration for m in motions]),
         people=tuple(path.stem for path in files),
         bodies=(body,) * len(files),
@@ -319,37 +320,6 @@ def _model_of(models: Mapping[str, Mapping[str, str]], session: str, trial: str)
     inside = {key: digest for key, digest in named.items() if session in key.split("/")}
     digests = set((inside or named).values())
     return digests.pop() if len(digests) == 1 else None
-
-
-def _triples(bodies: Sequence[Anatomy | None]) -> Sequence[tuple[str, str, str]]:
-    return next((body.triples for body in bodies if body is not None), [])
-
-
-def on_one_branch(
-    q: Float[np.ndarray, "motion sample coordinate"], frame: Frame, triples: Sequence[tuple[str, str, str]]
-) -> Float[np.ndarray, "motion sample coordinate"]:
-    """Every motion's angles on the branch nearest to zero, so that equal postures are equal numbers.
-
-    Whole turns are taken out. Joints that turn about three axes (`physics.rotations.rotation_triples`) have two
-    descriptions, (a, b, c) and (a + π, π - b, c + π), of which the one whose mean over time is nearer to zero counts.
-    Where no model is known these joints are not either, and only turns are taken out.
-    """
-    out = q.copy()
-    out[..., frame.angles] = _without_turns(q[..., frame.angles])
-    for triple in triples:
-        if not all(name in frame.coordinates for name in triple):
-            continue
-        columns = [frame.coordinates.index(name) for name in triple]
-        first = out[..., columns]
-        second = _without_turns(first * [1.0, -1.0, 1.0] + np.pi)
-        nearer = np.abs(second.mean(axis=1)).sum(axis=1) < np.abs(first.mean(axis=1)).sum(axis=1)
-        out[..., columns] = np.where(nearer[:, None, None], second, first)
-    return out
-
-
-def _without_turns(angles: np.ndarray) -> np.ndarray:
-    turn = 2.0 * np.pi
-    return angles - turn * np.round(angles.mean(axis=1, keepdims=True) / turn)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int
 
 from bige_opensim.io.storage import read_coordinates, read_storage
+from bige_opensim.labelling.joint_loads import joint_loads
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.muscle_capacity import exact_actuators, muscle_driven, root_of
 from bige_opensim.labelling.quality_gates import SATURATED
@@ -25,8 +26,14 @@ from bige_opensim.motion import Motion
 from bige_opensim.osim.inverse_dynamics import complete, passive_forces
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.contact import ContactSettings, GroundForces
+from bige_opensim.physics.dynamics import State
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
-from bige_opensim.physics.joint_problem import net_generalized_forces, solve_with_ground, solve_with_loads
+from bige_opensim.physics.joint_problem import (
+    MusclesAndReserves,
+    net_generalized_forces,
+    solve_with_ground,
+    solve_with_loads,
+)
 from bige_opensim.physics.least_effort import LeastEffort
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation.certificate import Simulated
@@ -37,6 +44,8 @@ ACTIVATION, ACTIVATION_RMS = 0.05, 0.01
 """What activations may differ by from those solved again, in a frame and over all; the two solvers differ by 0.02."""
 FORCE_BW = 0.02
 """What the force under a foot may differ by; the same solver gives the same forces."""
+LOAD_BW = 0.02
+"""What joint loads may differ by; the same lines of action give the same forces."""
 SAME_ACTIVATION = 1e-4
 MOMENT_SHARE, MOMENT_NM = 0.02, 1.0
 ANGLE_RAD, SHIFT_M = 1e-4, 0.001
@@ -153,6 +162,7 @@ def _mechanics(
         yield from _same_forces(skeleton, simulated, rows, forces)
     answer = solve_with_loads(net[rows], actuators)
     yield from _least_effort(model, simulated, rows, answer)
+    yield from _same_joint_loads(skeleton, simulated, rows, state, actuators)
     yield from _reserves(model, skeleton, simulated, net, answer.reserve.numpy()[answer.solved.numpy()])
 
 
@@ -170,6 +180,30 @@ def _same_forces(
             f"grf.mot is not the ground force that explains the motion with least effort: at "
             f"{simulated.q.time[rows[at]]:.2f} s they differ by {difference[at]:.2g} body weights under a foot."
         )
+
+
+def _same_joint_loads(
+    skeleton: Skeleton,
+    simulated: Simulated,
+    rows: Int[np.ndarray, " frame"],
+    state: State,
+    actuators: MusclesAndReserves,
+) -> Iterator[str]:
+    """The joint contact forces are those of the activations, the motion and the ground forces."""
+    written, ground = simulated.joint_loads, simulated.ground
+    if written is None:
+        return
+    forces = None if ground is None else GroundForces(*(part[rows] for part in ground))
+    found = joint_loads(skeleton, state, actuators, simulated.activations.values[rows], forces)
+    known = None if found is None else found.motion(simulated.q.time[rows])
+    if known is None or known.names != written.names or written.frames != simulated.q.frames:
+        yield "joint_loads.sto holds other joints or frames than this model and motion have."
+        return
+    weight = float(skeleton.mass.sum() * skeleton.gravity.norm())
+    unit = np.array([1.0 if name.endswith("_bw") else weight for name in known.names])
+    off = (np.abs(known.values - written.values[rows]) / unit).max()
+    if off > LOAD_BW:
+        yield f"joint_loads.sto is off by {off:.2g} body weights from what the muscles, the motion and grf.mot give."
 
 
 def _least_effort(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import StorageTable, read_coordinates, read_storage
 from bige_opensim.labelling.label import Label
 from bige_opensim.motion import Motion
@@ -30,10 +30,12 @@ class ViewError(ValueError):
 
 
 class MotionSource(NamedTuple):
-    """A motion and the model file that it belongs to."""
+    """A motion and the model file that it belongs to; its label where it has one, and where that lies."""
 
     model: Path
     recorded: Recorded
+    label: Label | None = None
+    folder: Path | None = None
 
 
 class MotionSources:
@@ -48,7 +50,7 @@ class MotionSources:
         """Remove the files of models that were only in memory."""
         self._scratch.cleanup()
 
-    def of_label(self, label: Label, title: str | None = None) -> MotionSource:
+    def of_label(self, label: Label, title: str | None = None, folder: Path | None = None) -> MotionSource:
         """A label from memory or from its folder."""
         found, record = label.channels, label.record
         window = found.coordinates.between(float(found.speeds.time[0]), float(found.speeds.time[-1]))
@@ -62,7 +64,7 @@ class MotionSources:
             ground_forces=found.ground_forces,
             ground_m=float(record["ground_height_m"]),
         )
-        return MotionSource(self._model_of(label), recorded)
+        return MotionSource(self._model_of(label), recorded, label, folder)
 
     def of_path(self, path: Path) -> Iterator[MotionSource]:
         """The motions of a file or a folder.
@@ -78,7 +80,7 @@ class MotionSources:
         if path.is_file():
             yield self.of_motion(path)
         elif (path / LABEL).is_file():
-            yield self.of_label(Label.load(path))
+            yield self.of_label(Label.load(path), folder=path)
         elif (path / OBJECTIVE).is_file() and (path / MODEL).is_file():
             yield from self.of_generated(path)
         else:
@@ -89,7 +91,7 @@ class MotionSources:
                     f"{'there is nothing of that name' if not path.exists() else 'found none of these'}."
                 )
             for folder in labels:
-                yield self.of_label(Label.load(folder), title="/".join(folder.relative_to(path).parts))
+                yield self.of_label(Label.load(folder), "/".join(folder.relative_to(path).parts), folder)
 
     def of_generated(self, path: Path) -> Iterator[MotionSource]:
         """A folder that `bige generate` wrote, with the labels of `bige validate` where there are any."""
@@ -98,8 +100,8 @@ class MotionSources:
             name = motion.stem
             verdict = verdict_of(folder, name)
             if (path / name / LABEL).is_file():
-                _, recorded = self.of_label(Label.load(path / name), title=name)
-                yield MotionSource(path / MODEL, replace(recorded, verdict=verdict))
+                found = self.of_label(Label.load(path / name), name, path / name)
+                yield found._replace(model=path / MODEL, recorded=replace(found.recorded, verdict=verdict))
             else:
                 recorded = self.of_motion(motion, path / MODEL).recorded
                 predicted = path / "predicted" / f"{name}_activations.sto"
@@ -142,7 +144,7 @@ def verdict_of(folder: GeneratedFolder, name: str) -> str:
     if not path.is_file():
         return NOT_SIMULATED
     try:
-        certificate = Certificate.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        certificate = Certificate.from_dict(read_json(path))
     except (ValueError, KeyError, TypeError, AttributeError):
         return CONTRADICTED
     if not certificate.checkable:

@@ -149,7 +149,7 @@ def take(recorded: Recorded, person: DrawnPerson, rate_hz: float) -> Take:
     """Interpolate a motion to the display's rate, move the bodies, and measure what is drawn."""
     skeleton = person.skeleton
     time = display_times(recorded.coordinates.time, rate_hz)
-    q = _ordered(recorded.coordinates.resampled(time), skeleton)
+    q = in_skeleton_order(recorded.coordinates.resampled(time), skeleton)
     with torch.no_grad():
         poses = skeleton(torch.as_tensor(q))
         com = skeleton.com(poses).numpy()
@@ -207,7 +207,7 @@ class _Place(NamedTuple):
         return (points - self.origin) @ self.rotation.T
 
 
-def _ordered(motion: Motion, skeleton: Skeleton) -> Float[np.ndarray, "time coordinate"]:
+def in_skeleton_order(motion: Motion, skeleton: Skeleton) -> Float[np.ndarray, "time coordinate"]:
     """Coordinates in the skeleton's order; those that the motion lacks keep the model's default."""
     default = skeleton.default.numpy()
     columns = [

@@ -17,6 +17,12 @@ COORDINATES = (
 )  # fmt: skip
 
 
+class Tables(SimpleNamespace):
+    """Told apart by identity, as the tables of a model are."""
+
+    __hash__ = object.__hash__
+
+
 class StiltBody(Skeleton):
     """Foot height = pelvis_ty - 0.9 cos(knee / 2), COM 0.3 m up the trunk."""
 
@@ -27,8 +33,8 @@ class StiltBody(Skeleton):
 
     def __init__(self, dtype: torch.dtype = torch.float64) -> None:
         torch.nn.Module.__init__(self)
-        self.tables = SimpleNamespace(
-            rotational=tuple(not n.startswith("pelvis_t") or n == "pelvis_tilt" for n in COORDINATES)
+        self.tables = Tables(
+            kind=(), rotational=tuple(not n.startswith("pelvis_t") or n == "pelvis_tilt" for n in COORDINATES)
         )
         limits = torch.tensor([[-math.pi / 2, math.pi / 2]] * len(COORDINATES), dtype=dtype)
         limits[2:5] = torch.tensor([-5.0, 5.0])

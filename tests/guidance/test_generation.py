@@ -207,3 +207,9 @@ def test_two_searches_at_once_into_one_folder_leave_one_whole_result(request_, t
     record = json.loads((out_of(request_) / RECORD).read_text())
     assert len(record["motions"]) == len(list(out_of(request_).glob("*.mot")))
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_loads_and_moments_need_the_physics_and_say_so(request_):
+    term = '[[term]]\nquantity = "joint_load"\nof = ["knee_r"]\nstat = "peak"\nat_most = 3.0\n'
+    request_.objective.write_text(OBJECTIVE.replace("[search]", term + "[search]"))
+    refuses(request_, ObjectiveError, "measures joint_load, which the surrogate does not predict.*--predictor physics")

@@ -127,3 +127,13 @@ def test_tube_neither_draws_onto_a_reference_nor_lets_go() -> None:
     assert (gradient[:2] < 0).all()
     assert (gradient[2:5] == 0).all()
     assert gradient[5] > 0
+
+
+def test_an_arm_overhead_exceeds_no_range_that_holds_another_description_of_it() -> None:
+    limits = torch.deg2rad(torch.tensor([[-90.0, 90.0], [-150.0, 90.0], [-180.0, 90.0]], dtype=torch.float64))
+    overhead = torch.deg2rad(torch.tensor([175.0, -45.0, 100.0], dtype=torch.float64)).expand(1, 4, 3)
+    assert terms.range_excess(overhead, *limits.T).max() > 1.0
+    assert terms.joint_excess(overhead, *limits.T, [[0, 1, 2]]).max() == 0.0
+    limits[1, 0] = math.radians(-100.0)
+    found = terms.joint_excess(overhead, *limits.T, [[0, 1, 2]])
+    torch.testing.assert_close(torch.rad2deg(found[0, 0]), torch.tensor([0.0, 35.0, 0.0], dtype=torch.float64))

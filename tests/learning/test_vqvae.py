@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import xarray as xr
@@ -6,7 +8,7 @@ from torch import Tensor
 from bige_opensim.learning.channels import Channels
 from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.quantiser import Codebook, ResidualQuantiser
-from bige_opensim.learning.vqvae import Generator, GeneratorConfig, spline_matrix
+from bige_opensim.learning.vqvae import FARTHEST_BODY, Generator, GeneratorConfig, spline_matrix
 
 TINY = GeneratorConfig(width=16, latent_width=8, codes=16)
 
@@ -15,6 +17,27 @@ TINY = GeneratorConfig(width=16, latent_width=8, codes=16)
 def motions(synthetic_dataset: xr.Dataset) -> tuple[Tensor, Tensor]:
     q, duration = (torch.tensor(synthetic_dataset[n].values, dtype=torch.float32) for n in ("q", "duration"))
     return q, duration
+
+
+@pytest.fixture
+def bodies(synthetic_dataset: xr.Dataset) -> Tensor:
+    return torch.tensor(synthetic_dataset["features"].values[:, :6], dtype=torch.float32)
+
+
+@pytest.fixture
+def of_bodies(synthetic_dataset: xr.Dataset, motions: tuple[Tensor, Tensor], bodies: Tensor) -> Generator:
+    """A generator that knows mass and lengths of the person."""
+    torch.manual_seed(0)
+    channels = Channels.measure(
+        *motions,
+        bodies,
+        coordinates=list(synthetic_dataset["coordinate"].values),
+        rotational=synthetic_dataset["rotational"].values.tolist(),
+        feature_names=list(synthetic_dataset["feature"].values[:6]),
+    )
+    model = Generator(TINY, channels)
+    model.train()(*motions, bodies)
+    return model.eval()
 
 
 @pytest.fixture
@@ -83,7 +106,7 @@ def test_codes_and_back_are_the_quantised_latents(generator: Generator, motions:
         z = generator.encode(*motions)
         indices = generator.codes(z)
         torch.testing.assert_close(generator.from_codes(indices), generator.quantise(z))
-    assert indices.shape == (24, 28, 3)
+    assert indices.shape == (24, 28, TINY.groups * TINY.stages)
 
 
 def test_a_permuted_batch_gives_permuted_motions(generator: Generator, motions: tuple[Tensor, Tensor]) -> None:
@@ -154,6 +177,22 @@ def test_every_residual_stage_comes_closer() -> None:
     assert distances[0] > 1.5 * distances[1] > 1.5**2 * distances[2]
 
 
+def test_parts_that_vary_by_themselves_are_met_by_codes_of_their_own() -> None:
+    torch.manual_seed(0)
+    clusters = 5 * torch.randn(2, 8, 3)
+    choice = torch.randint(8, (2, 40, 28))
+    z = torch.cat([clusters[0][choice[0]], clusters[1][choice[1]]], -1) + 0.01 * torch.randn(40, 28, 6)
+    left = []
+    for groups in (1, 2):
+        torch.manual_seed(0)
+        quantiser = ResidualQuantiser(2 // groups, 16, 6, decay=0.9, dead_below=0.3, groups=groups)
+        for _ in range(60):
+            quantiser.train()(z)
+        left.append(float(quantiser.eval()(z).commitment))
+    assert left[1] < 0.05 * left[0]
+    torch.testing.assert_close(quantiser.lookup(quantiser.indices(z)), quantiser(z).z)
+
+
 def test_splines_reproduce_cubics_and_sum_to_one() -> None:
     basis = spline_matrix(101)
     assert basis.shape == (101, 28)
@@ -200,7 +239,59 @@ def test_wrong_shapes_are_named(generator: Generator, motions: tuple[Tensor, Ten
         generator.decode(torch.zeros(2, 28, 9))
 
 
-@pytest.mark.parametrize("wrong", [{"samples": 100}, {"width": 12}, {"codes": 1}, {"decay": 1.0}])
+@pytest.mark.parametrize("wrong", [{"samples": 100}, {"width": 12}, {"codes": 1}, {"decay": 1.0}, {"groups": 3}])
 def test_sizes_that_cannot_be_built_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError):
         GeneratorConfig(**wrong)
+
+
+def test_the_same_codes_are_another_motion_on_another_body(
+    of_bodies: Generator, motions: tuple[Tensor, Tensor], bodies: Tensor
+) -> None:
+    z = of_bodies.encode(*motions, bodies)
+    tall = bodies * torch.tensor([1.2, 1.1, 1.1, 1.1, 1.1, 1.1])
+    own, other = of_bodies.decode(z, body=bodies)[0], of_bodies.decode(z, body=tall)[0]
+    assert (own - other).abs().amax((1, 2)).min() > 1e-4
+    torch.testing.assert_close(of_bodies(*motions, bodies).q, own)
+
+
+def test_without_a_body_the_mean_one_is_meant(of_bodies: Generator, motions: tuple[Tensor, Tensor]) -> None:
+    mean = torch.tensor(of_bodies.channels.scaling["features"].offset).expand(len(motions[0]), -1)
+    torch.testing.assert_close(of_bodies(*motions).q, of_bodies(*motions, mean).q)
+
+
+def test_a_body_far_outside_counts_no_more_than_one_at_the_edge(
+    of_bodies: Generator, motions: tuple[Tensor, Tensor]
+) -> None:
+    scaling = of_bodies.channels.scaling["features"]
+    mean, scale = torch.tensor(scaling.offset), torch.tensor(scaling.scale)
+    giant, edge = ((mean + k * scale).expand(len(motions[0]), -1) for k in (50.0, FARTHEST_BODY))
+    torch.testing.assert_close(of_bodies(*motions, giant).q, of_bodies(*motions, edge).q, atol=1e-5, rtol=0)
+
+
+def test_errors_count_in_the_scale_of_a_channel_but_no_larger_than_its_limit(
+    generator: Generator, motions: tuple[Tensor, Tensor]
+) -> None:
+    q, duration = motions
+    largest = torch.where(torch.tensor(generator.channels.rotational), math.radians(8.0), 0.025)
+    scale = torch.minimum(generator.position.scale, largest)
+    off = generator(q, duration)._replace(q=q + 0.01, duration=duration)
+    torch.testing.assert_close(generator.loss(q, duration, off)["position"], (0.01 / scale).mean())
+
+
+def test_without_convolutions_and_codes_a_motion_comes_back_as_its_spline(
+    of_bodies: Generator, motions: tuple[Tensor, Tensor], bodies: Tensor
+) -> None:
+    torch.manual_seed(0)
+    straight = Generator(GeneratorConfig(width=16, latent_width=40), of_bodies.channels).eval()
+    for layer in (straight.encoder[-1], straight.decoder[-1]):
+        assert isinstance(layer, torch.nn.Conv1d)
+        torch.nn.init.zeros_(layer.weight)
+        assert layer.bias is not None
+        torch.nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        q, duration = straight.decode(straight.encode(*motions, bodies), quantised=False, body=bodies)
+    basis = spline_matrix(101)
+    fitted = basis @ torch.linalg.lstsq(basis.expand(24, -1, -1), motions[0]).solution
+    torch.testing.assert_close(q, fitted, atol=1e-4, rtol=0)
+    torch.testing.assert_close(duration, motions[1], atol=1e-3, rtol=0)

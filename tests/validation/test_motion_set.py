@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 from squat_repetitions import repetitions
 
-from bige_opensim.movements.heading import Root
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation import controls
 from bige_opensim.validation.evaluation import per_motion_values
@@ -18,12 +16,8 @@ from bige_opensim.validation.motion_set import (
     MotionSetError,
     anatomy,
     generated,
-    on_one_branch,
     recordings,
 )
-
-ROOT = Root(("tilt", "list", "turn"), "ZXY", (1.0, 1.0, 1.0), ("tx", "ty", "tz"))
-ARM = Frame(("a", "b", "c", "knee", "tx"), (True, True, True, True, False), ROOT)
 
 
 @pytest.fixture(scope="session")
@@ -59,29 +53,6 @@ def test_motions_that_nobody_validated_are_neither_confirmed_nor_refuted(finishe
     assert found.confirmed == (None, None)
     assert np.isnan(found.vastus_medialis).all()
     assert np.isnan(per_motion_values(found)["confirmed"]).all()
-
-
-def test_equal_orientations_are_equal_numbers_however_they_are_described():
-    draw = np.random.default_rng(0)
-    time = np.linspace(0, 1, 101)[:, None]
-    q = draw.uniform(-1.2, 1.2, (12, 1, 5)) + 0.3 * draw.uniform(-1, 1, (12, 1, 5)) * np.sin(np.pi * time)
-    other = q.copy()
-    other[::2, :, :3] = [np.pi, np.pi, np.pi] + q[::2, :, :3] * [1, -1, 1]
-    other[..., 3] -= 4 * np.pi
-    other[1::3, :, 0] += 2 * np.pi
-    other[..., 4] += 7.0
-    found = on_one_branch(other, ARM, [("a", "b", "c")])
-    assert found[..., :4] == pytest.approx(q[..., :4])
-    assert found[..., 4] == pytest.approx(q[..., 4] + 7.0)
-    turns = [Rotation.from_euler("ZXY", x[..., :3].reshape(-1, 3)).as_matrix() for x in (found, q)]
-    assert turns[0] == pytest.approx(turns[1])
-
-
-def test_a_motion_keeps_one_branch_so_that_it_does_not_hop():
-    q = np.zeros((1, 101, 5))
-    q[0, :, 3] = np.linspace(2.0, 4.5, 101)
-    found = on_one_branch(q, ARM, [])
-    assert np.abs(np.diff(found[0, :, 3])).max() < 0.05
 
 
 def test_a_folder_of_another_skeleton_is_refused(finished: Path, frame: Frame):
