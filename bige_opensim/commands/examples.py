@@ -26,6 +26,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "--surrogate runs/surrogate -n 8 --out motions",
     ),
     "validate": ("bige validate motions --jobs 2", "bige validate motions --json verdicts.json"),
+    "predict": ("bige predict --model scaled.osim --motion squat.mot --out predicted",),
+    "edit": ("bige edit squat.mot --model scaled.osim --objective symmetric_retraining --out edited",),
     "evaluate": ("bige evaluate --reference reps.nc guided=motions --out tables",),
     "report": ("bige report motions", "bige report motions --norms norms.json --out report.html"),
     "view": ("bige view labels/OpenCapData_a/squats1", "bige view motions --html motions.html"),

@@ -195,7 +195,8 @@ def _spoken(quantity: Quantity, curves_by: Mapping[str, Curves]) -> str:
         for name, _ in quantity.channels:
             if name in found:
                 side = split_side(name)[1]
-                who = " ".join(x for x in (side, "estimated" if kind == "dashed" else "") if x)
+                which = {"dashed": "estimated", "dashed recorded": "as recorded"}.get(kind, "")
+                who = " ".join(x for x in (side, which) if x)
                 x = found[name]
                 parts.append(f"{who + ' ' if who else ''}from {number(x.min(), 2)} to {number(x.max(), 2)}")
     return f"{quantity.caption}, over the repetition: {'; '.join(parts)}"

@@ -157,6 +157,7 @@ def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float], norm
         "norms": None if norms is None else beside_norms(evidence, numbers, norms),
         "cohort": _cohort_text(evidence),
         "conflicts": evidence.record.get("conflicts", []),
+        "edit": _edit(evidence),
         "table": _table(evidence, numbers),
         "summary": link(summary, beside) if summary.is_file() else None,
         "provenance": _provenance(evidence),
@@ -227,6 +228,26 @@ def _table(evidence: Evidence, numbers: Mapping[str, str]) -> dict[str, Any]:
             }
         )
     return {"gates": list(heads.values()), "rows": rows}
+
+
+def _edit(evidence: Evidence) -> dict[str, Any] | None:
+    """What was changed of which recording: terms before, as predicted and as OpenSim finds them, and sentences."""
+    edit = evidence.record.get("edit")
+    if not edit or not evidence.motions:
+        return None
+    after = evidence.motions[0]
+    rows = [
+        (
+            t.name,
+            value_text(t, edit["recorded"].get(t.name)),
+            value_text(t, after.value(t.name, "predicted")),
+            value_text(t, after.value(t.name, "simulated")),
+            target_text(t),
+        )
+        for t in evidence.objective.terms
+    ]
+    part = f"{edit['start_s']:.2f} to {edit['end_s']:.2f} s"
+    return {"motion": edit["motion"], "part": part, "rows": rows, "changes": edit["changes"]}
 
 
 def _provenance(evidence: Evidence) -> list[tuple[str, str]]:

@@ -104,7 +104,12 @@ def report_on(
             return write_report(
                 folder, out=target, cohort=given, stages=stages, norms=usual, figures=drawn, scene=moving
             )
-    if reference is None and isinstance(found, Generated) and found.references.is_file():
+    if (
+        reference is None
+        and isinstance(found, Generated)
+        and found.references is not None
+        and found.references.is_file()
+    ):
         reference = found.references
     cohort = None if reference is None else Path(reference)
     return write_report(folder, out=target, cohort=cohort, stages=stages, norms=usual, figures=drawn, scene=moving)
