@@ -46,14 +46,15 @@ class Gate:
 class Labelled:
     """What the gates look at; T frames.
 
-    residual_force (T, 3) N, residual_moment (T, 3) N·m: root reserves; external_force (T,) N: magnitude of the net
-    external force; com_height_m: mean height above ground; reserves and net_moments (T, J) N·m: of coordinates that
-    muscles drive; activations (T, M); solved (T,).
+    residual_force (T, 3) N, residual_moment (T, 3) N·m: root reserves, fewer where less of the root floats;
+    external_force (T,) N: magnitude of the net external force, one value where it does not change; com_height_m: mean
+    height above ground; reserves and net_moments (T, J) N·m: of coordinates that muscles drive; activations (T, M);
+    solved (T,).
     """
 
-    residual_force: Float[np.ndarray, "time 3"]
-    residual_moment: Float[np.ndarray, "time 3"]
-    external_force: Float[np.ndarray, " time"]
+    residual_force: Float[np.ndarray, "time translation"]
+    residual_moment: Float[np.ndarray, "time rotation"]
+    external_force: Float[np.ndarray, " known"]
     com_height_m: float
     reserves: Float[np.ndarray, "time coordinate"]
     net_moments: Float[np.ndarray, "time coordinate"]
