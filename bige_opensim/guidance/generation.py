@@ -30,6 +30,7 @@ from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 PREDICTORS = ("surrogate", "physics")
 MOST_MOTIONS = 1000
+LEAVING_THE_GROUND = ("gait", "jump")
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class MotionSearch:
         self.skeleton = Skeleton(request.tables, dtype=torch.float32)
         self.networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
         _require_free_pelvis(request)
+        _require_grounded(request.generator, str(self.networks.references.attrs.get("movement", "squat")))
         asked = Objective.load(request.objective)
         if request.muscles is None:
             refuse_dynamics(asked)
@@ -227,6 +229,15 @@ def _by_physics(
     lines = None if request.lines is None else FittedLines(skeleton, request.lines)
     predictor = PhysicsPredictor(skeleton, Muscles(request.muscles), channels, samples=samples, cost=cost, lines=lines)
     return ByPhysics(predictor, [request.muscles.names.index(m) for m in muscles])
+
+
+def _require_grounded(generator: Path, movement: str) -> None:
+    """Both feet of a generated motion stay where they are."""
+    if movement in LEAVING_THE_GROUND:
+        raise GenerationError(
+            f"{generator}: was trained on {movement}, in which feet leave the ground; motions are generated that stand "
+            "on both feet. Train on squats, sit-to-stands or lunges."
+        )
 
 
 def _require_free_pelvis(request: GenerationRequest) -> None:

@@ -15,17 +15,19 @@ from bige_opensim.cli import app
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import read_storage
 from bige_opensim.learning.checkpoint import CheckpointError, load_surrogate, read_config
+from bige_opensim.motion import MotionError
 from bige_opensim.movements.repetitions import Recording, find_repetitions
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import ModelError
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.workflows.sample import SampleSession
 
 MOST_BYTES = 5_000_000
 
 
 @pytest.fixture(scope="module")
-def session(own_cache: None) -> bige.workflows.sample.SampleSession:
+def session(own_cache: None) -> SampleSession:
     return bige.sample_session()
 
 
@@ -37,7 +39,9 @@ def squat(session) -> bige.Motion:
     return motion.between(first.start, first.end)
 
 
-def test_a_squat_of_a_new_person_is_predicted_as_labelled_and_is_not_outside(session, squat: bige.Motion) -> None:
+def test_a_squat_of_a_new_person_is_predicted_as_labelled_and_is_not_outside(
+    session: SampleSession, squat: bige.Motion
+) -> None:
     found = bige.predict(squat, model=session.model)
     assert found.outside == ()
     assert (found.lower <= found.activations).all(axis=None)
@@ -52,7 +56,7 @@ def test_a_squat_of_a_new_person_is_predicted_as_labelled_and_is_not_outside(ses
 
 
 def test_a_motion_unlike_all_squats_and_a_body_unlike_all_bodies_are_said_to_be_outside(
-    session, squat: bige.Motion
+    session: SampleSession, squat: bige.Motion
 ) -> None:
     hop = squat.values.copy()
     wave = 0.8 * np.sin(np.linspace(0, 12 * np.pi, len(hop)))
@@ -68,7 +72,7 @@ def test_a_motion_unlike_all_squats_and_a_body_unlike_all_bodies_are_said_to_be_
 
 
 def test_predictions_are_written_and_the_command_shows_intervals(
-    session, squat: bige.Motion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    session: SampleSession, squat: bige.Motion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     span = ["--start", f"{squat.time[0]:.3f}", "--end", f"{squat.time[-1]:.3f}"]
     given = ["--model", str(session.model), "--motion", str(session.motion), "--out", str(tmp_path / "p")]
@@ -84,7 +88,7 @@ def test_predictions_are_written_and_the_command_shows_intervals(
 
 
 def test_a_model_of_another_family_is_a_sentence(tmp_path: Path, squat: bige.Motion) -> None:
-    with pytest.raises((ModelError, bige.motion.MotionError), match=r"does not have|lacks"):
+    with pytest.raises((ModelError, MotionError), match=r"does not have|lacks"):
         bige.predict(squat, model=biped(tmp_path / "biped.osim"))
 
 
