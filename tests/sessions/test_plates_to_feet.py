@@ -319,7 +319,27 @@ def test_a_belt_is_its_foots_by_all_of_its_steps_and_drift_between_them_is_nobod
     found = assign(on_belts(drifting, left), where)
     assert {(s.plate, s.foot) for s in found.steps} == {("right", "r"), ("left", "l")}
     assert_array_equal(found.owner, alone.owner)
-    assert "'right' is the right foot's by 10 steps; 85 N or less in 1 stretch" in found.notes[0]
+    assert (
+        "'right' is the right foot's by 10 steps; 85 N or less in 1 stretch between them: taken for drift"
+        in found.notes[0]
+    )
+
+
+def test_a_foot_astride_both_belts_has_the_force_of_both_and_takes_no_step_on_the_other():
+    where, right, left = walking_on_belts()
+    lighter = left.force.copy()
+    lighter[swing(), 1] -= 85.0
+    shared = heard(right, swing(), 85.0, LEFT), Plate("left", lighter, left.point, left.torque)
+    found = assign(on_belts(*shared), where)
+    assert {(s.plate, s.foot) for s in found.steps} == {("right", "r"), ("left", "l")}
+    assert "the left foot stands astride both belts there" in found.notes[0]
+    inner = swing() & (np.roll(swing(), 2) & np.roll(swing(), -2))
+    assert_array_equal(found.owner[0][inner], LEFT)
+    forces, _ = feet_forces(on_belts(*shared), found.owner, WALK, 0.0)
+    alone, _ = feet_forces(on_belts(right, left), assign(on_belts(right, left), where).owner, WALK, 0.0)
+    middle = np.flatnonzero(np.interp(WALK, WALK_FORCES, inner.astype(float)) > 0.99)
+    assert len(middle) > 5
+    assert_allclose(forces.force[middle, LEFT, 1], alone.force[middle, LEFT, 1], atol=1.0)
 
 
 def test_a_step_across_onto_the_other_belt_is_believed():
