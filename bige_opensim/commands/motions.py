@@ -94,7 +94,7 @@ def generate(
     return 0
 
 
-def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = None) -> int:
+def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = False, json: JsonTarget = None) -> int:
     """Put generated motions back through OpenSim and write their certificates.
 
     Parameters
@@ -103,6 +103,9 @@ def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = No
         Folder that `bige generate` wrote.
     jobs
         Motions simulated at once; by default one per processor core.
+    every_frame
+        Have OpenSim solve every frame. By default it solves those that can decide something and some drawn at random;
+        the fast solver, with OpenSim's own muscle paths, solves the others.
     json
         Also write the verdicts to this file; - for standard output.
 
@@ -119,7 +122,7 @@ def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = No
 
     try:
         with json_output(json) as write:
-            verdicts = validate_folder(motions, jobs=jobs, show=Steps)
+            verdicts = validate_folder(motions, jobs=jobs, every_frame=every_frame, show=Steps)
             confirmed = sum(v.confirmed for v in verdicts)
             rows = [summary_row(v) for v in verdicts]
             write({"format": "bige-verdicts/1", "confirmed": confirmed, "motions": rows})

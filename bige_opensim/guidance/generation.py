@@ -29,6 +29,7 @@ from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 PREDICTORS = ("surrogate", "physics")
 MOST_MOTIONS = 1000
+LEAVING_THE_GROUND = ("gait", "jump")
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
     vqvae, references, surrogate, _ = networks
     channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
     _require_free_pelvis(request)
+    _require_grounded(request.generator, str(references.attrs.get("movement", "squat")))
     asked = Objective.load(request.objective)
     if request.muscles is None:
         refuse_dynamics(asked)
@@ -147,6 +149,15 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
             physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
         outside = physics.outside
     return _generated(request, objective, networks, result, outside)
+
+
+def _require_grounded(generator: Path, movement: str) -> None:
+    """Both feet of a generated motion stay where they are."""
+    if movement in LEAVING_THE_GROUND:
+        raise GenerationError(
+            f"{generator}: was trained on {movement}, in which feet leave the ground; motions are generated that stand "
+            "on both feet. Train on squats, sit-to-stands or lunges."
+        )
 
 
 def _require_free_pelvis(request: GenerationRequest) -> None:

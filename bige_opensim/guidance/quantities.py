@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -272,7 +272,8 @@ def _base(name: str) -> str:
     return "_".join(parts[: sides[-1]] + parts[sides[-1] + 1 :]) if sides else name
 
 
-def _pairs(names: Sequence[str]) -> dict[str, tuple[int, int, float]]:
+@lru_cache(maxsize=8)
+def _pairs(names: tuple[str, ...]) -> dict[str, tuple[int, int, float]]:
     """Base name -> (right index, left index, sign) of what a left-right mirror exchanges or negates."""
     pairs: dict[str, tuple[int, int, float]] = {n: (i, i, -1.0) for i, n in enumerate(names) if n in MIDLINE_ODD}
     for i, name in enumerate(names):

@@ -287,12 +287,10 @@ def walking_on_belts(steps: int = 10) -> tuple[Feet, Plate, Plate]:
     points[:, :4, 1] += lifted[0][:, None]
     points[:, 4:, 1] += lifted[1][:, None]
     plates = []
-    for name, f, carried in (("right", RIGHT, loads[0]), ("left", LEFT, loads[1])):
-        force, point = (
-            np.zeros((len(WALK_FORCES), 3)),
-            np.tile(PLACE[f] + np.array([0.1, 0.0, 0.0]), (len(WALK_FORCES), 1)),
-        )
-        force[:, 1] = np.maximum(carried, 0.0)
+    for name, f, vertical in (("right", RIGHT, loads[0]), ("left", LEFT, loads[1])):
+        force, point = np.zeros((len(WALK_FORCES), 3)), np.zeros((len(WALK_FORCES), 3))
+        force[:, 1] = np.maximum(vertical, 0.0)
+        point[:] = PLACE[f] + np.array([0.1, 0.0, 0.0])
         plates.append(Plate(name, force, point, np.zeros_like(force)))
     return Feet(WALK, points, np.repeat([RIGHT, LEFT], 4)), plates[0], plates[1]
 
