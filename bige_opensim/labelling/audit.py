@@ -3,10 +3,10 @@
 A sample of frames of many trials is solved in one go: around every frame a piece of its trial is cut, and the pieces
 are put one after the other on a time axis of their own, so that OpenSim reads one file and starts one analysis.
 OpenSim differentiates speeds by an interpolating quintic spline, in which the influence of a sample falls by 0.43 from
-one sample to the next (the larger pole of quintic B-splines; Unser et al. 1993, doi:10.1109/78.193220): after 30
-samples nothing is left of what comes before and after a piece. Beyond the ends of a trial a piece goes on as the
-natural spline through the trial does, along a parabola, so that frames near the ends are differentiated as in the whole
-trial too.
+one sample to the next (the larger pole of quintic B-splines; Unser et al. 1993, doi:10.1109/78.193220): after 20
+samples 5e-8 is left of what comes before and after a piece, some 1e-7 of an activation. Beyond the ends of a trial a
+piece goes on as the natural spline through the trial does, along a parabola, so that frames near the ends are
+differentiated as in the whole trial too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bige_opensim.osim.weighted_model import stretch, write_weighted
 from bige_opensim.physics.effort_cost import USUAL
 
 FEWEST_FRAMES = 20
-CONTEXT = 30
+CONTEXT = 20
 FRAMES_AT_ONCE = 200
 SEED = 0
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from bige_opensim.labelling.quality_gates import Gate
 from bige_opensim.motion import Motion
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 
@@ -111,6 +111,8 @@ class Label:
 
         Columns are those of `grf.mot`: `ground_force_r_vx`, `ground_force_r_px`, `ground_torque_r_x` and so on.
         """
+        import pandas as pd
+
         found = self.channels.ground_forces
         return found.to_frame() if found is not None else pd.DataFrame(index=self.activations.index)
 

@@ -58,7 +58,8 @@ class PersonModel:
     def stripped(self) -> bytes:
         """The model file that OpenSim's static optimization runs on."""
         with TemporaryDirectory(prefix="bige-model-") as folder:
-            return write_static_optimization_model(self.model, Path(folder) / "model.osim").read_bytes()
+            driven = self.skeleton.tables.muscle_driven
+            return write_static_optimization_model(self.model, Path(folder) / "model.osim", driven).read_bytes()
 
     def recorded(self, request: TrialRequest, settings: LabelSettings) -> CoordinateFile:
         """The motion of a trial, read once where its movement was looked at before; errors as `read_motion`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import opensim
 
 from bige_opensim.io.cache import kept
+from bige_opensim.osim.functions import values_and_slopes
 from bige_opensim.osim.model import Coordinate, ModelError, OsimModel, file_sha256, load
 from bige_opensim.physics.skeleton import ROTATION, TRANSLATION, SkeletonTables
 
@@ -220,9 +220,8 @@ class _Compiler:
         driver = self.drivers.get(name)
         independent = driver.independent if driver else name
         low, high = self._sampled_range(independent)
-        evaluate = self._composed(name, function)
         x = np.linspace(low, high, SPLINE_NODES)
-        values = np.array([evaluate(v) for v in x])
+        values = np.stack(self._composed(name, function, x), axis=1)
         if np.ptp(values[:, 0]) < 1e-14:
             return _constant_motion(frame, motion, axis, float(values[0, 0]))
         slope, offset = values[0, 1], values[0, 0] - values[0, 1] * low
@@ -252,21 +251,15 @@ class _Compiler:
         around = self.described[name].default
         return around - 0.5 * LARGEST_ANGLE, around + 0.5 * LARGEST_ANGLE
 
-    def _composed(self, name: str, function: opensim.Function | None) -> Callable[[float], tuple[float, float]]:
-        """f(q), or f(g(q)) where a coupler gives the coordinate as g(q): value and slope in q."""
-        outer = _value_and_slope(function)
+    def _composed(self, name: str, function: opensim.Function | None, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """f(q), or f(g(q)) where a coupler gives the coordinate as g(q): values and slopes in q."""
         if name not in self.drivers:
-            return outer
+            return _values_and_slopes(function, x)
         constraints = self.model.model.getConstraintSet()
         coupler = opensim.CoordinateCouplerConstraint.safeDownCast(constraints.get(self.drivers[name].constraint))
-        inner = _value_and_slope(coupler.getFunction())
-
-        def composed(x: float) -> tuple[float, float]:
-            beta, dbeta = inner(x)
-            value, slope = outer(beta)
-            return value, slope * dbeta
-
-        return composed
+        beta, dbeta = values_and_slopes(coupler.getFunction(), x)
+        value, slope = _values_and_slopes(function, beta)
+        return value, slope * dbeta
 
     def _root(self) -> dict[str, list[str] | list[list[float]]]:
         root = self.model.root_coordinates
@@ -321,18 +314,8 @@ def _own_spheres(model: OsimModel, bodies: list[str]) -> list[tuple[str, str, np
     return sorted(found, key=lambda f: (f[1][-1] != "r", f[0]))
 
 
-def _value_and_slope(function: opensim.Function | None) -> Callable[[float], tuple[float, float]]:
-    if function is None:
-        return lambda x: (x, 1.0)
-    first = opensim.StdVectorInt()
-    first.push_back(0)
-    v = opensim.Vector(1, 0.0)
-
-    def evaluate(x: float) -> tuple[float, float]:
-        v.set(0, float(x))
-        return function.calcValue(v), function.calcDerivative(first, v)
-
-    return evaluate
+def _values_and_slopes(function: opensim.Function | None, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return (x, np.ones_like(x)) if function is None else values_and_slopes(function, x)
 
 
 def _simbody_spin(turning: dict[int, tuple[int, int]]) -> list[tuple[int, int, int, int]]:

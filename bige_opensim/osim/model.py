@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from bige_opensim.io import file_hash
 from bige_opensim.io.cache import kept
+from bige_opensim.osim import functions
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.topology import Root, find_root
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
@@ -179,7 +180,7 @@ class OsimModel:
         if c.locked:
             return np.full(len(time), c.default)
         function = self.model.getCoordinateSet().get(name).getPrescribedFunction()
-        return np.array([function.calcValue(opensim.Vector(1, float(t))) for t in time])
+        return functions.values(function, time)
 
     @cached_property
     def rotational(self) -> frozenset[str]:
@@ -286,8 +287,7 @@ class OsimModel:
         constraint = opensim.CoordinateCouplerConstraint.safeDownCast(
             self.model.getConstraintSet().get(coupler.constraint)
         )
-        function = constraint.getFunction()
-        return np.array([function.calcValue(opensim.Vector(1, float(x))) for x in independent])
+        return functions.values(constraint.getFunction(), independent)
 
     def set_pose(self, state: opensim.State, values: Mapping[str, float]) -> None:
         """Set coordinates by name (rad, m) without projecting on constraints; give dependent ones too.
@@ -472,7 +472,12 @@ def _muscle_driven(model: OsimModel) -> set[str]:
 
     for pose in _poses(model) if muscles else ():
         before = lengths(pose)
-        for name in set(model.free_coordinates) - driven - root:
+        asked = sorted(set(model.free_coordinates) - driven - root)
+        steps = SPAN_STEP * np.linspace(1.0, 0.5, len(asked))  # none the negative of another, so that two do not cancel
+        together = lengths({**pose, **{n: pose[n] + float(h) for n, h in zip(asked, steps, strict=True)}})
+        if np.abs(together - before).max() <= 0.5 * SMALLEST_SPAN * SPAN_STEP:
+            continue
+        for name in asked:
             if np.abs(lengths({**pose, name: pose[name] + SPAN_STEP}) - before).max() > SMALLEST_SPAN * SPAN_STEP:
                 driven.add(name)
     return driven
@@ -492,23 +497,24 @@ def _poses(model: OsimModel) -> Iterator[dict[str, float]]:
         yield default | {n: float(rng.uniform(*c.pose_range)) for n, c in moving.items()}
 
 
-def write_static_optimization_model(model: OsimModel, path: Path) -> Path:
+def write_static_optimization_model(model: OsimModel, path: Path, driven: Collection[str] | None = None) -> Path:
     """Write what `save_for_static_optimization` writes, from the cache where it was written before."""
     version = hashlib.sha256(opensim_version().encode()).hexdigest()[:8]
     name = f"static-optimization-{STRIPPED_FORMAT}-{version}-{model.sha256[:32]}"
 
     def make() -> bytes:
-        return save_for_static_optimization(model, path).read_bytes()
+        return save_for_static_optimization(model, path, driven).read_bytes()
 
     path.write_bytes(kept(name, make, pack=bytes, unpack=bytes))
     return path
 
 
-def save_for_static_optimization(model: OsimModel, path: Path) -> Path:
+def save_for_static_optimization(model: OsimModel, path: Path, driven: Collection[str] | None = None) -> Path:
     """Write the model without contact and without actuators but its muscles, with one reserve per free coordinate.
 
     Reserves are CoordinateActuators named `reserve_<coordinate>` with unbounded controls. Controls of muscles that
-    reach below 0 or above 1 are bounded, as `OsimModel.activation_bounds` says.
+    reach below 0 or above 1 are bounded, as `OsimModel.activation_bounds` says. `driven` are the coordinates with
+    muscles, where they are known.
     """
     copy = opensim.Model(str(model.path))
     copy.initSystem()
@@ -523,7 +529,7 @@ def save_for_static_optimization(model: OsimModel, path: Path) -> Path:
     contact_geometry = copy.updContactGeometrySet()
     for i in reversed(range(contact_geometry.getSize())):
         contact_geometry.remove(i)
-    for name, optimal_force in reserve_optimal_forces(model).items():
+    for name, optimal_force in reserve_optimal_forces(model, driven).items():
         actuator = opensim.CoordinateActuator(name)
         actuator.setName(f"reserve_{name}")
         actuator.setOptimalForce(optimal_force)

@@ -15,6 +15,7 @@ import opensim
 from jaxtyping import Float, Int
 
 from bige_opensim.io.cache import kept
+from bige_opensim.osim import functions
 from bige_opensim.osim.model import OsimModel, file_sha256, load
 from bige_opensim.physics.packed_tables import pack, unpack
 
@@ -156,7 +157,7 @@ class _Points:
             x = np.linspace(low, high, NODES)
             value = self.model.coupled_values(name, x) if name in self.drivers else x
             function = getattr(point, f"get_{axis}_location")()
-            tables.append(np.array([function.calcValue(opensim.Vector(1, float(v))) for v in value]) + shift[k])
+            tables.append(functions.values(function, value) + shift[k])
             coordinates.append(self._independent(name))
             ranges.append((low, high))
         self.moving.append((row, coordinates, ranges, tables))

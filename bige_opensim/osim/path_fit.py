@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.polynomial import legendre
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cholesky, solve_triangular
 
 from bige_opensim.physics.muscles import monomial_exponents
 
@@ -164,12 +164,13 @@ def _candidates(
     whole = _Normal(np.sum([p.gram for p in parts], axis=0), np.sum([p.moment for p in parts], axis=0))
     errors = {t: np.empty_like(targets) for t in counts}
     for f, part in enumerate(parts):
-        seen = _Normal(whole.gram - part.gram, whole.moment - part.moment)
-        for t in counts:
-            errors[t][fold == f] = rows[fold == f][:, :, :t] @ _solve(seen, t) - targets[fold == f]
+        seen = _solve(_Normal(whole.gram - part.gram, whole.moment - part.moment), counts)
+        out = fold == f
+        left_out = rows[out]
+        for t, coefficients in seen.items():
+            errors[t][out] = left_out[:, :, :t] @ coefficients - targets[out]
     found = []
-    for t in counts:
-        coefficients = _solve(whole, t)
+    for t, coefficients in _solve(whole, counts).items():
         found.append([_Candidate(coefficients[:, m], errors[t][:, :, m]) for m in range(targets.shape[2])])
     return found
 
@@ -224,10 +225,17 @@ def _normal_equations(rows: np.ndarray, targets: np.ndarray, weight: Float[np.nd
     return _Normal(a.T @ a, a.T @ b)
 
 
-def _solve(normal: _Normal, terms: int) -> Float[np.ndarray, "term muscle"]:
+def _solve(normal: _Normal, counts: list[int]) -> dict[int, Float[np.ndarray, "term muscle"]]:
+    """Coefficients of the fits in the first terms, for every number of terms.
+
+    The Cholesky factor of the first t equations is the corner of the whole factor, and so is the solution of its
+    forward half: one factorisation serves all of them.
+    """
+    terms = max(counts)
     gram = normal.gram[:terms, :terms]
-    damped = gram + RIDGE * np.trace(gram) / terms * np.eye(terms)
-    return cho_solve(cho_factor(damped), normal.moment[:terms])
+    factor = cholesky(gram + RIDGE * np.trace(gram) / terms * np.eye(terms), lower=True)
+    forward = solve_triangular(factor, normal.moment[:terms], lower=True)
+    return {t: solve_triangular(factor[:t, :t], forward[:t], lower=True, trans="T") for t in counts}
 
 
 def _path_fit(exponents: np.ndarray, length: _Candidate, arms: _Candidate, scale: np.ndarray) -> PathFit:

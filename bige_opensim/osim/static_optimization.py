@@ -91,7 +91,9 @@ def solve_frames(
     """Activations, and controls of reserves, by name, in one frame or some, by the analysis of `run_setup` alone.
 
     AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
-    coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way.
+    coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way. Muscles are
+    given no states of their own here: the analysis, which takes tendons as rigid and activations as controls, returns
+    the same numbers, and has splines to fit through the columns of coordinates alone.
 
     Parameters
     ----------
@@ -115,6 +117,7 @@ def solve_frames(
     analysis = _analysis(-np.inf, np.inf, exponent, muscle_physiology)
     try:
         model = opensim.Model(str(model_file))
+        _without_muscle_states(model)
         if external_loads is not None:
             loads = opensim.ExternalLoads(str(external_loads), True)
             model.addModelComponent(loads)
@@ -143,6 +146,14 @@ def solve_frames(
     frames = [found.getStateVector(i) for i in range(found.getSize())]
     names = [labels.get(i) for i in range(1, labels.getSize())]
     return dict(zip(names, np.array([_values(f) for f in frames]).T, strict=True))
+
+
+def _without_muscle_states(model: opensim.Model) -> None:
+    muscles = model.updMuscles()
+    for muscle in (muscles.get(i) for i in range(muscles.getSize())):
+        muscle.set_ignore_activation_dynamics(True)
+        muscle.set_ignore_tendon_compliance(True)
+    model.finalizeFromProperties()
 
 
 def _values(row: opensim.StateVector) -> list[float]:

@@ -248,7 +248,10 @@ class _Problem:
         return self.boxed(self.pull(lam))
 
     def gradient(self, lam: Tensor) -> Tensor:
-        return self.b - (self.A @ self.unknowns(lam).unsqueeze(-1)).squeeze(-1) - self.c * lam
+        return self.gradient_at(lam, self.pull(lam))
+
+    def gradient_at(self, lam: Tensor, pull: Tensor) -> Tensor:
+        return self.b - (self.A @ self.boxed(pull).unsqueeze(-1)).squeeze(-1) - self.c * lam
 
     def unbounded_multipliers(self, rows: Tensor) -> Tensor:
         """Multipliers of the problem without boxes: a start whose moments have the right size."""
@@ -269,7 +272,9 @@ class _Problem:
         return torch.linalg.solve(self._normal(scale), rhs.unsqueeze(-1)).squeeze(-1)
 
     def hessian(self, lam: Tensor) -> Tensor:
-        pull = self.pull(lam)
+        return self.hessian_at(self.pull(lam))
+
+    def hessian_at(self, pull: Tensor) -> Tensor:
         return self._normal(self._slope_inside(self.free(pull), pull))
 
     def _slope_inside(self, v: Tensor, pull: Tensor) -> Tensor:
@@ -322,48 +327,90 @@ def _newton(
     active = torch.nonzero(finite).flatten()
     p = problem.take(active) if len(active) < len(lam) else problem
     for iteration in range(max_iterations + 1):
-        gradient = p.gradient(lam[active])
+        here = lam[active]
+        pull = p.pull(here)
+        gradient = p.gradient_at(here, pull)
         done = gradient.abs().amax(-1) <= scale[active]
         status[active[done]] = SOLVED
         iterations[active] = iteration
         if done.any():
-            active, p, gradient = active[~done], p.take(~done), gradient[~done]
+            active, p = active[~done], p.take(~done)
+            here, pull, gradient = here[~done], pull[~done], gradient[~done]
         if not len(active) or iteration == max_iterations:
             break
-        factor = torch.linalg.cholesky(p.hessian(lam[active]))
+        factor = torch.linalg.cholesky(p.hessian_at(pull))
         step = torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
-        lam[active] += _line_search(p, lam[active], step).unsqueeze(-1) * step
+        lam[active] = here + _line_search(p, here, pull, gradient, step).unsqueeze(-1) * step
     return lam, status, iterations
 
 
-def _line_search(p: _Problem, lam: Tensor, step: Tensor) -> Tensor:
-    """Where the dual stops rising along the step, to a tenth of its initial slope, but no further than the full step.
+def _line_search(p: _Problem, lam: Tensor, pull: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
+    """Where the dual stops rising along the step: the full step, unless the dual falls there again.
 
-    The slope phi'(alpha) = step . (b - A x - r) falls monotonically, and one product A' step serves all trials. Slopes
-    are compared, not values of the dual, whose rise drowns in rounding near the solution.
+    The slope phi'(alpha) = step . (b - A x - r) falls monotonically, and one product A' step serves all of it; `pull`
+    and `gradient` are those of lam. Slopes are compared, not values of the dual, whose rise drowns in rounding near the
+    solution.
     """
-    pull, along = (torch.stack([lam, step], 1) @ p.A).unbind(1)
-    constant = ((p.b - p.c * lam) * step).sum(-1)
+    along = p.pull(step)
+    rising = ((p.b - p.c * lam) * step).sum(-1)
     falling = (p.c * step**2).sum(-1)
+    start = (gradient * step).sum(-1)
+    full = rising - falling - (along * p.boxed(pull + along)).sum(-1)
+    length = torch.ones_like(start)
+    rows = torch.nonzero(full < -0.1 * start).flatten()
+    if len(rows) and p.exponent is None:
+        length[rows] = _zero_of_broken_line(p, pull[rows], along[rows], start[rows], falling[rows])
+    elif len(rows):
+        length[rows] = _enclosed_zero(p, pull[rows], along[rows], rising[rows], falling[rows], start[rows], full[rows])
+    return length
+
+
+def _zero_of_broken_line(p: _Problem, pull: Tensor, along: Tensor, start: Tensor, falling: Tensor) -> Tensor:
+    """Zero of the slope for exponent 2, of which it is known that it lies between 0 and 1.
+
+    Every unknown then moves in proportion to alpha while it is inside its box, so the slope is a broken line: it starts
+    at `start`, falls at the rate falling + sum along_i^2 / (2 w_i) over the unknowns inside, and its corners are where
+    one of them enters its box or leaves it.
+    """
+    moves = along != 0
+    speed = torch.where(moves, along / (2.0 * p.weight), 1.0)
+    at_bounds = torch.stack([p.lower - p.free(pull), p.upper - p.free(pull)]) / speed
+    corners = torch.cat([at_bounds.amin(0), at_bounds.amax(0)], -1).clamp(0.0, 1.0)
+    steeper = torch.where(moves, along * speed, 0.0)
+    corners, order = corners.sort(-1)
+    rate = falling.unsqueeze(-1) + torch.cat([steeper, -steeper], -1).gather(-1, order).cumsum(-1)
+    ends = torch.cat([corners[:, 1:], torch.ones_like(corners[:, :1])], -1)
+    drops = torch.cat([(falling * corners[:, 0]).unsqueeze(-1), rate * (ends - corners)], -1)
+    slopes = start.unsqueeze(-1) - drops.cumsum(-1)  # at every corner and, last, at 1
+    after = (slopes > 0).sum(-1, keepdim=True)  # corners before the zero
+    zero, none = torch.zeros_like(corners[:, :1]), falling.unsqueeze(-1)
+    before = (after - 1).clamp(min=0)
+    begin = torch.where(after > 0, torch.cat([corners, zero + 1.0], -1).gather(-1, before), zero)
+    left = torch.where(after > 0, slopes.gather(-1, before), start.unsqueeze(-1))
+    pace = torch.where(after > 0, torch.cat([rate, none], -1).gather(-1, before), none)
+    return (begin + left / pace.clamp(min=TINY)).squeeze(-1).clamp(0.0, 1.0)
+
+
+def _enclosed_zero(
+    p: _Problem, pull: Tensor, along: Tensor, rising: Tensor, falling: Tensor, start: Tensor, full: Tensor
+) -> Tensor:
+    """Zero of the slope between 0 and 1, to a tenth of its initial size, by secants and bisection in turn."""
 
     def slope(rows: Tensor, alpha: Tensor) -> Tensor:
         x = p.boxed(pull[rows] + alpha.unsqueeze(-1) * along[rows])
-        return constant[rows] - alpha * falling[rows] - (along[rows] * x).sum(-1)
+        return rising[rows] - alpha * falling[rows] - (along[rows] * x).sum(-1)
 
-    rows = torch.arange(len(lam), device=lam.device)
-    length = torch.ones_like(constant)
-    start, full = slope(rows, torch.zeros_like(constant)), slope(rows, length)
-    rows = torch.nonzero(full < -0.1 * start).flatten()
-    low, high, at_low, at_high = torch.zeros_like(start[rows]), length[rows], start[rows], full[rows]
+    length, rows = torch.ones_like(start), torch.arange(len(start), device=start.device)
+    low, high, at_low, at_high = torch.zeros_like(start), torch.ones_like(start), start, full
     for trial in range(40):
         if not len(rows):
             break
         secant = low + (high - low) * at_low / (at_low - at_high)
         middle = secant if trial % 2 == 0 else 0.5 * (low + high)
         there = slope(rows, middle)
-        rising = there > 0
-        low, at_low = torch.where(rising, middle, low), torch.where(rising, there, at_low)
-        high, at_high = torch.where(rising, high, middle), torch.where(rising, at_high, there)
+        up = there > 0
+        low, at_low = torch.where(up, middle, low), torch.where(up, there, at_low)
+        high, at_high = torch.where(up, high, middle), torch.where(up, at_high, there)
         good = there.abs() <= 0.1 * start[rows]
         length[rows] = torch.where(good, middle, low)
         rows, low, high, at_low, at_high = (v[~good] for v in (rows, low, high, at_low, at_high))

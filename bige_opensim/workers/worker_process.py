@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import pickle
@@ -255,11 +256,7 @@ def serve(parent: int, idle_s: float, ready_for: str = "") -> None:
     _hand_on_warnings(lambda text, category: send(WARNED, (text, category)))
     tasks: queue.SimpleQueue[tuple[Task, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(os.fdopen(os.dup(0), "rb"), tasks), daemon=True).start()
-    import torch
-
-    if ready_for:
-        importlib.import_module(ready_for)
-    torch.set_num_threads(1)
+    _import_for_good(ready_for)
     send(READY)
     while True:
         try:
@@ -267,6 +264,22 @@ def serve(parent: int, idle_s: float, ready_for: str = "") -> None:
         except queue.Empty:
             os._exit(0)
         send(DONE, task(*arguments, lambda step, share: send(PROGRESS, (step, share))))
+
+
+def _import_for_good(module: str) -> None:
+    """Import torch and a module, and spare the garbage collector what they leave, which lives as long as the process.
+
+    Going through the half a million objects of torch and OpenSim again and again would take a tenth of the work.
+    """
+    gc.disable()
+    import torch
+
+    if module:
+        importlib.import_module(module)
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _hand_on_warnings(tell: Callable[[str, type[Warning]], None]) -> None:

@@ -14,6 +14,7 @@ from bige_opensim.io.storage import read_storage, write_storage
 from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.motion import Motion
+from bige_opensim.osim import static_optimization
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup, solve_frames, write_setup
 
 SETTINGS = LabelSettings(geometry="exact", audit=0.0)
@@ -150,6 +151,18 @@ def test_single_frames_are_solved_as_the_whole_run_solves_them(tmp_path, rows):
         external_loads=request.out / "external_loads.xml",
     )
     assert_allclose(np.column_stack([found[name] for name in whole.names]), whole.values[rows], atol=1e-4)
+
+
+def test_muscles_without_states_of_their_own_change_no_digit_of_static_optimization(tmp_path, monkeypatch):
+    request = small_squat(tmp_path)
+    label_trial(request, replace(SETTINGS, solver="fast", end=0.2))
+    model, states = request.out / "model_static_optimization.osim", request.out / "states.sto"
+    loads = request.out / "external_loads.xml"
+    without = solve_frames(model, states, np.array([3, 11]), external_loads=loads)
+    monkeypatch.setattr(static_optimization, "_without_muscle_states", lambda model: None)
+    with_states = solve_frames(model, states, np.array([3, 11]), external_loads=loads)
+    assert list(without) == list(with_states)
+    assert_allclose([without[name] for name in without], [with_states[name] for name in without], rtol=1e-12)
 
 
 def test_frames_of_a_model_that_opensim_cannot_read_are_an_error_with_its_path(tmp_path):

@@ -5,11 +5,13 @@ import torch
 from numpy.testing import assert_allclose
 from recordings import recorded, tables_of
 from scipy import sparse
+from scipy.optimize import brentq
 from small_models import biped, squat
 
 from bige_opensim.labelling.kinematics import prepare
 from bige_opensim.osim.model import load, reserve_optimal_forces
 from bige_opensim.osim.muscles import muscle_frames
+from bige_opensim.physics import least_effort
 from bige_opensim.physics.contact import ContactSettings, contact_columns, ground_height
 from bige_opensim.physics.dynamics import inverse_dynamics
 from bige_opensim.physics.joint_problem import muscle_columns
@@ -30,6 +32,31 @@ def random_problem(frames: int = 12, coordinates: int = 9, unknowns: int = 30, s
     optimal = 10.0 ** rng.uniform(-0.5, 3, coordinates)
     arrays = {"A": A, "b": b, "weight": weight, "lower": lower, "upper": upper, "reserve_optimal": optimal}
     return {k: torch.as_tensor(v) for k, v in arrays.items()}
+
+
+@pytest.mark.parametrize("length", [3.0, 30.0, 300.0])
+def test_along_a_step_the_search_stops_where_the_dual_stops_rising(length):
+    """For any step: at the zero of the slope that scipy finds, or, where there is none before it, at the full step."""
+    p = random_problem(frames=40)
+    c = 0.5 * p["reserve_optimal"] ** 2
+    problem = least_effort._Problem(p["A"], p["b"], p["weight"], p["lower"], p["upper"], c, None)
+    rng = torch.Generator().manual_seed(0)
+    lam = 0.01 * torch.randn(p["b"].shape, generator=rng, dtype=torch.float64)
+    gradient = problem.gradient(lam)
+    step = length * torch.linalg.solve(problem.hessian(lam), gradient.unsqueeze(-1)).squeeze(-1)
+    taken = least_effort._line_search(problem, lam, problem.pull(lam), gradient, step)
+    shortened = 0
+    for t in range(len(lam)):
+
+        def slope(alpha: float, t: int = t) -> float:
+            return float((step[t] * problem.gradient(lam + alpha * step)[t]).sum())
+
+        if slope(1.0) >= -0.1 * slope(0.0):
+            assert taken[t] == 1.0
+        else:
+            shortened += 1
+            assert_allclose(taken[t], brentq(slope, 0.0, 1.0, xtol=1e-15), rtol=1e-9)
+    assert shortened >= 5
 
 
 def problem_with_ground(model, skeleton: Skeleton, p) -> Problem:

@@ -1,6 +1,7 @@
 """Tasks for worker processes: some do their work, others do what OpenSim does on a bad day."""
 
 import ctypes
+import gc
 import os
 import signal
 import time
@@ -20,6 +21,10 @@ def threads(report: Report) -> tuple[str, int]:
     import torch
 
     return os.environ["OMP_NUM_THREADS"], torch.get_num_threads()
+
+
+def spared_from_collection(report: Report) -> tuple[int, bool]:
+    return gc.get_freeze_count(), gc.isenabled()
 
 
 def take_time(seconds: float, report: Report) -> float:

@@ -82,6 +82,14 @@ def test_a_process_computes_on_one_thread(pool):
     pool.give_back(process)
 
 
+def test_what_a_process_imports_for_good_is_not_gone_through_for_garbage(pool):
+    process = pool.take()
+    spared, collecting = process.run(odd_tasks.spared_from_collection)
+    assert spared > 50_000
+    assert collecting
+    pool.give_back(process)
+
+
 @pytest.mark.parametrize(
     ("task", "message"),
     [(odd_tasks.crash, "without a word .exit code -9"), (odd_tasks.fail, "KeyError: 'nobody thought of this'")],
