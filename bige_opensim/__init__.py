@@ -25,17 +25,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bige_opensim.guidance.edited import Edited
     from bige_opensim.guidance.generated import Generated
     from bige_opensim.labelling.label import Label
     from bige_opensim.motion import Motion
     from bige_opensim.validation.certificate import Certificate
     from bige_opensim.workflows.dataset import repetitions
+    from bige_opensim.workflows.edit import edit, edit_series
     from bige_opensim.workflows.export import export
     from bige_opensim.workflows.generate import generate
     from bige_opensim.workflows.label import label, read_motion
     from bige_opensim.workflows.label_sessions import label_sessions
+    from bige_opensim.workflows.norms import norms
     from bige_opensim.workflows.objectives import check_objective, objectives
-    from bige_opensim.workflows.predict import predict
+    from bige_opensim.workflows.predict import Prediction, predict
     from bige_opensim.workflows.report import report
     from bige_opensim.workflows.sample import sample_motion, sample_session
     from bige_opensim.workflows.solve import solve
@@ -47,16 +50,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Certificate",
+    "Edited",
     "Generated",
     "Label",
     "Motion",
+    "Prediction",
     "check_objective",
+    "edit",
+    "edit_series",
     "export",
     "generate",
     "label",
     "label_sessions",
     "load_generator",
     "load_surrogate",
+    "norms",
     "objectives",
     "predict",
     "read_motion",
@@ -73,16 +81,21 @@ __all__ = [
 
 _MODULES = {
     "Certificate": "validation.certificate",
+    "Edited": "guidance.edited",
     "Generated": "guidance.generated",
     "Label": "labelling.label",
     "Motion": "motion",
+    "Prediction": "workflows.predict",
     "check_objective": "workflows.objectives",
+    "edit": "workflows.edit",
+    "edit_series": "workflows.edit",
     "export": "workflows.export",
     "generate": "workflows.generate",
     "label": "workflows.label",
     "label_sessions": "workflows.label_sessions",
     "load_generator": "workflows.train",
     "load_surrogate": "workflows.train",
+    "norms": "workflows.norms",
     "objectives": "workflows.objectives",
     "predict": "workflows.predict",
     "read_motion": "workflows.label",

@@ -1,4 +1,4 @@
-"""Where the files are that come with the package: models, pipelines, objectives."""
+"""Where the files are that come with the package: models, pipelines, objectives, networks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 MODEL = "osim_models/fullbody80.osim"
 DEMO = "pipelines/squat.toml"
+NETWORK_FOLDER = Path(__file__).resolve().parent / "networks"
+BUILT_IN = "built-in"
+"""Stands for a network that comes with the package, wherever the folder of a trained one may be named."""
 
 
 def built_in(name: str) -> Path:
@@ -22,3 +25,11 @@ def built_in(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{package}: {name} is not part of this installation. Install the package again.")
+
+
+def built_in_network(kind: str) -> Path:
+    """Folder of the surrogate or generator that comes with the package; FileNotFoundError where it came without."""
+    folder = NETWORK_FOLDER / kind
+    if (folder / "config.json").is_file():
+        return folder
+    raise FileNotFoundError(f"{folder}: no {kind} came with this installation; train one, and name its folder.")

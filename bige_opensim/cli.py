@@ -16,13 +16,15 @@ import bige_opensim
 from bige_opensim.commands.checks import doctor, info
 from bige_opensim.commands.comparison import compare
 from bige_opensim.commands.display import explained, fail, show_warning
+from bige_opensim.commands.editing import edit
 from bige_opensim.commands.evaluation import evaluate
 from bige_opensim.commands.examples import EXAMPLES
 from bige_opensim.commands.exporting import export
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
-from bige_opensim.commands.networks import dataset, train_generator, train_surrogate
+from bige_opensim.commands.networks import dataset, predict, train_generator, train_surrogate
+from bige_opensim.commands.norms import norms
 from bige_opensim.commands.objectives import check_objective, list_objectives
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
@@ -37,15 +39,17 @@ GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., 
         "import": {"ui-prmd": import_ui_prmd},
         "synth": synth,
     },
-    "Label": {"label": label, "solve": solve, "compare": compare},
+    "Label": {"label": label, "solve": solve, "compare": compare, "norms": norms},
     "Learn": {
         "dataset": dataset,
         "train": {"surrogate": train_surrogate, "generator": train_generator},
+        "predict": predict,
         "evaluate": evaluate,
     },
     "Search and verify": {
         "objective": {"list": list_objectives, "check": check_objective},
         "generate": generate,
+        "edit": edit,
         "validate": validate,
     },
     "Look and share": {"report": report, "view": view, "export": export},

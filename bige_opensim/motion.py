@@ -28,13 +28,20 @@ class MotionError(ValueError):
 class Motion:
     """Channels over time, in radians, metres, seconds and newtons.
 
-    Attributes:
-        time: Seconds, strictly increasing, at least two samples; need not start at 0 nor be evenly spaced.
-        values: One row per time, one column per name; finite.
-        names: Unique channel names; OpenSim names for coordinates, muscles and forces.
+    Attributes
+    ----------
+    time
+        Seconds, strictly increasing, at least two samples; need not start at 0 nor be evenly spaced.
+    values
+        One row per time, one column per name; finite.
+    names
+        Unique channel names; OpenSim names for coordinates, muscles and forces.
 
-    Raises:
-        MotionError: On construction, if shapes, times, names or values break the above.
+    Raises
+    ------
+    MotionError
+        On construction, if shapes, times, names or values break the above.
+
     """
 
     time: Float[np.ndarray, " time"]
@@ -87,8 +94,11 @@ class Motion:
     def index(self, name: str) -> int:
         """Column of the channel `name`.
 
-        Raises:
-            MotionError: If there is no such channel.
+        Raises
+        ------
+        MotionError
+            If there is no such channel.
+
         """
         try:
             return self.names.index(name)
@@ -101,8 +111,11 @@ class Motion:
     def select(self, names: Iterable[str]) -> Motion:
         """The channels `names`, in that order.
 
-        Raises:
-            MotionError: If a name is missing or repeated.
+        Raises
+        ------
+        MotionError
+            If a name is missing or repeated.
+
         """
         chosen = tuple(names)
         missing = [name for name in chosen if name not in self.names]
@@ -113,8 +126,11 @@ class Motion:
     def between(self, start: float | None = None, end: float | None = None) -> Motion:
         """The samples with start ≤ time ≤ end (seconds); None leaves that side open.
 
-        Raises:
-            MotionError: If fewer than two samples remain.
+        Raises
+        ------
+        MotionError
+            If fewer than two samples remain.
+
         """
         low = -np.inf if start is None else start - _TIME_TOLERANCE_S
         high = np.inf if end is None else end + _TIME_TOLERANCE_S
@@ -133,8 +149,11 @@ class Motion:
     def resampled(self, time: Float[np.ndarray, " other"]) -> Motion:
         """The motion at other times (seconds), by cubic not-a-knot splines (lower degree below four samples).
 
-        Raises:
-            MotionError: If a time lies outside the recording: splines do not extrapolate motions.
+        Raises
+        ------
+        MotionError
+            If a time lies outside the recording: splines do not extrapolate motions.
+
         """
         wanted = np.asarray(time, dtype=np.float64)
         _check_time(wanted)
@@ -154,8 +173,11 @@ class Motion:
         Control of Human Movement, 4th ed., section 3.4.4.2). Ends are padded by odd reflection about the first and the
         last sample. Unevenly sampled motions are filtered on an even grid of the median step and sampled back.
 
-        Raises:
-            MotionError: If `cutoff_hz` is negative or not below half the sampling rate.
+        Raises
+        ------
+        MotionError
+            If `cutoff_hz` is negative or not below half the sampling rate.
+
         """
         if cutoff_hz == 0:
             return self

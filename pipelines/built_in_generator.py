@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from bige_opensim.built_in import NETWORK_FOLDER
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.file_hash import file_sha256
-from bige_opensim.learning.built_in_networks import FOLDER
 from bige_opensim.learning.dataset import build_dataset
 from bige_opensim.learning.training import GeneratorTraining, read_training_config, train_generator
 
@@ -44,7 +44,7 @@ def main() -> None:
     """Train, and write the checkpoint with its card."""
     words = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     words.add_argument("labels", type=Path, help="labels of UI-PRMD and of synthetic people")
-    words.add_argument("--out", type=Path, default=FOLDER / "generator")
+    words.add_argument("--out", type=Path, default=NETWORK_FOLDER / "generator")
     words = words.parse_args()
     out = train(public_repetitions(words.labels), words.out)
     size = sum(path.stat().st_size for path in out.iterdir())

@@ -22,15 +22,17 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--check-shapes",
-        action="store_true",
-        help="check every annotated shape and type of bige_opensim at run time (jaxtyping and beartype)",
+        "--no-check-shapes",
+        action="store_false",
+        dest="check_shapes",
+        default=True,
+        help="do not check every annotated shape and type of bige_opensim at run time (jaxtyping and beartype)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--check-shapes"):
-        jaxtyping.install_import_hook("bige_opensim", "beartype.beartype")
+    if config.getoption("check_shapes"):
+        jaxtyping.install_import_hook("bige_opensim", "shape_checks.checked")
 
 
 NEEDS_OPENSIM = re.compile(
@@ -57,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def unchecked_shapes() -> Iterator[None]:
-    """For tests that pass wrong shapes on purpose, to see the package's own message under --check-shapes too."""
+    """For tests that pass wrong shapes on purpose, to see the package's own message."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield

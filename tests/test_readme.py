@@ -110,7 +110,8 @@ def test_continuous_integration_runs_the_command_that_the_readme_gives():
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_command_that_is_shown_is_understood(app: cyclopts.App, words: list[str]):
-    assert parse(app, words) != "help_print", f"`bige {' '.join(words)}` only prints help"
+    asked = "--help" in words
+    assert (parse(app, words) == "help_print") is asked, f"`bige {' '.join(words)}` only prints help"
 
 
 @pytest.mark.parametrize(

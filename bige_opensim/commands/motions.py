@@ -16,8 +16,8 @@ def generate(
     objective: str,
     model: Path,
     out: Path,
-    generator: Path | None = None,
-    surrogate: Path | None = None,
+    generator: str = "built-in",
+    surrogate: str = "built-in",
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
     seed: int = 0,
     iterations: int | None = None,
@@ -129,7 +129,16 @@ def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = No
     return 0 if any(v.certificate for v in verdicts) and not any(v.contradictions for v in verdicts) else 1
 
 
-def report(motions: Path, /, *, reference: Path | None = None, out: Path | None = None) -> int:
+def report(
+    motions: Path,
+    /,
+    *,
+    reference: Path | None = None,
+    norms: Path | None = None,
+    figures: Path | None = None,
+    scene: bool = True,
+    out: Path | None = None,
+) -> int:
     """Write one offline HTML file that shows what was asked, the verdict on every motion, and its curves.
 
     Parameters
@@ -139,19 +148,27 @@ def report(motions: Path, /, *, reference: Path | None = None, out: Path | None 
     reference
         Dataset of repetitions (netCDF) whose range the curves are shown in; by default the training repetitions of the
         generator, where its folder lies beside that of the motions.
+    norms
+        Norms (norms.json) of `bige norms`, which the motions are shown beside.
+    figures
+        Also write all figures into this folder, as drawings (svg) and tables (csv).
+    scene
+        Whether the motions are in it in three dimensions, about 50 kB each.
     out
         File to write; by default report.html in the folder of the motions.
 
     """
+    from bige_opensim.io.partial_folders import OutFolderError
     from bige_opensim.io.storage import StorageError
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.osim.model import ModelError
     from bige_opensim.reporting.report import ReportError
+    from bige_opensim.validation.norms_files import NormsError
     from bige_opensim.workflows.report import report_on
 
     try:
-        path, contradictions = report_on(motions, out, reference=reference)
-    except (ReportError, DatasetError, ModelError, StorageError) as error:
+        path, contradictions = report_on(motions, out, reference=reference, norms=norms, figures=figures, scene=scene)
+    except (ReportError, NormsError, DatasetError, ModelError, OutFolderError, StorageError) as error:
         return fail(str(error))
     for sentence in contradictions:
         console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)

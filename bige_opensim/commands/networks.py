@@ -71,7 +71,15 @@ def _print_dataset(ds: Any, out: Path) -> None:
 
 
 def train_surrogate(
-    *, data: Path, out: Path, seed: int = 0, config: Path | None = None, epochs: int | None = None
+    *,
+    data: Path,
+    out: Path,
+    seed: int = 0,
+    config: Path | None = None,
+    epochs: int | None = None,
+    start: str | None = None,
+    stream: int | None = None,
+    models: tuple[Path, ...] = (),
 ) -> int:
     """Train the network that predicts activations from kinematics.
 
@@ -87,9 +95,16 @@ def train_surrogate(
         TOML or JSON file with training settings.
     epochs
         Replaces the configured number of epochs.
+    start
+        Checkpoint to go on from; built-in is the surrogate that comes with the package.
+    stream
+        How many motions to learn from besides the recorded ones: recorded ones varied, planted on many bodies and
+        labelled by the physics. They are kept in the folder OUT.stream.
+    models
+        Models (.osim), or folders such as the labelled sessions, whose bodies motions are streamed on.
 
     """
-    return _train("surrogate", data, out, seed, config, epochs)
+    return _train("surrogate", data, out, seed, config, epochs, start=start, stream=stream, models=models)
 
 
 def train_generator(
@@ -114,7 +129,61 @@ def train_generator(
     return _train("generator", data, out, seed, config, epochs)
 
 
-def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None) -> int:
+def predict(
+    *,
+    model: Path,
+    motion: Path,
+    out: Path,
+    surrogate: str = "built-in",
+    start: float | None = None,
+    end: float | None = None,
+    cutoff: float = 6.0,
+) -> int:
+    """Predict the activations of one repetition, with 90 % intervals; nothing is simulated.
+
+    Parameters
+    ----------
+    model
+        The person's model (.osim).
+    motion
+        Coordinates of one repetition (.mot), or of more with `--start` and `--end`.
+    out
+        Folder for activations.sto, the ends of its intervals and prediction.json.
+    surrogate
+        Checkpoint folder; the network that comes with the package when none is named.
+    start, end
+        Part of the motion, s.
+    cutoff
+        Low-pass cut-off in Hz; 0 for none.
+
+    """
+    from bige_opensim.io.storage import StorageError
+    from bige_opensim.learning.checkpoint import CheckpointError
+    from bige_opensim.motion import MotionError
+    from bige_opensim.osim.model import ModelError
+    from bige_opensim.workflows.label import read_motion
+    from bige_opensim.workflows.predict import predict as run
+
+    try:
+        q = read_motion(motion, model=model)
+        q = q.between(q.time[0] if start is None else start, q.time[-1] if end is None else end)
+        found = run(q, model=model, surrogate=surrogate, cutoff_hz=cutoff)
+        found.save(out)
+    except (CheckpointError, ModelError, MotionError, StorageError, FileNotFoundError) as error:
+        return fail(str(error))
+    peak = found.activations.max().nlargest(8)
+    table = Table("muscle", "peak", "90 % interval", "at s", title=f"{motion.name}: predicted, not simulated")
+    for muscle in peak.index:
+        at = found.activations[muscle].idxmax()
+        low, high = found.lower[muscle][at], found.upper[muscle][at]
+        table.add_row(str(muscle), f"{peak[muscle]:.2f}", f"{low:.2f} to {high:.2f}", f"{at:.2f}")
+    console.print(table)
+    for sentence in found.outside:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None, **more: Any) -> int:
     from bige_opensim.io.file_lock import LockedError
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.learning.dataset import DatasetError
@@ -123,8 +192,8 @@ def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epo
 
     run: Callable[..., Any] = train.train_surrogate if kind == "surrogate" else train.train_generator
     try:
-        run(data, out=out, seed=seed, epochs=epochs or None, settings=config, show=Steps)
-    except (DatasetError, CheckpointError, LockedError, TrainingError) as error:
+        run(data, out=out, seed=seed, epochs=epochs or None, settings=config, show=Steps, **more)
+    except (FileNotFoundError, DatasetError, CheckpointError, LockedError, TrainingError) as error:
         return fail(str(error))
     console.print((out / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     return 0

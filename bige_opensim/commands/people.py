@@ -58,8 +58,8 @@ def scale(
     /,
     *,
     out: Path,
-    height: float,
     mass: float,
+    height: float | None = None,
     segment: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
     """Scale a model to a person's height and mass, muscle strength with them.
@@ -70,10 +70,10 @@ def scale(
         The model to scale (.osim), such as osim_models/fullbody80.osim.
     out
         The model file to write.
-    height
-        Standing height, m.
     mass
         Mass, kg.
+    height
+        Standing height, m; without it all lengths stay as they are, as for a model that was scaled to markers.
     segment
         Proportion of a body, such as femur=1.05 or pelvis=1,1,1.1 (along x, y, z); the height is kept. May be repeated.
 

@@ -19,12 +19,19 @@ _METADATA = "sessionMetadata.yaml"
 class Case:
     """One file, or the folder of a session, and its surroundings.
 
-    Attributes:
-        path: The file or folder.
-        relative: Where a repaired copy goes below the folder of repairs.
-        model: The model that the file belongs to; None if there is none or several could be meant.
-        session: The session that the file is part of.
-        motion: Coordinates recorded with these forces.
+    Attributes
+    ----------
+    path
+        The file or folder.
+    relative
+        Where a repaired copy goes below the folder of repairs.
+    model
+        The model that the file belongs to; None if there is none or several could be meant.
+    session
+        The session that the file is part of.
+    motion
+        Coordinates recorded with these forces.
+
     """
 
     path: Path
@@ -40,8 +47,11 @@ def find_cases(paths: Iterable[Path], model: Path | None = None) -> list[Case]:
     Files of a session belong to its model, others to the only .osim in their folder or the nearest folder above it, up
     to the path given; `model` replaces both.
 
-    Raises:
-        DoctorError: If a path does not exist, is a file of another kind, or holds nothing to examine.
+    Raises
+    ------
+    DoctorError
+        If a path does not exist, is a file of another kind, or holds nothing to examine.
+
     """
     found: dict[Path, Case] = {}
     for path in paths:

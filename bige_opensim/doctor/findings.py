@@ -24,17 +24,29 @@ class DoctorError(ValueError):
 class Finding:
     """One thing found in one file; of several columns with the same fault, the worst is the place.
 
-    Attributes:
-        file: The file, or the folder of a session.
-        place: Column, time or line; empty where it is the whole file.
-        severity: `error`: the file cannot be used, or misleads. `warning`: results may suffer. `note`: good to know.
-        kind: What was checked, such as "header-counts".
-        sentence: What was found.
-        remedy: What to do.
-        fixable: Whether `repair` corrects it.
-        value: What was measured, where a number decides.
-        limit: The limit that it passed, in the same unit.
-        unit: Of both.
+    Attributes
+    ----------
+    file
+        The file, or the folder of a session.
+    place
+        Column, time or line; empty where it is the whole file.
+    severity
+        `error`: the file cannot be used, or misleads. `warning`: results may suffer. `note`: good to know.
+    kind
+        What was checked, such as "header-counts".
+    sentence
+        What was found.
+    remedy
+        What to do.
+    fixable
+        Whether `repair` corrects it.
+    value
+        What was measured, where a number decides.
+    limit
+        The limit that it passed, in the same unit.
+    unit
+        Of both.
+
     """
 
     file: Path
@@ -85,8 +97,11 @@ def findings_content(findings: Sequence[Finding], files: int) -> dict[str, Any]:
 def write_findings(path: Path, findings: Sequence[Finding], files: int) -> None:
     """Write all findings as JSON, whole or not at all.
 
-    Raises:
-        DoctorError: If the folder of `path` does not exist.
+    Raises
+    ------
+    DoctorError
+        If the folder of `path` does not exist.
+
     """
     if not path.parent.is_dir():
         raise DoctorError(f"{path}: the folder {path.parent} does not exist; create it first.")

@@ -139,13 +139,21 @@ def check_loaded_feet(
     Estimated forces take the ground to be at rest, so this is a fault. Under measured ones a foot that slides steadily
     stands on the belt of a treadmill, which changes nothing in the mechanics of the body: a note.
 
-    Args:
-        path: The motion.
-        time: s.
-        points: Lowest points of the feet's contact spheres, m.
-        foot: Foot of each point, 0 right, 1 left.
-        load: Vertical force on the right and the left foot in body weights.
-        measured: Whether the forces were measured.
+    Parameters
+    ----------
+    path
+        The motion.
+    time
+        s.
+    points
+        Lowest points of the feet's contact spheres, m.
+    foot
+        Foot of each point, 0 right, 1 left.
+    load
+        Vertical force on the right and the left foot in body weights.
+    measured
+        Whether the forces were measured.
+
     """
     worst = (0.0, "")
     for f, side in enumerate(("right", "left")):

@@ -86,15 +86,25 @@ def contact_findings(
 ) -> list[Finding]:
     """Whether the feet stand where their forces are.
 
-    Args:
-        path: The motion.
-        time: s.
-        points: Lowest points of the feet, m.
-        foot: Foot of each point, 0 right, 1 left.
-        load: Vertical force on the right and the left foot in body weights.
-        ground_m: Height of the ground, or of the plates.
-        measured: Whether plates measured the forces.
-        carried_kg: The share of the model's mass that they carry, None if it is not known, and that mass.
+    Parameters
+    ----------
+    path
+        The motion.
+    time
+        s.
+    points
+        Lowest points of the feet, m.
+    foot
+        Foot of each point, 0 right, 1 left.
+    load
+        Vertical force on the right and the left foot in body weights.
+    ground_m
+        Height of the ground, or of the plates.
+    measured
+        Whether plates measured the forces.
+    carried_kg
+        The share of the model's mass that they carry, None if it is not known, and that mass.
+
     """
     found = check_loaded_feet(path, time, points, foot, load, measured=measured)
     if not measured:

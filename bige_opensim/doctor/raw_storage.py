@@ -29,17 +29,29 @@ class Damage(NamedTuple):
 class RawStorage:
     """A table with its faults.
 
-    Attributes:
-        path: The file.
-        title: First header line without a key, or the value of `name`.
-        version: Header version; 0 for the SIMM header and for none.
-        in_degrees: What the header says of rotations; None where it says nothing.
-        declared: Rows and columns (time included) that the header counts; None where it does not.
-        labels: Without time, as in the file, perhaps repeated.
-        lines: Line of every row in the file.
-        time: Seconds, finite, perhaps not increasing.
-        values: In the file's units; NaN where a cell is empty of a number.
-        damage: Lines that were left out.
+    Attributes
+    ----------
+    path
+        The file.
+    title
+        First header line without a key, or the value of `name`.
+    version
+        Header version; 0 for the SIMM header and for none.
+    in_degrees
+        What the header says of rotations; None where it says nothing.
+    declared
+        Rows and columns (time included) that the header counts; None where it does not.
+    labels
+        Without time, as in the file, perhaps repeated.
+    lines
+        Line of every row in the file.
+    time
+        Seconds, finite, perhaps not increasing.
+    values
+        In the file's units; NaN where a cell is empty of a number.
+    damage
+        Lines that were left out.
+
     """
 
     path: Path
@@ -63,8 +75,11 @@ class RawStorage:
 def read_raw(path: Path) -> RawStorage:
     """Read a .mot or .sto file and keep its faults.
 
-    Raises:
-        StorageError: If it is missing, empty, not text, or has no header end, no time column or fewer than two rows.
+    Raises
+    ------
+    StorageError
+        If it is missing, empty, not text, or has no header end, no time column or fewer than two rows.
+
     """
     lines = read_text(path, StorageError, "a .mot or .sto file").split("\n")
     end = next((at for at, line in enumerate(lines) if line.strip().lower() == "endheader"), None)

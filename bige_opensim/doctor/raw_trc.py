@@ -14,14 +14,23 @@ from bige_opensim.io.trc import Markers, TrcError, read_trc
 class RawTrc:
     """A marker file's lines.
 
-    Attributes:
-        path: The file.
-        lines: All lines, without ends.
-        data_line: Index in `lines` of the line of counts.
-        units: Unit of the header.
-        declared_frames, declared_markers: What the header counts.
-        frames, markers: What the table has.
-        disordered: Line number and time of every row whose time is not later than all before.
+    Attributes
+    ----------
+    path
+        The file.
+    lines
+        All lines, without ends.
+    data_line
+        Index in `lines` of the line of counts.
+    units
+        Unit of the header.
+    declared_frames, declared_markers
+        What the header counts.
+    frames, markers
+        What the table has.
+    disordered
+        Line number and time of every row whose time is not later than all before.
+
     """
 
     path: Path
@@ -43,8 +52,11 @@ class RawTrc:
     def markers_in_order(self) -> Markers:
         """The markers, disordered rows left out.
 
-        Raises:
-            TrcError: As `read_trc`.
+        Raises
+        ------
+        TrcError
+            As `read_trc`.
+
         """
         if self.sound:
             return read_trc(self.path)
@@ -70,8 +82,11 @@ class RawTrc:
 def read_raw_trc(path: Path) -> RawTrc:
     """Read the lines of a .trc file.
 
-    Raises:
-        TrcError: If it cannot be read or has no header of a .trc file.
+    Raises
+    ------
+    TrcError
+        If it cannot be read or has no header of a .trc file.
+
     """
     try:
         raw = path.read_bytes()

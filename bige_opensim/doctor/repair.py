@@ -39,12 +39,19 @@ _UNITS: dict[str, LengthUnits] = {"mm": "mm", "cm": "cm", "millimeters": "mm", "
 class Repair:
     """What was done for one file; `written` is empty where nothing was, and `problem` then says why.
 
-    Attributes:
-        original: The file.
-        sha256: Of the original.
-        written: The copy, relative to the folder of repairs.
-        actions: One sentence for every change.
-        problem: What prevents a repair.
+    Attributes
+    ----------
+    original
+        The file.
+    sha256
+        Of the original.
+    written
+        The copy, relative to the folder of repairs.
+    actions
+        One sentence for every change.
+    problem
+        What prevents a repair.
+
     """
 
     original: str
@@ -64,8 +71,11 @@ def repair_all(
     a plate to the wrong foot (the bodies of the forces are exchanged), and Thelen muscles whose least activation or
     control is below 0.01 (raised). The folder appears whole or not at all.
 
-    Raises:
-        DoctorError: If `out` exists and is not an empty folder, or its parent does not exist.
+    Raises
+    ------
+    DoctorError
+        If `out` exists and is not an empty folder, or its parent does not exist.
+
     """
     if (out.exists() and (not out.is_dir() or any(out.iterdir()))) or not out.resolve().parent.is_dir():
         raise DoctorError(f"{out}: a new or empty folder in an existing one was expected, so that nothing is replaced.")

@@ -47,24 +47,24 @@ class Generated:
     record
         What `generation.json` holds: predicted values of the terms, distance to the training motions, provenance.
     result
-        The search itself: latents, losses, history.
+        The search itself: latents, losses, history; None where latents were not searched.
     model, objective
         The files of the subject's model and of the objective, as they were.
     rotational
         Coordinates that are angles: degrees in files.
     references
-        The training repetitions of the generator (netCDF), which the report compares with.
+        The training repetitions of the generator (netCDF), which the report compares with; None without a generator.
 
     """
 
     motions: Mapping[str, Motion]
     predicted: Mapping[str, Motion]
     record: dict[str, Any]
-    result: SearchResult
+    result: SearchResult | None
     model: bytes
     objective: bytes
     rotational: frozenset[str]
-    references: Path
+    references: Path | None
     _place: Path | None = field(default=None, init=False)
     _temporary: TemporaryDirectory[str] | None = field(default=None, init=False)
 

@@ -15,6 +15,7 @@ from bige_opensim.learning.dataset import DatasetError, load_dataset
 from bige_opensim.learning.labelled_trials import FEATURES
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
+from bige_opensim.physics.anthropometry import STRENGTH
 from bige_opensim.physics.skeleton import SkeletonTables
 
 
@@ -59,7 +60,8 @@ def load_networks(generator: Path, surrogate: Path, model: Path, tables: Skeleto
         ("muscles", predicts.channels.muscles, tables.muscles),
     ):
         _require_known(model, what, names, known)
-    _require_known(surrogate, "subject features", predicts.channels.features, tuple(FEATURES))
+    features = (*FEATURES, *(f"{STRENGTH}{name}" for name in tables.muscles))
+    _require_known(surrogate, "subject features", predicts.channels.features, features)
     return Networks(made, references, predicts, _notes(generator, surrogate, made, predicts))
 
 

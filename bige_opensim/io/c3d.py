@@ -45,15 +45,21 @@ def read_c3d(path: Path | str, *, up: Up | None = None) -> Markers:
     other outputs of a model that Vicon files among the points (POINT:ANGLES and so on) and trajectories without a label
     (`*12`) are left out, with a note. Time is the number of the frame, from 0, over POINT:RATE.
 
-    Args:
-        path: The file.
-        up: Axis of the file that points up, whatever the file says. By default POINT:X_SCREEN becomes x and
-            POINT:Y_SCREEN becomes y; a file without them is taken as it is, with a note.
+    Parameters
+    ----------
+    path
+        The file.
+    up
+        Axis of the file that points up, whatever the file says. By default POINT:X_SCREEN becomes x and POINT:Y_SCREEN
+        becomes y; a file without them is taken as it is, with a note.
 
-    Raises:
-        C3dError: If ezc3d is not installed, or the file is missing, no C3D file, damaged or cut off, has fewer than two
-            frames, repeated labels, no labelled marker that was seen, no rate, unknown axes, or a unit that is unknown
-            or contradicted by the markers' extent (closer than 3 cm or wider than 20 m).
+    Raises
+    ------
+    C3dError
+        If ezc3d is not installed, or the file is missing, no C3D file, damaged or cut off, has fewer than two frames,
+        repeated labels, no labelled marker that was seen, no rate, unknown axes, or a unit that is unknown or
+        contradicted by the markers' extent (closer than 3 cm or wider than 20 m).
+
     """
     path = Path(path)
     layout = _Layout.read(path)
@@ -132,8 +138,11 @@ def read_c3d_analogs(
 
     Time counts from the same 0 as that of `read_c3d`: analog samples run at ANALOG:RATE from the first frame.
 
-    Raises:
-        C3dError: If ezc3d is not installed, or the file is missing, damaged, or has no analog channels.
+    Raises
+    ------
+    C3dError
+        If ezc3d is not installed, or the file is missing, damaged, or has no analog channels.
+
     """
     path = Path(path)
     layout = _Layout.read(path)

@@ -55,8 +55,11 @@ def write_c3d(
     `first_frame` is the number of the first frame, from 0: time is the number over the rate. Numbers beyond what the
     format holds begin again at 0. `about` is written as texts of the group MANUFACTURER.
 
-    Raises:
-        C3dError: If ezc3d is not installed, or does not write the file.
+    Raises
+    ------
+    C3dError
+        ezc3d is not installed, or does not write the file.
+
     """
     if find_spec("ezc3d") is None:
         raise C3dError(

@@ -25,13 +25,21 @@ class EmgError(ValueError):
 class Emg:
     """Channels of one recording on an even time grid.
 
-    Attributes:
-        time: (T,) s, evenly spaced.
-        values: (T, E) in the file's unit, which does not matter: channels are normalised before they are compared.
-        names: Labels of the channels as in the file, without surrounding blanks.
-        raw: Whether the channels are raw signals that swing about zero, and not envelopes.
-        notes: Sentences on what was odd or left out.
-        path: The file.
+    Attributes
+    ----------
+    time
+        (T,) s, evenly spaced.
+    values
+        (T, E) in the file's unit, which does not matter: channels are normalised before they are compared.
+    names
+        Labels of the channels as in the file, without surrounding blanks.
+    raw
+        Whether the channels are raw signals that swing about zero, and not envelopes.
+    notes
+        Sentences on what was odd or left out.
+    path
+        The file.
+
     """
 
     time: Float[np.ndarray, " time"]
@@ -53,11 +61,16 @@ def read_emg(path: Path | str) -> Emg:
     Channels without any signal (constant, or not finite) are left out with a note. A file is raw when its channels
     swing about zero: more than a fifth of the samples, or of the samples about the median, lie on the far side of 0.
 
-    Args:
-        path: .sto or .mot; .csv with a column `time` in s; .c3d, whose analog channels are taken (extra `c3d`).
+    Parameters
+    ----------
+    path
+        .sto or .mot; .csv with a column `time` in s; .c3d, whose analog channels are taken (extra `c3d`).
 
-    Raises:
-        EmgError: If the file is of another kind, damaged, unevenly sampled, or has no channel with a signal.
+    Raises
+    ------
+    EmgError
+        If the file is of another kind, damaged, unevenly sampled, or has no channel with a signal.
+
     """
     path = Path(path)
     suffix = path.suffix.lower()

@@ -57,9 +57,12 @@ class ExternalLoads:
 def read_external_loads(path: Path | str) -> ExternalLoads:
     """Read an ExternalLoads document of OpenSim 3 or 4; forces that it switches off are left out.
 
-    Raises:
-        ExternalLoadsError: If the file is no ExternalLoads document, names no data file or one that does not exist, or
-            has no force, or a force without body or identifier.
+    Raises
+    ------
+    ExternalLoadsError
+        If the file is no ExternalLoads document, names no data file or one that does not exist, or has no force, or a
+        force without body or identifier.
+
     """
     path = Path(path)
     try:
@@ -90,14 +93,22 @@ def read_external_loads(path: Path | str) -> ExternalLoads:
 def write_external_loads(path: Path | str, datafile_name: str, forces: Iterable[ExternalForce]) -> None:
     """Write an ExternalLoads document of OpenSim 4, whole or not at all.
 
-    Args:
-        path: The .xml file.
-        datafile_name: Path of the forces' .mot file relative to the folder of `path`.
-        forces: What is applied where.
+    Parameters
+    ----------
+    path
+        The .xml file.
+    datafile_name
+        Path of the forces' .mot file relative to the folder of `path`.
+    forces
+        What is applied where.
 
-    Raises:
-        ExternalLoadsError: If there are no forces or two of the same name.
-        StorageError: If the folder does not exist.
+    Raises
+    ------
+    ExternalLoadsError
+        If there are no forces or two of the same name.
+    StorageError
+        If the folder does not exist.
+
     """
     forces = tuple(forces)
     if not forces or len({force.name for force in forces}) < len(forces):
@@ -144,13 +155,20 @@ def write_ground_forces(
 ) -> None:
     """Write ground forces as `ground_force_{r,l}_v*`, `ground_force_{r,l}_p*` and `ground_torque_{r,l}_*`.
 
-    Args:
-        path: The .mot file.
-        time: Seconds.
-        sides: For "r", "l" or both: force on the foot (N), its point (m) and its free torque (N·m), all in ground.
+    Parameters
+    ----------
+    path
+        The .mot file.
+    time
+        Seconds.
+    sides
+        For "r", "l" or both: force on the foot (N), its point (m) and its free torque (N·m), all in ground.
 
-    Raises:
-        StorageError: If a side is unknown, shapes do not agree, or as `write_storage`.
+    Raises
+    ------
+    StorageError
+        If a side is unknown, shapes do not agree, or as `write_storage`.
+
     """
     names, values = ground_force_columns(time, sides, path)
     write_storage(path, time, values, names, in_degrees=False, title=GROUND_FORCES_TITLE)

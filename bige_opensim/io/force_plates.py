@@ -17,7 +17,7 @@ from bige_opensim.io.storage import StorageTable, read_storage
 LOADED_N = 20.0
 """Vertical force above the plate's unloaded baseline below which nobody stands on it."""
 BASELINE_S, SMOOTHED_S, MOST_BASELINE_N = 3.0, 0.05, 60.0
-"""The least force over so many seconds, smoothed, is a plate's unloaded baseline if it is below so many N."""
+"""Least force over so many seconds, smoothed: a plate's unloaded baseline if it is below so many N."""
 LARGEST_FORCE_N = 20_000.0
 FARTHEST_M = 20.0
 
@@ -129,10 +129,14 @@ def read_force_plates(path: Path | str) -> ForceFile:
     Points and torques may be NaN while nobody stands on the plate. A plate whose mean vertical force under load is
     negative reports what the person does to it: its force and torque are turned, with a note.
 
-    Raises:
-        StorageError: As `read_storage`.
-        ForcePlateError: No column or half a group of columns is recognised; or the numbers show that the vertical is
-            not Y, or that the units are not N and m; or numbers are missing under load.
+    Raises
+    ------
+    StorageError
+        As `read_storage`.
+    ForcePlateError
+        No column or half a group of columns is recognised; or the numbers show that the vertical is not Y, or that the
+        units are not N and m; or numbers are missing under load.
+
     """
     table = read_storage(path, gaps=True)
     groups, others = _groups(table)
@@ -246,8 +250,11 @@ def _without_gaps(
 def upright(path: Path, plate: Plate) -> tuple[Plate, str]:
     """The plate with the force on the person, and a note if that was turned.
 
-    Raises:
-        ForcePlateError: If the numbers show that the vertical is not Y, or that the units are not N and m.
+    Raises
+    ------
+    ForcePlateError
+        If the numbers show that the vertical is not Y, or that the units are not N and m.
+
     """
     size = np.linalg.norm(plate.force, axis=1)
     under_load = size > LOADED_N

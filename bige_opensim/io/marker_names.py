@@ -14,11 +14,17 @@ FEWEST_TO_SHARE_AN_AFFIX = 3
 class MarkerMatch:
     """Pairs of names and what was left over.
 
-    Attributes:
-        pairs: (name in the recording, name in the model), in the order of the recording.
-        unmatched: Markers of the recording that the model lacks.
-        unused: Markers of the model that the recording lacks.
-        notes: Sentences on names that were matched though they differ, and on those that were ambiguous.
+    Attributes
+    ----------
+    pairs
+        (name in the recording, name in the model), in the order of the recording.
+    unmatched
+        Markers of the recording that the model lacks.
+    unused
+        Markers of the model that the recording lacks.
+    notes
+        Sentences on names that were matched though they differ, and on those that were ambiguous.
+
     """
 
     pairs: tuple[tuple[str, str], ...]

@@ -19,7 +19,9 @@ import yaml
 from bige_opensim.io.text import number
 
 _METADATA = "sessionMetadata.yaml"
-_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic")
+_SEX, _AGE = ("sex", "gender_mf", "gender", "sex_at_birth"), ("age_years", "age")
+_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic", *_SEX, *_AGE)
+_SEXES = {"f": "f", "female": "f", "woman": "f", "m": "m", "male": "m", "man": "m"}
 _TEXT = "tag:yaml.org,2002:str"
 _NOTHING = ("", "~", "null")
 _FORCES = "_forces"
@@ -44,17 +46,33 @@ class Trial:
 class Session:
     """One OpenCap session.
 
-    Attributes:
-        path: Its folder.
-        name: Folder name, preceded by names of parent folders where two sessions found together share it.
-        subject: `subjectID`, or the folder name where that is missing.
-        model_path: The subject's model; None if there is none, which `problems` then says.
-        mass_kg: From the metadata; None if not given.
-        height_m: From the metadata; None if not given.
-        model_name: `openSimModel` of the metadata.
-        trials: Every trial with coordinates or markers, by name.
-        problems: Sentences on what is missing, broken or ambiguous. The session is usable where there is a model.
-        synthetic: Whether the metadata says that no person was recorded.
+    Attributes
+    ----------
+    path
+        Its folder.
+    name
+        Folder name, preceded by names of parent folders where two sessions found together share it.
+    subject
+        `subjectID`, or the folder name where that is missing.
+    model_path
+        The subject's model; None if there is none, which `problems` then says.
+    mass_kg
+        From the metadata; None if not given.
+    height_m
+        From the metadata; None if not given.
+    model_name
+        `openSimModel` of the metadata.
+    trials
+        Every trial with coordinates or markers, by name.
+    problems
+        Sentences on what is missing, broken or ambiguous. The session is usable where there is a model.
+    synthetic
+        Whether the metadata says that no person was recorded.
+    sex
+        "f" or "m"; None where the metadata says neither.
+    age_years
+        From the metadata; None if not given.
+
     """
 
     path: Path
@@ -67,6 +85,8 @@ class Session:
     trials: tuple[Trial, ...]
     problems: tuple[str, ...]
     synthetic: bool = False
+    sex: str | None = None
+    age_years: float | None = None
 
 
 def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -> list[Session]:
@@ -75,8 +95,11 @@ def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -
     A session is a folder with `sessionMetadata.yaml` or `OpenSimData`; sessions are not looked for inside sessions, nor
     in the folder `outside`: what is made of sessions is laid out like them, and may lie among them.
 
-    Raises:
-        SessionError: If a path is no folder, or there is no session at or below it.
+    Raises
+    ------
+    SessionError
+        If a path is no folder, or there is no session at or below it.
+
     """
     folders: dict[Path, Path] = {}
     for path in map(Path, paths):
@@ -124,6 +147,8 @@ def _read_session(path: Path, name: str) -> Session:
     metadata, problems = _metadata(path / _METADATA)
     mass_kg, mass_problems = _positive(metadata, "mass_kg", path)
     height_m, height_problems = _positive(metadata, "height_m", path)
+    age_key = next((key for key in _AGE if key in metadata), _AGE[0])
+    age_years, age_problems = _positive(metadata, age_key, path)
     subject, model_name = metadata.get("subjectID"), metadata.get("openSimModel")
     model_path, model_problems = _model(path, model_name)
     trials, trial_problems = _trials(path)
@@ -136,8 +161,10 @@ def _read_session(path: Path, name: str) -> Session:
         height_m=height_m,
         model_name=model_name,
         trials=tuple(replace(trial, session=name) for trial in trials),
-        problems=(*problems, *mass_problems, *height_problems, *model_problems, *trial_problems),
+        problems=(*problems, *mass_problems, *height_problems, *age_problems, *model_problems, *trial_problems),
         synthetic=metadata.get("synthetic", "").lower() == "true",
+        sex=next((_SEXES[metadata[key].lower()] for key in _SEX if metadata.get(key, "").lower() in _SEXES), None),
+        age_years=age_years,
     )
 
 

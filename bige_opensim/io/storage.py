@@ -25,15 +25,25 @@ class StorageError(ValueError):
 class StorageTable:
     """The content of a .mot or .sto file.
 
-    Attributes:
-        time: First column, seconds.
-        values: The other columns, in the file's units.
-        names: Their labels.
-        in_degrees: What the header says of rotations; None where it says nothing.
-        title: First header line without a key, or the value of `name`.
-        version: Header version; 0 for the SIMM header (`datacolumns`, `datarows`) and for no version.
-        notes: Sentences on what was odd but did not prevent reading.
-        path: The file.
+    Attributes
+    ----------
+    time
+        First column, seconds.
+    values
+        The other columns, in the file's units.
+    names
+        Their labels.
+    in_degrees
+        What the header says of rotations; None where it says nothing.
+    title
+        First header line without a key, or the value of `name`.
+    version
+        Header version; 0 for the SIMM header (`datacolumns`, `datarows`) and for no version.
+    notes
+        Sentences on what was odd but did not prevent reading.
+    path
+        The file.
+
     """
 
     time: Float[np.ndarray, " time"]
@@ -63,9 +73,12 @@ def read_storage(path: Path | str, *, gaps: bool = False) -> StorageTable:
     believes the header and misreads such files without an error). With `gaps`, columns may hold NaN where nothing was
     measured.
 
-    Raises:
-        StorageError: If the file is missing, empty, not text, cut off, or its table has missing, non-numeric or (but
-            for `gaps`) non-finite cells, repeated labels, no time, fewer than two rows, or time that does not increase.
+    Raises
+    ------
+    StorageError
+        If the file is missing, empty, not text, cut off, or its table has missing, non-numeric or (but for `gaps`)
+        non-finite cells, repeated labels, no time, fewer than two rows, or time that does not increase.
+
     """
     path = Path(path)
     lines = read_text(path, StorageError, "a .mot or .sto file").split("\n")
@@ -105,17 +118,28 @@ def write_storage(
     Values are written as they are; `in_degrees` only states what they are. Magnitudes below the smallest normal double
     (2.2e-308) become 0, because OpenSim's TimeSeriesTable cannot read them.
 
-    Args:
-        path: File to write; its folder must exist.
-        time: Seconds, strictly increasing, at least two.
-        values: One row per time, one column per name, finite.
-        names: Unique labels without blanks.
-        in_degrees: Unit of the rotations among the columns.
-        title: First line of the file.
-        version: 1 (counts in the header, read by every OpenSim), 2 or 3 (as OpenSim 4 writes).
+    Parameters
+    ----------
+    path
+        File to write; its folder must exist.
+    time
+        Seconds, strictly increasing, at least two.
+    values
+        One row per time, one column per name, finite.
+    names
+        Unique labels without blanks.
+    in_degrees
+        Unit of the rotations among the columns.
+    title
+        First line of the file.
+    version
+        1 (counts in the header, read by every OpenSim), 2 or 3 (as OpenSim 4 writes).
 
-    Raises:
-        StorageError: If anything above does not hold; nothing is written then.
+    Raises
+    ------
+    StorageError
+        If anything above does not hold; nothing is written then.
+
     """
     time, values = np.asarray(time, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if time.ndim != 1 or len(time) < 2 or values.shape != (len(time), len(names)) or not len(names):
@@ -206,14 +230,22 @@ def read_coordinates(
     `units` is given. A trial in which nothing turns enough to tell is believed, with a note. Where the header says
     nothing, the unit that the numbers prove is taken, with a note.
 
-    Args:
-        path: A .mot or .sto file.
-        rotational: Names of the model's rotational coordinates.
-        known: Names of all the model's coordinates; other columns are left out, with a note. None keeps all.
-        units: What the rotations are in, whatever the header says.
+    Parameters
+    ----------
+    path
+        A .mot or .sto file.
+    rotational
+        Names of the model's rotational coordinates.
+    known
+        Names of all the model's coordinates; other columns are left out, with a note. None keeps all.
+    units
+        What the rotations are in, whatever the header says.
 
-    Raises:
-        StorageError: As `read_storage`; also if no column is a coordinate, or the unit is contradicted or unknown.
+    Raises
+    ------
+    StorageError
+        As `read_storage`; also if no column is a coordinate, or the unit is contradicted or unknown.
+
     """
     table = read_storage(path)
     columns, names, left_out = _coordinate_columns(table, known)
@@ -233,8 +265,11 @@ def write_coordinates(
 
     Only columns in `rotational` are converted to degrees; coupled coordinates stay in radians, as OpenSim expects.
 
-    Raises:
-        StorageError: As `write_storage`.
+    Raises
+    ------
+    StorageError
+        As `write_storage`.
+
     """
     write_columns(path, motion.time, [coordinates_text(motion, rotational, path)], in_degrees=True, title=title)
 
@@ -248,8 +283,11 @@ def coordinates_text(motion: Motion, rotational: Collection[str], path: Path | s
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that it appears whole or not at all.
 
-    Raises:
-        StorageError: If the folder does not exist.
+    Raises
+    ------
+    StorageError
+        If the folder does not exist.
+
     """
     if not path.parent.is_dir():
         raise StorageError(f"{path}: the folder {path.parent} does not exist; create it first.")

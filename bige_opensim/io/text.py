@@ -36,8 +36,11 @@ def is_plain(line: str) -> bool:
 def number(text: str) -> float:
     """A number as C and OpenSim read it: ASCII, without underscores; blanks around it do no harm.
 
-    Raises:
-        ValueError: If it is none.
+    Raises
+    ------
+    ValueError
+        If it is none.
+
     """
     if not is_plain(text):
         raise ValueError(f"not a number: {text[:40]!r}")
@@ -47,8 +50,11 @@ def number(text: str) -> float:
 def numbers(line: str, separator: str) -> list[float]:
     """Numbers of a line as `number` reads each of them.
 
-    Raises:
-        ValueError: If a cell holds none.
+    Raises
+    ------
+    ValueError
+        If a cell holds none.
+
     """
     if not is_plain(line):
         raise ValueError(f"not a row of numbers: {line[:40]!r}")

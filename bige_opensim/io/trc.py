@@ -30,13 +30,21 @@ class TrcError(ValueError):
 class Markers:
     """Trajectories of markers.
 
-    Attributes:
-        time: Seconds, strictly increasing.
-        positions: Metres in the file's own axes; all three NaN where a marker was not seen.
-        names: One per marker, unique.
-        rate_hz: Frames per second, from the median step of `time`.
-        notes: Sentences on what was odd but did not prevent reading.
-        path: The file, or None for markers made otherwise.
+    Attributes
+    ----------
+    time
+        Seconds, strictly increasing.
+    positions
+        Metres in the file's own axes; all three NaN where a marker was not seen.
+    names
+        One per marker, unique.
+    rate_hz
+        Frames per second, from the median step of `time`.
+    notes
+        Sentences on what was odd but did not prevent reading.
+    path
+        The file, or None for markers made otherwise.
+
     """
 
     time: Float[np.ndarray, " time"]
@@ -54,8 +62,11 @@ class Markers:
     def between(self, start: float | None, end: float | None) -> Markers:
         """The frames from `start` to `end`, s, both included; None leaves that side open.
 
-        Raises:
-            TrcError: If fewer than two frames are left.
+        Raises
+        ------
+        TrcError
+            If fewer than two frames are left.
+
         """
         low, high = (-np.inf if start is None else start), (np.inf if end is None else end)
         inside = (self.time >= low - 1e-9) & (self.time <= high + 1e-9)
@@ -90,13 +101,19 @@ def read_trc(path: Path | str, *, units: LengthUnits | None = None) -> Markers:
     where the header's counts or rate contradict it, with a note. Positions whose extent no person fits (a frame's
     markers closer than 3 cm or wider than 20 m) contradict the declared unit and are refused, unless `units` is given.
 
-    Args:
-        path: The file.
-        units: What the numbers are in, whatever the header says.
+    Parameters
+    ----------
+    path
+        The file.
+    units
+        What the numbers are in, whatever the header says.
 
-    Raises:
-        TrcError: If the file is missing, empty, not text, cut off, no .trc file, or its table has non-numeric cells,
-            repeated names, fewer than two rows, or time that does not increase; or if the unit is unknown or wrong.
+    Raises
+    ------
+    TrcError
+        If the file is missing, empty, not text, cut off, no .trc file, or its table has non-numeric cells, repeated
+        names, fewer than two rows, or time that does not increase; or if the unit is unknown or wrong.
+
     """
     path = Path(path)
     text = read_text(path, TrcError, "a .trc file")
@@ -140,15 +157,24 @@ def write_trc(
 ) -> None:
     """Write markers (metres) as a .trc file that OpenSim reads, whole or not at all; NaN becomes empty cells.
 
-    Args:
-        path: File to write; its folder must exist.
-        time: Seconds, strictly increasing, at least two.
-        positions: Metres; a marker not seen has three NaN.
-        names: Unique, without tabs.
-        units: Unit of the numbers in the file.
+    Parameters
+    ----------
+    path
+        File to write; its folder must exist.
+    time
+        Seconds, strictly increasing, at least two.
+    positions
+        Metres; a marker not seen has three NaN.
+    names
+        Unique, without tabs.
+    units
+        Unit of the numbers in the file.
 
-    Raises:
-        TrcError: If anything above does not hold; nothing is written then.
+    Raises
+    ------
+    TrcError
+        If anything above does not hold; nothing is written then.
+
     """
     path = Path(path)
     time, positions = np.asarray(time, dtype=np.float64), np.asarray(positions, dtype=np.float64)

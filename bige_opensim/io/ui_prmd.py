@@ -83,8 +83,11 @@ def find_clips(raw: Path | str, movement: str = DEEP_SQUAT) -> list[Clip]:
 
     Incorrect repetitions are known by `_inc` in the file's name or `incorrect` in a folder's.
 
-    Raises:
-        UiPrmdError: If `raw` is no folder or there are none.
+    Raises
+    ------
+    UiPrmdError
+        If `raw` is no folder or there are none.
+
     """
     raw = Path(raw)
     clips = []
@@ -105,8 +108,11 @@ def find_clips(raw: Path | str, movement: str = DEEP_SQUAT) -> list[Clip]:
 def read_clip(path: Path | str) -> Markers:
     """Read one file as metres in OpenSim's axes, the person facing +X.
 
-    Raises:
-        UiPrmdError: If the file cannot be read, or is no table of 39 finite positions with at least two rows.
+    Raises
+    ------
+    UiPrmdError
+        If the file cannot be read, or is no table of 39 finite positions with at least two rows.
+
     """
     path = Path(path)
     try:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bige_opensim.learning.intervals import COVERAGE, coverage
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.training_data import HELD_OUT, Repetitions
 from bige_opensim.learning.vqvae import Generator
@@ -44,12 +45,14 @@ def surrogate_card(
         "",
     ]
     lines += _data(data) + _metrics(data, measure, SURROGATE_NAMES) + _per_muscle(model, data)
+    lines += _intervals(model, data)
     lines += [
         "## Limits",
         "",
         "Activations are predicted, not simulated: re-simulate what matters. The labels are static optimization's, "
-        "with its assumptions (least sum of squared activations, no antagonists without need, rigid tendons). "
-        "Subjects, movements and tempi unlike those above are outside what it has seen, and it does not say so.",
+        "with its assumptions (least sum of squared activations, no antagonists without need, rigid tendons): "
+        "estimates, not measurements. Motions and bodies unlike those above are flagged as outside; movements that "
+        "look like them and are loaded otherwise, by a bar or a chair, are not.",
         "",
     ]
     return "\n".join(lines + _how(settings, provenance))
@@ -84,6 +87,14 @@ def _data(data: Repetitions) -> list[str]:
     for role, title in ROLES.items():
         names = data.subjects_of(role)
         lines.append(f"| {title} | {len(data.rows[role])} | {len(names)}: {', '.join(names) or 'none'} |")
+    if data.streamed:
+        kept = len(data.rows["calibration"])
+        lines += [
+            "",
+            f"Trained on besides: {data.streamed - kept} streamed motions, those of the training subjects varied, "
+            "planted on many bodies and labelled by the physics; on bodies that were not trained on, "
+            f"{kept} more calibrated the intervals.",
+        ]
     if not data.by_subject:
         lines += [
             "",
@@ -103,6 +114,22 @@ def _metrics(data: Repetitions, measure: Measure, names: dict[str, str]) -> list
     for name, title in names.items():
         lines.append(f"| {title} | {' | '.join(f'{measured[role][name]:.4f}' for role in roles)} |")
     return [*lines, "", "Only validation chose the checkpoint; test was measured once, afterwards.", ""]
+
+
+def _intervals(model: Surrogate, data: Repetitions) -> list[str]:
+    """Share of the activations of every role that their intervals hold."""
+    roles = [role for role in ("validation", "test") if len(data.rows[role])]
+    lines = ["## Intervals", "", "| | people | share of activations inside the 90 % interval |", "|---|---|---|"]
+    for role in roles:
+        rows = data.rows[role]
+        predicted = model(data.q[rows], data.duration[rows], data.features[rows])
+        share = coverage(predicted, data.activations[rows], model.interval)
+        lines.append(f"| {ROLES[role]} | {len(data.subjects_of(role))} | {float(share.mean()):.1%} |")
+    few = len(data.subjects_of("validation")) < 1 / (1 - COVERAGE) - 1
+    note = "The intervals were sized on the validation people."
+    if few:
+        note += " They are fewer than nine: coverage on new people is an estimate, not a guarantee."
+    return [*lines, "", note, ""]
 
 
 def _per_muscle(model: Surrogate, data: Repetitions) -> list[str]:

@@ -240,20 +240,21 @@ def _check_same(first: LabelledTrial, other: LabelledTrial) -> None:
 
 
 def _assemble(trials: Sequence[LabelledTrial], coordinates: Sequence[str], root: Root) -> xr.Dataset:
+    features = _features(trials)
     rows = [(trial, repetition) for trial in trials for repetition in trial.repetitions]
     columns: dict[str, list[Any]] = {
         "q": [_cut_coordinates(t, r, root, coordinates) for t, r in rows],
         "activations": [_resampled(t.activations, r).values.clip(0.0, 1.0) for t, r in rows],
-        "features": [[float(t.label["subject_features"][name]) for name in FEATURES] for t, _ in rows],
+        "features": [[float(t.label["subject_features"][name]) for name in features] for t, _ in rows],
         "duration": [r.duration for _, r in rows],
         **{name: [getattr(r, name) for _, r in rows] for name in ("start", "end", "depth_deg", "side")},
         "events": [json.dumps(r.events) for _, r in rows],
         **{name: [str(t.label[name]) for t, _ in rows] for name in ("subject", "session", "trial", "status")},
     }
     rotational = np.array([all(name in t.rotational for t in trials) for name in coordinates])
-    names = {"coordinate": coordinates, "muscle": trials[0].activations.names, "feature": list(FEATURES)}
+    names = {"coordinate": coordinates, "muscle": trials[0].activations.names, "feature": features}
     axes = {name: (name, np.array(values, dtype=object), {"long_name": name}) for name, values in names.items()}
-    axes["feature"][2]["feature_units"] = json.dumps(FEATURES)
+    axes["feature"][2]["feature_units"] = json.dumps({name: FEATURES.get(name, "N") for name in features})
     percent = ("sample", np.linspace(0.0, 100.0, SAMPLES), {"units": "%", "long_name": "part of the repetition"})
     flag = ("coordinate", rotational, {"long_name": "true for coordinates in rad, false for coordinates in m"})
     variables = {name: _variable(name, values) for name, values in columns.items()}
@@ -270,6 +271,13 @@ def triples_of(ds: xr.Dataset) -> list[tuple[str, str, str]]:
 def _triples(trials: Sequence[LabelledTrial]) -> list[tuple[str, str, str]]:
     """Joints about three axes of all trials' models."""
     return sorted({triple for trial in trials for triple in rotation_triples(trial.label)})
+
+
+def _features(trials: Sequence[LabelledTrial]) -> list[str]:
+    """Names of the features: `FEATURES`, and strengths of muscles where all labels have them."""
+    known = [trial.label["subject_features"] for trial in trials]
+    more = [name for name in known[0] if name not in FEATURES and all(name in one for one in known)]
+    return [*FEATURES, *more]
 
 
 def _variable(name: str, values: list[Any]) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:

@@ -9,30 +9,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bige_opensim.learning.channels import Channels, Normaliser
 from bige_opensim.learning.derivatives import time_derivatives
+from bige_opensim.learning.familiarity import Familiar
+from bige_opensim.learning.intervals import LEAST_ACTIVATION, PHASES, phase_of
 from bige_opensim.learning.setting_limits import require_within
+from bige_opensim.learning.subject_inputs import subject_inputs
 
 FEATURE_LIMIT = 3.0
 """Scaled subject features bend towards this bound: few subjects are seen, and a new one must not lead far outside."""
 
 
+LEAST_BEND = 0.3
+"""rad; least scale whose square divides 1 - cos: a coordinate that hardly moved in training must not blow up."""
+
+
 @dataclass(frozen=True)
 class SurrogateConfig:
-    """Size of the surrogate, and what of it is dropped at random in training."""
+    """Size of the surrogate, and what of it is dropped at random in training.
+
+    frames: how many neighbouring frames are one token of the transformer; motions are smooth, and the time that it
+    takes goes with the tokens.
+    """
 
     width: int = 64
     heads: int = 4
     layers: int = 3
+    frames: int = 2
     dropout: float = 0.1
     subject_dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        require_within(self, {"width": (1, 8192), "heads": (1, 256), "layers": (1, 100)})
+        require_within(self, {"width": (1, 8192), "heads": (1, 256), "layers": (1, 100), "frames": (1, 16)})
         if min(self.width, self.heads, self.layers) < 1 or self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of 2 * heads, got width {self.width}, heads {self.heads}")
         if not (0 <= self.dropout < 1 and 0 <= self.subject_dropout < 1):
@@ -82,6 +94,7 @@ class Surrogate(nn.Module):
     The weights of the subject start at zero: a feature that all training subjects share must not move a new one.
     """
 
+    interval: Tensor
     folder: Path | None = None
     """The checkpoint that the network was loaded from."""
 
@@ -93,13 +106,18 @@ class Surrogate(nn.Module):
         self.acceleration = Normaliser(channels.scaling["acceleration"])
         self.log_duration = Normaliser(channels.scaling["log_duration"])
         self.features = Normaliser(channels.scaling["features"])
-        self.from_kinematics = nn.Linear(3 * len(channels.coordinates), config.width)
+        self.angle = torch.tensor(channels.rotational)
+        inputs = 3 * len(channels.coordinates) + sum(channels.rotational)
+        self.from_kinematics = nn.Linear(config.frames * inputs, config.width)
         self.from_subject = nn.Linear(len(channels.features) + 1, config.width)
         nn.init.zeros_(self.from_subject.weight)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, len(channels.muscles))
+        self.head = nn.Linear(config.width, config.frames * len(channels.muscles))
+        self.register_buffer("interval", torch.zeros(PHASES, len(channels.muscles)))
+        self._register_familiar("motions", 2 * len(channels.coordinates) + sum(channels.rotational))
+        self._register_familiar("bodies", len(channels.features))
 
     def forward(
         self,
@@ -107,6 +125,7 @@ class Surrogate(nn.Module):
         duration: Float[Tensor, " batch"],
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
+        chosen: Int[Tensor, " token"] | None = None,
     ) -> Float[Tensor, "batch time muscle"]:
         """Activations in [0, 1].
 
@@ -120,6 +139,8 @@ class Surrogate(nn.Module):
             Subject features in the order of `channels.features`, SI.
         padding
             True for frames at the end that are no part of the motion; nothing in them changes the other frames.
+        chosen
+            Tokens that are predicted, and that see each other, instead of all; see `frames_of`.
 
         Raises
         ------
@@ -136,24 +157,77 @@ class Surrogate(nn.Module):
         velocity, acceleration = time_derivatives(q, duration, lengths)
         kinematics = torch.cat(
             [
-                self.position(q),
+                self._postures(q),
                 self.velocity(velocity),
                 self.acceleration(acceleration),
             ],
             dim=-1,
-        )  # (batch, time, 3 * coordinate)
+        )  # (batch, time, 3 * coordinate + angle)
+        tokens = self._tokens(kinematics, lengths)  # (batch, token, frames * feature)
         subject = self._subject(duration, features)  # (batch, width)
-        x = self.from_kinematics(kinematics) + subject[:, None] + self._positions(q, lengths)
+        x = self.from_kinematics(tokens) + subject[:, None] + self._positions(q, lengths)
+        if chosen is not None:
+            x = x[:, chosen]
         x = self.drop(x)
-        visible = None if padding is None else ~padding[:, None, None, :]
+        visible = None if padding is None else ~padding[:, None, None, :: self.config.frames]
         for block in self.blocks:
             x = block(x, visible)
-        return torch.sigmoid(self.head(self.norm(x)))
+        found = torch.sigmoid(self.head(self.norm(x)))  # (batch, token, frames * muscle)
+        return found.reshape(len(q), -1, len(self.channels.muscles))[:, : q.shape[1]]
+
+    def frames_of(self, chosen: Int[Tensor, " token"]) -> Int[Tensor, " time"]:
+        """Frames of tokens, in order."""
+        size = self.config.frames
+        return (size * chosen[:, None] + torch.arange(size)).flatten()
+
+    def _register_familiar(self, what: str, size: int) -> None:
+        self.register_buffer(f"{what}_mean", torch.zeros(size))
+        self.register_buffer(f"{what}_whiten", torch.zeros(size, size))
+        self.register_buffer(f"{what}_limit", torch.zeros(()))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the network knows how wide its intervals are, and what is outside."""
+        return bool(self.interval.any())
+
+    def bounds(
+        self, predicted: Float[Tensor, "batch time muscle"]
+    ) -> tuple[Float[Tensor, "batch time muscle"], Float[Tensor, "batch time muscle"]]:
+        """Ends of the 90 % intervals around predicted activations; see `intervals`."""
+        width = (predicted + LEAST_ACTIVATION) * self.interval[phase_of(predicted.shape[1])]
+        return (predicted - width).clamp(min=0.0), (predicted + width).clamp(max=1.0)
+
+    def strangeness(
+        self,
+        q: Float[Tensor, "batch time coordinate"],
+        duration: Float[Tensor, " batch"],
+        features: Float[Tensor, "batch feature"],
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Distances of motions and of bodies from those trained on, over what is still familiar: outside above 1."""
+        found = []
+        for what, x in (("motions", self.postures_and_speeds(q, duration)), ("bodies", self.scaled_body(features))):
+            mean, whiten, limit = (getattr(self, f"{what}_{part}") for part in ("mean", "whiten", "limit"))
+            distance = Familiar(mean, whiten).distance(x)
+            found.append((distance.mean(1) if what == "motions" else distance) / limit)
+        return found[0], found[1]
+
+    def postures_and_speeds(
+        self, q: Float[Tensor, "batch time coordinate"], duration: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch time channel"]:
+        """What is compared of a motion."""
+        q, duration = q.to(self.head.weight.dtype), duration.to(self.head.weight.dtype)
+        velocity, _ = time_derivatives(q, duration)
+        return torch.cat([self._postures(q), self.velocity(velocity)], -1)
+
+    def scaled_body(self, features: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch feature"]:
+        """What is compared of a body."""
+        return self.features(subject_inputs(features.to(self.head.weight.dtype), self.channels.features))
 
     def start_from(self, mean_activation: Float[Tensor, " muscle"]) -> None:
         """Set the output bias so that an untrained surrogate predicts each muscle's mean."""
         with torch.no_grad():
-            self.head.bias.copy_(torch.logit(mean_activation.clamp(0.005, 0.995)))
+            bias = torch.logit(mean_activation.clamp(0.005, 0.995))
+            self.head.bias.copy_(bias.repeat(self.config.frames))
 
     def _check(self, q: Tensor, duration: Tensor, features: Tensor) -> None:
         coordinates, names = len(self.channels.coordinates), len(self.channels.features)
@@ -165,9 +239,29 @@ class Surrogate(nn.Module):
                 f"got {tuple(duration.shape)} and {tuple(features.shape)}"
             )
 
+    def _tokens(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
+        """(batch, token, frames * feature): neighbouring frames together; the last is repeated where frames lack."""
+        size, time = self.config.frames, frames.shape[1]
+        at = torch.arange(-(-time // size) * size, device=frames.device)[None, :, None]
+        last = at.new_tensor([time]) if lengths is None else lengths
+        filled = torch.take_along_dim(frames, at.minimum((last - 1)[:, None, None]), dim=1)
+        return filled.reshape(len(frames), -1, size * frames.shape[-1])
+
+    def _postures(self, q: Tensor) -> Tensor:
+        """(batch, time, coordinate + angle): sines of angles about their mean, translations, and cosines.
+
+        Whole turns change nothing. Scales are those of the positions, so that small angles go in as they would unbent;
+        1 - cos goes in with the square of its scale, which is not small.
+        """
+        angle = self.angle.to(q.device)
+        turn, scale = q - self.position.offset, self.position.scale.clamp(max=1.0)
+        position = torch.where(angle, torch.sin(turn) / scale, turn / self.position.scale)
+        return torch.cat([position, ((1.0 - torch.cos(turn)) / scale.clamp(min=LEAST_BEND) ** 2)[..., angle]], dim=-1)
+
     def _subject(self, duration: Tensor, features: Tensor) -> Tensor:
         """(batch, width) from the duration and the subject; in training the subject is forgotten now and then."""
-        scaled = FEATURE_LIMIT * torch.tanh(self.features(features) / FEATURE_LIMIT)
+        inputs = subject_inputs(features, self.channels.features)
+        scaled = FEATURE_LIMIT * torch.tanh(self.features(inputs) / FEATURE_LIMIT)
         if self.training and self.config.subject_dropout > 0:
             kept = torch.rand(len(scaled), 1, device=scaled.device) >= self.config.subject_dropout
             scaled = scaled * kept
@@ -175,8 +269,8 @@ class Surrogate(nn.Module):
         return self.from_subject(torch.cat([scaled, log_duration], dim=-1))
 
     def _positions(self, q: Tensor, lengths: Tensor | None) -> Tensor:
-        """Sines and cosines of the percentage of the cycle, (1 or batch, time, width)."""
-        frame = torch.arange(q.shape[1], device=q.device, dtype=q.dtype)
+        """Sines and cosines of the percentage of the cycle, (1 or batch, token, width)."""
+        frame = torch.arange(0, q.shape[1], self.config.frames, device=q.device, dtype=q.dtype)
         last = q.new_tensor([q.shape[1] - 1]) if lengths is None else (lengths - 1).to(q.dtype)
         percent = 100 * frame[None, :, None] / last[:, None, None]
         half = self.config.width // 2

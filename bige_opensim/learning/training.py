@@ -24,6 +24,7 @@ from torch import Tensor
 from bige_opensim import __version__
 from bige_opensim.io.documents import DocumentError, read_json, read_toml
 from bige_opensim.io.file_lock import locked
+from bige_opensim.learning import intervals
 from bige_opensim.learning.augmentation import (
     Augmentation,
     mirrored_rows,
@@ -34,8 +35,18 @@ from bige_opensim.learning.augmentation import (
 )
 from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Scaling
-from bige_opensim.learning.checkpoint import is_checkpoint, read_config, require_free, save_checkpoint
+from bige_opensim.learning.checkpoint import (
+    CheckpointError,
+    is_checkpoint,
+    load_surrogate,
+    read_config,
+    require_free,
+    save_checkpoint,
+)
+from bige_opensim.learning.familiarity import FAMILIAR, Familiar
+from bige_opensim.learning.motion_stream import MotionStream, StreamSettings
 from bige_opensim.learning.setting_limits import require_within
+from bige_opensim.learning.subject_inputs import subject_inputs
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
 from bige_opensim.learning.training_data import Repetitions, TrainingError
 from bige_opensim.learning.training_state import Progress, load_state, remove_state, save_state
@@ -44,6 +55,12 @@ from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 Report = Callable[[int, int, dict[str, int | float]], None]
 """(epoch, epochs, metrics of the epoch)."""
 
+
+MEASURED = 2000
+"""Repetitions, evenly among those trained on, that scalings are measured of."""
+
+TOGETHER = 256
+"""Repetitions that are predicted together."""
 
 LIMITS = {
     "seed": (0, 2**63 - 1),
@@ -85,14 +102,22 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class SurrogateTraining(TrainingConfig):
-    """How the surrogate is trained. `peak_weight`: see `surrogate_loss`."""
+    """How the surrogate is trained.
+
+    `peak_weight`: see `surrogate_loss`; `thinning`: every so many tokens of a motion are trained on at once; `start`:
+    checkpoint whose weights and scaling training starts from, none for random weights; `stream`: motions besides the
+    recorded.
+    """
 
     peak_weight: float = 2.0
+    thinning: int = 4
+    start: str = ""
+    stream: StreamSettings = field(default_factory=StreamSettings)
     model: SurrogateConfig = field(default_factory=SurrogateConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within(self, {"peak_weight": (0.0, 1e6)}, TrainingError)
+        require_within(self, {"peak_weight": (0.0, 1e6), "thinning": (1, 20)}, TrainingError)
 
 
 @dataclass(frozen=True)
@@ -108,10 +133,14 @@ class GeneratorTraining(TrainingConfig):
     learning_rate: float = 4e-3
     patience: int = 200
     other_arms: float = 0.5
-    arm_deg: float = 8.0
+    arm_deg: float = 15.0
     phase: float = 0.15
-    body_size: float = 0.07
-    augmentation: Augmentation = field(default_factory=lambda: Augmentation(angle_deg=2.5, curves=6))
+    body_size: float = 0.08
+    augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(
+            mixed=0.7, mix_low=-0.3, mix_high=1.3, angle_deg=4.0, translation_m=0.01, curves=6
+        )
+    )
     model: GeneratorConfig = field(default_factory=GeneratorConfig)
 
     def __post_init__(self) -> None:
@@ -129,6 +158,7 @@ ARMS = ("arm_", "elbow_", "pro_sup_", "wrist_")
 ConfigT = TypeVar("ConfigT", SurrogateTraining, GeneratorTraining)
 
 
+@runtime_checkable
 @runtime_checkable
 class Task(Protocol):
     """A network and what it is to learn."""
@@ -167,8 +197,11 @@ def train_surrogate(
     config: SurrogateTraining | None = None,
     report: Report | None = None,
     resume: bool = True,
+    stream: MotionStream | None = None,
 ) -> Path:
     """Train kinematics to activations and write the checkpoint folder `out`; see `fit` for the loop.
+
+    Motions of a `stream`, whose shards have been made, are trained on besides.
 
     Raises
     ------
@@ -180,6 +213,12 @@ def train_surrogate(
     """
     config = SurrogateTraining() if config is None else config
     data = Repetitions.read(dataset, labelled=True, seed=config.seed, device=config.device)
+    if config.stream.motions and stream is None:
+        raise TrainingError(
+            f"stream.motions = {config.stream.motions}: a stream needs the bodies that motions are put on"
+        )
+    if stream is not None:
+        data = data.with_stream(stream.read(), stream.fingerprint)
     return _train(lambda: SurrogateTask(data, config), surrogate_card, data, config, out, report, resume)
 
 
@@ -208,11 +247,16 @@ class SurrogateTask:
 
     def __init__(self, data: Repetitions, config: SurrogateTraining) -> None:
         self.data, self.config = data, config
-        fit = data.rows["fit"]
+        names = (data.coordinates, data.muscles, data.feature_names)
+        self.mirrors = tuple(Mirror.of(n) for n in names) if config.mirror else None
+        if config.start:
+            self.model = started_from(Path(config.start), data).to(config.device)
+            return
+        fit = spread_over(data.rows["fit"], MEASURED)
         channels = Channels.measure(
             data.q[fit],
             data.duration[fit],
-            data.features[fit],
+            subject_inputs(data.features[fit], data.feature_names),
             coordinates=data.coordinates,
             rotational=data.rotational,
             muscles=data.muscles,
@@ -220,20 +264,56 @@ class SurrogateTask:
         )
         self.model = Surrogate(config.model, channels).to(config.device)
         self.model.start_from(data.activations[fit].mean((0, 1)))
-        self.mirrors = (Mirror.of(data.coordinates), Mirror.of(data.muscles)) if config.mirror else None
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Weighted absolute error of the activations."""
-        q, target = self.data.q[rows], self.data.activations[rows]
+        q, target, features = self.data.q[rows], self.data.activations[rows], self.data.features[rows]
         if self.mirrors is not None:
             flip = torch.rand(len(rows), generator=random) < 0.5
-            q, target = (mirrored_rows(x, m, flip) for x, m in zip((q, target), self.mirrors, strict=True))
-        predicted = self.model(q, self.data.duration[rows], self.data.features[rows])
+            both = zip((q, target, features), self.mirrors, strict=True)
+            q, target, features = (mirrored_rows(x, m, flip) for x, m in both)
+        chosen = self._thinned(q.shape[1], random)
+        frames = self.model.frames_of(chosen)
+        predicted = self.model(q, self.data.duration[rows], features, chosen=chosen)
+        target = target[:, frames]
         return surrogate_loss(predicted, target, self.config.peak_weight)
+
+    def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " token"]:
+        """Every so many tokens, from a random one on: neighbours teach nearly the same, other motions more."""
+        every = self.config.thinning
+        first = int(torch.randint(every, (1,), generator=random))
+        return torch.arange(first, samples // self.model.config.frames, every)
 
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""
-        return self.model(self.data.q[rows], self.data.duration[rows], self.data.features[rows])
+        parts = [
+            self.model(self.data.q[some], self.data.duration[some], self.data.features[some])
+            for some in rows.split(TOGETHER)
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Tell the trained network how wide its intervals are, and what is outside; see `intervals`, `familiarity`."""
+        model, data, rows = self.model.eval(), self.data, self.data.rows
+        held_out = rows["calibration"] if len(rows.get("calibration", ())) else rows["validation"]
+        width = intervals.widths(self.predict(held_out), data.activations[held_out], data.groups(held_out))
+        people = rows["validation"]
+        size = intervals.factor(self.predict(people), data.activations[people], data.groups(people), width)
+        model.interval.copy_(size * width)
+        fit = spread_over(rows["fit"], MEASURED)
+        known = {
+            "motions": Familiar.of(model.postures_and_speeds(data.q[fit], data.duration[fit])),
+            "bodies": Familiar.of(model.scaled_body(data.features[fit])),
+        }
+        for what, familiar in known.items():
+            getattr(model, f"{what}_mean").copy_(familiar.mean)
+            getattr(model, f"{what}_whiten").copy_(familiar.whiten)
+            getattr(model, f"{what}_limit").fill_(1.0)
+        judged = torch.cat([spread_over(held_out, MEASURED), fit, people])
+        distances = model.strangeness(data.q[judged], data.duration[judged], data.features[judged])
+        for what, distance in zip(known, distances, strict=True):
+            getattr(model, f"{what}_limit").fill_(float(torch.quantile(distance, FAMILIAR)))
 
     def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
         """Loss (the score), root mean square and mean absolute error over frames and muscles, error of the peaks."""
@@ -305,6 +385,33 @@ class GeneratorTask:
             "duration_mae_s": float((through.duration - duration).abs().mean()),
             "codes_used": float(through.quantised.indices[..., 0].unique().numel() / self.model.config.codes),
         }
+
+
+def started_from(folder: Path, data: Repetitions) -> Surrogate:
+    """A trained surrogate, to be trained on; TrainingError where the data have other channels."""
+    try:
+        model = load_surrogate(folder)
+    except CheckpointError as error:
+        raise TrainingError(f"start: {error}") from error
+    known = model.channels
+    for what, mine, theirs in (
+        ("coordinates", data.coordinates, known.coordinates),
+        ("muscles", data.muscles, known.muscles),
+        ("features", data.feature_names, known.features),
+    ):
+        if mine != theirs:
+            alone = sorted(set(mine) ^ set(theirs))
+            difference = f"in one of them only: {', '.join(alone[:5])}" if alone else "in another order"
+            raise TrainingError(
+                f"start: the {what} of {folder.name} are not those of the data, {difference}. Label the recordings "
+                "with models of the family that it was trained on, or train from nothing"
+            )
+    return model
+
+
+def spread_over(rows: Int[Tensor, " row"], most: int) -> Int[Tensor, " chosen"]:
+    """At most so many rows, evenly among them."""
+    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()]
 
 
 def fit(
@@ -420,6 +527,8 @@ def _train_alone(
         except ChannelsError as error:
             raise TrainingError(f"{error}; train with mirror = false, or on data with both sides") from error
         progress = fit(task, data, config, run, state, report)
+        if isinstance(task, SurrogateTask):
+            task.calibrate()
     provenance = {
         "bige_opensim": __version__,
         "torch": torch.__version__,

@@ -1,7 +1,9 @@
 """A dataset of repetitions as tensors: what is trained on, what chooses the checkpoint, what is tested."""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 NEEDED = ("q", "duration", "features", "activations", "subject", "split", "rotational")
+STREAMED = "streamed motions on body"
+"""Begins the subject's name of streamed motions."""
+
+CALIBRATION_BODY = 8
+"""Motions on every so many bodies of a stream are not trained on: they calibrate the intervals."""
+
 HELD_OUT = 0.2
 """Share of the training repetitions that stops the training when no validation subject exists."""
 
@@ -18,12 +26,27 @@ class TrainingError(ValueError):
     """Data or settings that cannot be trained with, or a run that belongs to others."""
 
 
+class Streamed(NamedTuple):
+    """Labelled motions: q (N, T, C), duration (N,), features (N, F), activations (N, T, M), single precision.
+
+    body (N,): number of the body that each was planted on.
+    """
+
+    q: Float[Tensor, "motion time coordinate"]
+    duration: Float[Tensor, " motion"]
+    features: Float[Tensor, "motion feature"]
+    activations: Float[Tensor, "motion time muscle"]
+    body: Int[Tensor, " motion"]
+
+
 @dataclass(frozen=True, eq=False)
 class Repetitions:
     """Repetitions in single precision, on one device; row indices per role are on the CPU.
 
     `rows["fit"]` are trained on, `rows["validation"]` choose the checkpoint, `rows["test"]` are measured once at the
-    end. `by_subject`: whether validation is by subjects that are not trained on.
+    end. `by_subject`: whether validation is by subjects that are not trained on. `held_out_models`: sha256 of the
+    models of subjects that are not. `streamed`: how many are motions of a stream; those of
+    `rows["calibration"]` are on bodies that are not trained on.
     """
 
     q: Float[Tensor, "repetition time coordinate"]
@@ -39,6 +62,8 @@ class Repetitions:
     by_subject: bool
     left_out: int
     fingerprint: str
+    held_out_models: tuple[str, ...] = ()
+    streamed: int = 0
 
     @classmethod
     def read(cls, dataset: xr.Dataset, *, labelled: bool, seed: int, device: str) -> "Repetitions":
@@ -84,11 +109,34 @@ class Repetitions:
             by_subject=by_subject,
             left_out=int((~known).sum()),
             fingerprint=_fingerprint(dataset),
+            held_out_models=_held_out_models(dataset) if by_subject else (),
         )
+
+    def with_stream(self, streamed: Streamed, fingerprint: str) -> "Repetitions":
+        """These repetitions, and streamed motions besides: to train on, or, on some bodies, to calibrate with."""
+        first, more = len(self.q), len(streamed.q)
+        kept_out = streamed.body % CALIBRATION_BODY == CALIBRATION_BODY - 1
+        number = torch.arange(first, first + more)
+        names = ("q", "duration", "features", "activations")
+        both = {name: torch.cat([getattr(self, name), getattr(streamed, name).to(self.q)]) for name in names}
+        return replace(
+            self,
+            **both,  # type: ignore[arg-type]
+            subjects=(*self.subjects, *(f"{STREAMED} {body}" for body in streamed.body.tolist())),
+            rows=self.rows | {"fit": torch.cat([self.rows["fit"], number[~kept_out]]), "calibration": number[kept_out]},
+            fingerprint=hashlib.sha256(f"{self.fingerprint} {fingerprint}".encode()).hexdigest(),
+            streamed=more,
+        )
+
+    def groups(self, rows: Int[Tensor, " row"]) -> Int[Tensor, " row"]:
+        """Number of the subject, or streamed body, of every row."""
+        order = {name: i for i, name in enumerate(dict.fromkeys(self.subjects))}
+        return torch.tensor([order[self.subjects[i]] for i in rows.tolist()])
 
     def subjects_of(self, role: str) -> list[str]:
         """Names of the subjects with repetitions in a role."""
-        return sorted({self.subjects[i] for i in self.rows[role].tolist()})
+        found = {self.subjects[i] for i in self.rows[role].tolist()}
+        return sorted(name for name in found if not name.startswith(STREAMED))
 
 
 def _roles(dataset: xr.Dataset, known: np.ndarray, seed: int) -> tuple[dict[str, Tensor], bool]:
@@ -111,6 +159,20 @@ def _roles(dataset: xr.Dataset, known: np.ndarray, seed: int) -> tuple[dict[str,
         )
     names = {"train": "fit", "validation": "validation", "test": "test"}
     return {names[role]: torch.as_tensor(rows) for role, rows in by.items()}, by_subject
+
+
+def _held_out_models(dataset: xr.Dataset) -> tuple[str, ...]:
+    """sha256 of the models of validation and test subjects, as the dataset's provenance has them by trial."""
+    models = json.loads(dataset.attrs.get("models", "{}"))
+    trained = dataset["split"].values.astype(str) == "train"
+    of_subject = {
+        str(subject): str(models.get(f"{session}/{trial}", {}).get("sha256"))
+        for subject, session, trial, train in zip(
+            *(dataset[n].values for n in ("subject", "session", "trial")), trained, strict=True
+        )
+        if not train
+    }
+    return tuple(sorted(set(of_subject.values()) - {"None"}))
 
 
 def _fingerprint(dataset: xr.Dataset) -> str:

@@ -78,8 +78,8 @@ class GeneratorConfig:
     width: int = 96
     latent_width: int = 40
     codes: int = 256
-    stages: int = 4
-    groups: int = 4
+    stages: int = 3
+    groups: int = 8
     decay: float = 0.97
     dead_below: float = 0.3
     commitment_weight: float = 0.25

@@ -43,18 +43,31 @@ PELVIS_SHARE, TORSO_SHARE, ARM_SHARE, THIGH_SHARE, SHANK_SHARE, FOOT_SHARE = 0.1
 class Body:
     """Points of the body on an even time grid, m in ground axes; axis 1 is right, left.
 
-    Attributes:
-        time: s.
-        rate_hz: Samples per second.
-        knees: Flexion (rad), positive in flexion, smoothed.
-        pelvis: Origin of the pelvis.
-        hips: Hip centres.
-        heels: Hind ends of the soles.
-        toes: Soles below the joints of the toes.
-        com: Centre of mass.
-        forward: Horizontal unit vector that the pelvis faces.
-        leg_m: Length of a leg from hip to ankle.
-        ground_m: Height of the ground: low percentile of the lowest sole.
+    Attributes
+    ----------
+    time
+        s.
+    rate_hz
+        Samples per second.
+    knees
+        Flexion (rad), positive in flexion, smoothed.
+    pelvis
+        Origin of the pelvis.
+    hips
+        Hip centres.
+    heels
+        Hind ends of the soles.
+    toes
+        Soles below the joints of the toes.
+    com
+        Centre of mass.
+    forward
+        Horizontal unit vector that the pelvis faces.
+    leg_m
+        Length of a leg from hip to ankle.
+    ground_m
+        Height of the ground: low percentile of the lowest sole.
+
     """
 
     time: Float[np.ndarray, " time"]
@@ -109,8 +122,11 @@ def body_of(recording: Recording) -> Body:
     z; the trunk about z, x and y at the lumbar joint, and the arms at the shoulders. Coordinates that the motion lacks
     count as 0. The centre of mass is the sum of the segments' by `*_SHARE`.
 
-    Raises:
-        RepetitionError: If the motion lacks coordinates of the root, or hip flexion, knee or ankle angles.
+    Raises
+    ------
+    RepetitionError
+        If the motion lacks coordinates of the root, or hip flexion, knee or ankle angles.
+
     """
     q, root = recording.q, recording.root
     missing = [n for n in (*root.rotations, *root.translations, *LEGS) if n not in q]

@@ -17,14 +17,22 @@ class RepetitionError(ValueError):
 class Repetition:
     """One repetition; times in seconds of the recording.
 
-    Attributes:
-        start: First time.
-        end: Last time.
-        bottom: The event that the movement turns about: deepest knee flexion of a squat, lowest hips of a lunge,
-            seat-off of a sit-to-stand, last take-off of a jump, toe-off of a stride.
-        depth_deg: Largest knee flexion, degrees.
-        side: The front leg of a lunge, the leg of a stride.
-        events: Name and time of everything found inside, in order of time.
+    Attributes
+    ----------
+    start
+        First time.
+    end
+        Last time.
+    bottom
+        The event that the movement turns about: deepest knee flexion of a squat, lowest hips of a lunge, seat-off of a
+        sit-to-stand, last take-off of a jump, toe-off of a stride.
+    depth_deg
+        Largest knee flexion, degrees.
+    side
+        The front leg of a lunge, the leg of a stride.
+    events
+        Name and time of everything found inside, in order of time.
+
     """
 
     start: float

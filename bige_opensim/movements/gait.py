@@ -36,8 +36,11 @@ def gait_repetitions(recording: Recording) -> list[Repetition]:
     4. Files are often cut at heel strikes: the file's first and last sample count as one where the foot is within 5 %
        of its swing of where it strikes otherwise, or at its foremost.
 
-    Raises:
-        RepetitionError: If the motion lacks coordinates of pelvis, hips, knees or ankles.
+    Raises
+    ------
+    RepetitionError
+        If the motion lacks coordinates of pelvis, hips, knees or ankles.
+
     """
     body = body_of(recording)
     along = _direction(body)

@@ -23,11 +23,17 @@ class RootError(ValueError):
 class Root:
     """The joint from ground to the first body: R = R₁(s₁ q₁) R₂(s₂ q₂) R₃(s₃ q₃) about axes fixed in the moving frame.
 
-    Attributes:
-        rotations: Names of q₁, q₂, q₃ (rad).
-        sequence: Their axes as scipy writes intrinsic sequences, "ZXY" for OpenSim's pelvis.
-        signs: s, +1 or -1.
-        translations: Names of the coordinates along ground X, Y and Z (m).
+    Attributes
+    ----------
+    rotations
+        Names of q₁, q₂, q₃ (rad).
+    sequence
+        Their axes as scipy writes intrinsic sequences, "ZXY" for OpenSim's pelvis.
+    signs
+        s, +1 or -1.
+    translations
+        Names of the coordinates along ground X, Y and Z (m).
+
     """
 
     rotations: tuple[str, str, str]
@@ -39,8 +45,11 @@ class Root:
     def from_label(cls, root: Mapping[str, Any]) -> Root:
         """The root as `SkeletonTables.root` and `label.json` describe it.
 
-        Raises:
-            RootError: If there are not three rotations about three different coordinate axes and three translations.
+        Raises
+        ------
+        RootError
+            If there are not three rotations about three different coordinate axes and three translations.
+
         """
         rotations, translations = tuple(root["rotations"]), tuple(root["translations"])
         axes = np.array(root["axes"], dtype=np.float64)
@@ -80,8 +89,11 @@ def without_heading(motion: Motion, root: Root, *, ground_height_m: float = 0.0)
     The body moves rigidly: with ψ the heading at the first sample, orientations become R_y(-ψ) R, positions
     R_y(-ψ) (p - p₀) with p₀ = (tx(0), ground height, tz(0)); the other coordinates stay.
 
-    Raises:
-        MotionError: If the motion lacks a coordinate of the root.
+    Raises
+    ------
+    MotionError
+        If the motion lacks a coordinate of the root.
+
     """
     orientation = root.orientation(motion)
     turn = Rotation.from_euler("Y", -heading(orientation[0]))

@@ -60,8 +60,11 @@ def jump_repetitions(recording: Recording) -> list[Repetition]:
        it each. What the file cuts is left out: without stillness before, it starts with the first landing; without
        stillness after, it ends with the last take-off. There must be a take-off after time on the ground.
 
-    Raises:
-        RepetitionError: If the motion lacks coordinates of pelvis, hips, knees or ankles.
+    Raises
+    ------
+    RepetitionError
+        If the motion lacks coordinates of pelvis, hips, knees or ankles.
+
     """
     body = body_of(recording)
     still = _still(body)

@@ -29,8 +29,11 @@ def lunge_repetitions(recording: Recording) -> list[Repetition]:
     3. From there the repetition reaches to the standing on both sides as a squat's does, and further to where the feet
        are side by side (15 % of the leg) where they come to be so within 2 s: the step belongs to the lunge.
 
-    Raises:
-        RepetitionError: If the motion lacks coordinates of pelvis, hips, knees or ankles.
+    Raises
+    ------
+    RepetitionError
+        If the motion lacks coordinates of pelvis, hips, knees or ankles.
+
     """
     body = body_of(recording)
     heels = body.ahead(body.heels)

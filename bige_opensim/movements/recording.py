@@ -27,12 +27,19 @@ OPENSIM_ROOT = Root(
 class Recording:
     """A motion, and what else is known about it.
 
-    Attributes:
-        q: Coordinates by OpenSim names, rad and m, at any rate and starting at any time.
-        root: The joint to ground.
-        lengths: Of segments, m, by the names of `body.GENERIC_LENGTHS`; those missing or 0 are taken from there.
-        vertical_force: Measured vertical ground force of the right and the left foot, N, as channels `r` and `l`.
-        missing_support: Times (start, end), s, in which something beside the ground carried the body.
+    Attributes
+    ----------
+    q
+        Coordinates by OpenSim names, rad and m, at any rate and starting at any time.
+    root
+        The joint to ground.
+    lengths
+        Of segments, m, by the names of `body.GENERIC_LENGTHS`; those missing or 0 are taken from there.
+    vertical_force
+        Measured vertical ground force of the right and the left foot, N, as channels `r` and `l`.
+    missing_support
+        Times (start, end), s, in which something beside the ground carried the body.
+
     """
 
     q: Motion

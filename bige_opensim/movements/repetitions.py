@@ -53,13 +53,18 @@ class FoundMovement:
 def find_repetitions(recording: Recording | Motion, *, movement: str = "squat") -> list[Repetition]:
     """The repetitions of `movement` in a recording, in order of their start; only strides of gait overlap.
 
-    Args:
-        recording: The recording, or its coordinates alone by OpenSim names (rad and m), at any rate and starting at
-            any time.
-        movement: A key of `EVENT_RULES`.
+    Parameters
+    ----------
+    recording
+        The recording, or its coordinates alone by OpenSim names (rad and m), at any rate and starting at any time.
+    movement
+        A key of `EVENT_RULES`.
 
-    Raises:
-        RepetitionError: If the movement has no rule, or the motion lacks the coordinates that its rule reads.
+    Raises
+    ------
+    RepetitionError
+        If the movement has no rule, or the motion lacks the coordinates that its rule reads.
+
     """
     return event_rule(movement)(recording if isinstance(recording, Recording) else Recording(recording))
 
@@ -70,8 +75,11 @@ def find_movement(recording: Recording | Motion) -> FoundMovement:
     Rules exclude each other on the same seconds: a squat has its feet side by side and on the ground and its centre of
     mass over them, a sit-to-stand has not, a lunge has one foot in front, a jump a flight, a stride alternating feet.
 
-    Raises:
-        RepetitionError: If the motion lacks coordinates of pelvis, hips, knees or ankles.
+    Raises
+    ------
+    RepetitionError
+        If the motion lacks coordinates of pelvis, hips, knees or ankles.
+
     """
     found = {movement: find_repetitions(recording, movement=movement) for movement in EVENT_RULES}
     best = max(found, key=lambda movement: _covered(found[movement]))
@@ -81,8 +89,11 @@ def find_movement(recording: Recording | Motion) -> FoundMovement:
 def event_rule(movement: str) -> EventRule:
     """The rule of a movement.
 
-    Raises:
-        RepetitionError: If it has none.
+    Raises
+    ------
+    RepetitionError
+        If it has none.
+
     """
     try:
         return EVENT_RULES[movement]

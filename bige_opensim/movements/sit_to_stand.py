@@ -52,8 +52,11 @@ def sit_to_stand_repetitions(recording: Recording) -> list[Repetition]:
        forward speed before seat-off), 0.1 s earlier if the recording has it, and ends as a squat does, where knee
        flexion comes within 3° of standing, plus 0.1 s. Sitting down is not part of it.
 
-    Raises:
-        RepetitionError: If the motion lacks coordinates of pelvis, hips, knees or ankles.
+    Raises
+    ------
+    RepetitionError
+        If the motion lacks coordinates of pelvis, hips, knees or ankles.
+
     """
     body = body_of(recording)
     flexion, height = body.knees.max(axis=1), body.hip_height

@@ -36,8 +36,11 @@ def squat_repetitions(recording: Recording) -> list[Repetition]:
        somebody sits down), the feet are side by side at the bottom (else it is a lunge), and never in the air (else it
        is a jump).
 
-    Raises:
-        RepetitionError: If the motion has no knee angles.
+    Raises
+    ------
+    RepetitionError
+        If the motion has no knee angles.
+
     """
     motion = recording.q
     missing = [name for name in KNEES if name not in motion]

@@ -17,6 +17,7 @@ from bige_opensim.osim.model import OsimModel, load
 
 SHOULDER_BODY, HEEL_BODY = "humerus_r", "calcn_r"
 SHOULDER_OF_HEIGHT = 0.818
+HIP_BODY, HIP_OF_HEIGHT = "femur_r", 0.530
 VOLUME_CM3_PER_KG_M, VOLUME_CM3 = 47.0, 1285.0
 
 Factors = tuple[float, float, float]
@@ -30,14 +31,23 @@ class ScalingError(ValueError):
 class Scaling:
     """What was done to a model.
 
-    Attributes:
-        path: The scaled model.
-        source_height_m: Standing height of the model before, m.
-        source_mass_kg: Mass of the model before, kg.
-        height_m: Standing height now, m.
-        mass_kg: Mass now, kg.
-        factors: Factors of every body along its x, y and z axes.
-        muscle_volume: Total muscle volume over that of the model before.
+    Attributes
+    ----------
+    path
+        The scaled model.
+    source_height_m
+        Standing height of the model before, m.
+    source_mass_kg
+        Mass of the model before, kg.
+    height_m
+        Standing height now, m.
+    mass_kg
+        Mass now, kg.
+    factors
+        Factors of every body along its x, y and z axes.
+    muscle_volume
+        Total muscle volume over that of the model before.
+
     """
 
     path: Path
@@ -53,7 +63,7 @@ def scale_model(
     model_path: Path | str,
     out: Path | str,
     *,
-    height_m: float,
+    height_m: float | None = None,
     mass_kg: float,
     segment_scales: Mapping[str, float | Sequence[float]] | None = None,
 ) -> Scaling:
@@ -71,20 +81,31 @@ def scale_model(
        with the optimal fibre length l and the total muscle volume V of the lower limbs in kg and m (Handsfield et al.
        2014, doi:10.1016/j.jbiomech.2013.12.002): force follows the cross-section, volume over length.
 
-    Args:
-        model_path: The model to scale; it needs the bodies humerus_r and calcn_r to be measured.
-        out: The file to write, whole or not at all; its folder is made if need be.
-        height_m: Standing height, m.
-        mass_kg: Mass, kg.
-        segment_scales: Proportion of a body, or of the bodies of both sides (`femur` for `femur_r` and `femur_l`): a
-            factor, or three along the body's axes. A body's own name counts before the name of both sides.
+    Parameters
+    ----------
+    model_path
+        The model to scale; it needs the bodies calcn_r and humerus_r, or femur_r, to be measured.
+    out
+        The file to write, whole or not at all; its folder is made if need be.
+    height_m
+        Standing height, m; None leaves all lengths as they are.
+    mass_kg
+        Mass, kg.
+    segment_scales
+        Proportion of a body, or of the bodies of both sides (`femur` for `femur_r` and `femur_l`): a factor, or three
+        along the body's axes. A body's own name counts before the name of both sides.
 
-    Raises:
-        ScalingError: If a number is not positive, a body is unknown, the model cannot be measured or scaled, or `out`
-            is the model itself or cannot be written.
-        ModelError: If the model is missing or unreadable.
+    Raises
+    ------
+    ScalingError
+        If a number is not positive, a body is unknown, the model cannot be measured or scaled, or `out` is the model
+        itself or cannot be written.
+    ModelError
+        If the model is missing or unreadable.
+
     """
-    _require_positive("height", height_m, " m")
+    if height_m is not None:
+        _require_positive("height", height_m, " m")
     _require_positive("mass", mass_kg, " kg")
     source = load(model_path)
     out = Path(out)
@@ -92,6 +113,7 @@ def scale_model(
         raise ScalingError(f"{out}: the scaled model would replace the model it is made from. Name another file.")
     proportions = _proportions(source, segment_scales or {})
     source_height_m = standing_height(source.model, source.path)
+    height_m = source_height_m if height_m is None else height_m
     size = height_m / standing_height(_scaled(source, proportions, mass_kg).model, source.path)
     factors = {body: (size * x, size * y, size * z) for body, (x, y, z) in proportions.items()}
     person = _scaled(source, factors, mass_kg)
@@ -107,35 +129,42 @@ def standing_height(model: opensim.Model, path: Path | str) -> float:
     """Standing height of the person that a model stands for, m.
 
     The height of the shoulder (origin of humerus_r) over the heel (origin of calcn_r) in the model's default pose, over
-    0.818: the shoulder's share of standing height after Drillis and Contini (1966), in Winter (2009), Biomechanics and
-    Motor Control of Human Movement.
+    0.818, or in a model without arms that of the hip (origin of femur_r) over 0.530: their shares of standing height
+    after Drillis and Contini (1966), in Winter (2009), Biomechanics and Motor Control of Human Movement.
 
-    Raises:
-        ScalingError: If the model, named by `path` in the message, lacks one of the two bodies or does not stand.
+    Raises
+    ------
+    ScalingError
+        If the model, named by `path` in the message, lacks these bodies or does not stand.
+
     """
     bodies = model.getBodySet()
-    for name in (SHOULDER_BODY, HEEL_BODY):
+    upper, share = (SHOULDER_BODY, SHOULDER_OF_HEIGHT) if bodies.contains(SHOULDER_BODY) else (HIP_BODY, HIP_OF_HEIGHT)
+    for name in (upper, HEEL_BODY):
         if not bodies.contains(name):
             raise ScalingError(
-                f"{path}: the model has no {name}. Its height is measured from {HEEL_BODY} to {SHOULDER_BODY}; "
-                "use a full-body model with these bodies."
+                f"{path}: the model has no {name if name == HEEL_BODY else SHOULDER_BODY}. Its height is measured from "
+                f"{HEEL_BODY} to {SHOULDER_BODY}, or to {HIP_BODY}; use a model with these bodies."
             )
     state = model.initSystem()
     model.realizePosition(state)
-    shoulder, heel = (bodies.get(name).getPositionInGround(state).get(1) for name in (SHOULDER_BODY, HEEL_BODY))
-    if not shoulder > heel:
+    above, heel = (bodies.get(name).getPositionInGround(state).get(1) for name in (upper, HEEL_BODY))
+    if not above > heel:
         raise ScalingError(
-            f"{path}: {SHOULDER_BODY} is not above {HEEL_BODY} in the default pose ({shoulder:.3f} m, {heel:.3f} m). "
+            f"{path}: {upper} is not above {HEEL_BODY} in the default pose ({above:.3f} m, {heel:.3f} m). "
             "Give the coordinates default values of upright standing, Y up."
         )
-    return float(shoulder - heel) / SHOULDER_OF_HEIGHT
+    return float(above - heel) / share
 
 
 def read_segment_scales(words: Sequence[str]) -> dict[str, float | Factors]:
     """Proportions from words such as `femur=1.05` or `pelvis=1,1,1.1` (along x, y, z).
 
-    Raises:
-        ScalingError: If a word is not of that form, or names a body for the second time.
+    Raises
+    ------
+    ScalingError
+        If a word is not of that form, or names a body for the second time.
+
     """
     found: dict[str, float | Factors] = {}
     for word in words:

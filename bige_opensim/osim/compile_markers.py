@@ -26,8 +26,11 @@ def compile_markers(model: OsimModel, skeleton: SkeletonTables | None = None) ->
     coordinate follows a coupler, the part of its driver's range in which it stays within its own; none for the joint to
     ground, since a person may face anywhere.
 
-    Raises:
-        ModelError: A joint or constraint is not supported, a coordinate is prescribed, or nothing carries markers.
+    Raises
+    ------
+    ModelError
+        A joint or constraint is not supported, a coordinate is prescribed, or nothing carries markers.
+
     """
     _refuse_prescribed(model)
     skeleton = skeleton or _skeleton_without_forces(model)

@@ -47,15 +47,24 @@ _SEGMENTS = (("pelvis", 25.0), ("femur|tibia", 4.0), ("calcn|toes|talus", 7.0))
 class MarkerFit:
     """Coordinates found from markers, and how far the model's markers stay from the recorded ones.
 
-    Attributes:
-        motion: All coordinates in model order, rad and m; a frame that failed repeats its neighbour.
-        errors: Distance of every marker in every frame, m; NaN where it was not seen.
-        markers: Their names in the recording.
-        match: How names were matched.
-        failed: Frames whose fit did not converge.
-        notes: Sentences on what a reader should know.
-        spread: Standard deviation of every independent coordinate, rad or m, for markers that err by 1 mm on average
-            (`MarkerFitter.spread`); infinite where no marker tells. Empty with OpenSim's solver.
+    Attributes
+    ----------
+    motion
+        All coordinates in model order, rad and m; a frame that failed repeats its neighbour.
+    errors
+        Distance of every marker in every frame, m; NaN where it was not seen.
+    markers
+        Their names in the recording.
+    match
+        How names were matched.
+    failed
+        Frames whose fit did not converge.
+    notes
+        Sentences on what a reader should know.
+    spread
+        Standard deviation of every independent coordinate, rad or m, for markers that err by 1 mm on average
+        (`MarkerFitter.spread`); infinite where no marker tells. Empty with OpenSim's solver.
+
     """
 
     motion: Motion
@@ -106,18 +115,28 @@ def inverse_kinematics(
     frame at its accuracy of 1e-5: up to some tenths of a millimetre before the minimum, which for a knee is up to three
     degrees and for a forearm more.
 
-    Args:
-        model: A scaled model with a marker set.
-        markers: The recording, Y up.
-        weights: w_k by name of the model's marker; 1 where not named, 0 leaves a marker out. By default those of
-            `landmark_weights`.
-        solver: "fast" or "opensim".
-        accuracy: At which OpenSim's solver stops.
+    Parameters
+    ----------
+    model
+        A scaled model with a marker set.
+    markers
+        The recording, Y up.
+    weights
+        w_k by name of the model's marker; 1 where not named, 0 leaves a marker out. By default those of
+        `landmark_weights`.
+    solver
+        "fast" or "opensim".
+    accuracy
+        At which OpenSim's solver stops.
 
-    Raises:
-        MarkerError: If fewer than six markers are matched or ever seen together, weights name a marker that the model
-            lacks, or the markers are another size than the model or its mirror image.
-        ModelError: If the skeleton cannot be compiled, with "fast".
+    Raises
+    ------
+    MarkerError
+        If fewer than six markers are matched or ever seen together, weights name a marker that the model lacks, or the
+        markers are another size than the model or its mirror image.
+    ModelError
+        If the skeleton cannot be compiled, with "fast".
+
     """
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}.")
@@ -141,9 +160,13 @@ def inverse_kinematics_of_trials(
 
     A trial's result does not depend on the others. `compiled` is its file's `compile_skeleton`.
 
-    Raises:
-        MarkerError: If weights name a marker that the model lacks.
-        ModelError: If the skeleton cannot be compiled.
+    Raises
+    ------
+    MarkerError
+        If weights name a marker that the model lacks.
+    ModelError
+        If the skeleton cannot be compiled.
+
     """
     tables = compile_markers(model, compiled)
     weights = landmark_weights(model) if weights is None else _checked_weights(model, weights)
@@ -203,8 +226,11 @@ def marker_names(model: OsimModel) -> tuple[str, ...]:
 def write_marker_fit(fit: MarkerFit, model: OsimModel, motion_path: Path, errors_path: Path) -> None:
     """Write the coordinates as OpenCap does (version 1, degrees) and the errors as csv, mm, a row per frame.
 
-    Raises:
-        StorageError: If a folder does not exist.
+    Raises
+    ------
+    StorageError
+        If a folder does not exist.
+
     """
     write_coordinates(motion_path, fit.motion, rotational=model.rotational)
     names = (f'"{name}"' if "," in name else name for name in fit.markers)

@@ -37,11 +37,17 @@ ROUNDS = 5
 class FittedPerson:
     """A scaled model with placed markers.
 
-    Attributes:
-        model: The model; save it with `model.model.printToXML`.
-        scales: Factor of every group of segments.
-        moved_m: How far every marker was moved on its scaled segment, m.
-        fit: Inverse kinematics of the frames that were used, on this model.
+    Attributes
+    ----------
+    model
+        The model; save it with `model.model.printToXML`.
+    scales
+        Factor of every group of segments.
+    moved_m
+        How far every marker was moved on its scaled segment, m.
+    fit
+        Inverse kinematics of the frames that were used, on this model.
+
     """
 
     model: OsimModel
@@ -74,15 +80,24 @@ def fit_person(
     Factors are applied by `opensim.Model.scale` (which scales muscles too). The idea is that of Werling et al. (2023,
     doi:10.1371/journal.pone.0295152), without their priors.
 
-    Args:
-        generic: Unscaled model with a marker set.
-        markers: Some ten to forty frames in which the person moves, Y up.
-        clusters: Model markers that sit on no landmark.
-        mass_kg: Mass of the scaled model; None keeps the generic one.
-        rounds: Times that angles and sizes are found.
+    Parameters
+    ----------
+    generic
+        Unscaled model with a marker set.
+    markers
+        Some ten to forty frames in which the person moves, Y up.
+    clusters
+        Model markers that sit on no landmark.
+    mass_kg
+        Mass of the scaled model; None keeps the generic one.
+    rounds
+        Times that angles and sizes are found.
 
-    Raises:
-        MarkerError: As `inverse_kinematics`.
+    Raises
+    ------
+    MarkerError
+        As `inverse_kinematics`.
+
     """
     chain = _Chain(generic)
     factors = dict.fromkeys(GROUPS, 1.0)
@@ -125,8 +140,11 @@ def scaled(
 def add_markers(model: OsimModel, places: Mapping[str, tuple[str, tuple[float, float, float]]]) -> OsimModel:
     """A copy with markers at places given as (body, x, y, z in m), except those that the model has by that name.
 
-    Raises:
-        KeyError: If a body is not in the model.
+    Raises
+    ------
+    KeyError
+        If a body is not in the model.
+
     """
     copy = opensim.Model(model.model)
     have = set(marker_names(model))

@@ -15,15 +15,21 @@ SEGMENTS = {
 }
 
 
-def subject_features(skeleton: Skeleton) -> dict[str, float]:
-    """Mass (kg), distances between joint centres in the default pose (m), and summed maximum isometric force (N).
+STRENGTH = "strength_"
+"""What the names of the muscles' own strengths begin with: `strength_vasmed_r`."""
 
-    A model without one of the bodies gets 0 for that length.
+
+def subject_features(skeleton: Skeleton) -> dict[str, float]:
+    """Mass (kg), distances between joint centres in the default pose (m), and maximum isometric forces (N).
+
+    Forces are the sum, `strength_n`, and every muscle's own, `strength_<muscle>`. A model without one of the bodies
+    gets 0 for that length.
     """
     poses = skeleton(skeleton.default)
     where = {b: poses.position[i] for i, b in enumerate(skeleton.bodies)}
     features = {"mass_kg": float(skeleton.mass.sum())}
     for name, (a, b) in SEGMENTS.items():
         features[name] = float(torch.linalg.norm(where[a] - where[b])) if a in where and b in where else 0.0
-    features["strength_n"] = float(skeleton.tables.max_isometric_force.sum())
-    return features
+    strength = skeleton.tables.max_isometric_force
+    features["strength_n"] = float(strength.sum())
+    return features | {f"{STRENGTH}{name}": float(f) for name, f in zip(skeleton.tables.muscles, strength, strict=True)}

@@ -36,12 +36,19 @@ ALIKE, ALIKE_M2 = 1.05, 1e-12
 class TrialSolution:
     """Coordinates of a trial.
 
-    Attributes:
-        q: (T, C) rad and m; between frames with markers where a frame shows none.
-        distance: (T, M) of the model's markers from the recorded ones, m; without meaning where not seen.
-        converged: (T,) whether the last step was below `ENOUGH`.
-        spread: (C,) median of `MarkerFitter.spread` over some frames.
-        start: The frame that was solved first.
+    Attributes
+    ----------
+    q
+        (T, C) rad and m; between frames with markers where a frame shows none.
+    distance
+        (T, M) of the model's markers from the recorded ones, m; without meaning where not seen.
+    converged
+        (T,) whether the last step was below `ENOUGH`.
+    spread
+        (C,) median of `MarkerFitter.spread` over some frames.
+    start
+        The frame that was solved first.
+
     """
 
     q: Float[np.ndarray, "time coordinate"]
@@ -59,11 +66,17 @@ def solve_trials(
 ) -> list[TrialSolution]:
     """Solve all frames of trials of one model, each from its frame with most markers to both ends.
 
-    Args:
-        skeleton: The skeleton with the markers in use.
-        observed: (T, M, 3) of every trial, m, Y up; NaN where a marker was not seen.
-        times: Seconds of every trial.
-        weight: (M,) weights, positive.
+    Parameters
+    ----------
+    skeleton
+        The skeleton with the markers in use.
+    observed
+        (T, M, 3) of every trial, m, Y up; NaN where a marker was not seen.
+    times
+        Seconds of every trial.
+    weight
+        (M,) weights, positive.
+
     """
     if not len(observed):
         return []
@@ -79,7 +92,7 @@ def solve_trials(
         torch.zeros(total, dtype=torch.bool),
     )
     _keep(solved, torch.as_tensor(first + seeds), first_frames(fitter, torch.as_tensor(first + seeds)))
-    grids = [_grid(len(t), s, t) for t, s in zip(times, seeds, strict=True)]
+    grids = [_grid(len(t), int(s), t) for t, s in zip(times, seeds, strict=True)]
     _track(fitter, solved, [f + g for f, g in zip(first, grids, strict=True)], first + seeds)
     tracked = torch.as_tensor(np.concatenate([f + g for f, g in zip(first, grids, strict=True)]))
     _keep(solved, tracked, fitter.solve(tracked, solved.q[:, tracked]))

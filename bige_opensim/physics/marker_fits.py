@@ -45,10 +45,15 @@ class FittedFrames(NamedTuple):
 class MarkerFitter:
     """Least squares fits of a skeleton to recorded markers.
 
-    Args:
-        skeleton: The skeleton with the markers in use.
-        observed: (T, M, 3) places in m of all frames of all trials, NaN where not seen.
-        weight: (M,) weights of the markers.
+    Parameters
+    ----------
+    skeleton
+        The skeleton with the markers in use.
+    observed
+        (T, M, 3) places in m of all frames of all trials, NaN where not seen.
+    weight
+        (M,) weights of the markers.
+
     """
 
     def __init__(
@@ -77,11 +82,17 @@ class MarkerFitter:
     ) -> FittedFrames:
         """Fit frames from given starts; a frame may be there more than once.
 
-        Args:
-            frame: Index of the frame of each problem.
-            start: Coordinates to start from; brought within the limits.
-            only: Index of the coordinates that may change; all free ones by default.
-            enough: A problem is solved once a step moves no coordinate by more, rad or m.
+        Parameters
+        ----------
+        frame
+            Index of the frame of each problem.
+        start
+            Coordinates to start from; brought within the limits.
+        only
+            Index of the coordinates that may change; all free ones by default.
+        enough
+            A problem is solved once a step moves no coordinate by more, rad or m.
+
         """
         columns = self.skeleton.columns
         free = torch.tensor([only is None or c in only for c in columns.tolist()])[:, None]

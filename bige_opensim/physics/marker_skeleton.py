@@ -188,10 +188,15 @@ class MarkerSkeleton:
     ) -> NormalEquations:
         """The equations of the module's docstring.
 
-        Args:
-            q: Coordinates, rad and m.
-            observed: Recorded places, m; any finite number where a marker has no weight.
-            weight: w_m, 0 where a marker was not seen.
+        Parameters
+        ----------
+        q
+            Coordinates, rad and m.
+        observed
+            Recorded places, m; any finite number where a marker has no weight.
+        weight
+            w_m, 0 where a marker was not seen.
+
         """
         value, slope = self._displacements(q)
         X = self._frames(value)

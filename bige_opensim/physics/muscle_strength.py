@@ -17,7 +17,7 @@ the projection c follows what `calcInextensibleTendonActiveFiberForce(state, 1)`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -86,6 +86,7 @@ def degroote_passive(length: Tensor, strain: Tensor) -> Tensor:
     return (torch.exp(DEGROOTE_PASSIVE_SHAPE * (length - 1) / strain) - at_shortest) / (at_one - at_shortest)
 
 
+@runtime_checkable
 class StrengthTables(Protocol):
     """What of `MuscleTables` says how strong muscles are; their paths are not needed."""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
@@ -39,13 +39,22 @@ class Predicted(NamedTuple):
 
     activations (N, T, M); moments (N, T, K): net generalized forces of the channels, N·m and N; grf (N, T, 6): x, y, z
     on the right foot, then on the left, N; joint_loads (N, T, J): resultant contact forces of `loaded_joints`, in body
-    weights, None where the predictor has no lines of action.
+    weights, None where the predictor has no lines of action; residual_force, residual_moment (N, T): size of what the
+    root lacks, N and N·m, 0 where nothing floats; solved (N, T): whether the solver ended with forces in balance.
     """
 
     activations: Tensor
     moments: Tensor
     grf: Tensor
     joint_loads: Tensor | None
+    residual_force: Tensor
+    residual_moment: Tensor
+    solved: Tensor
+
+    def carried(self, limit: float) -> Bool[Tensor, " batch"]:
+        """Motions that the ground carries with no residual above so many N, or N·m, in every frame."""
+        worst = torch.maximum(self.residual_force, self.residual_moment).amax(1)
+        return (worst <= limit) & self.solved.all(1)
 
 
 class PhysicsPredictor(torch.nn.Module):
@@ -104,18 +113,31 @@ class PhysicsPredictor(torch.nn.Module):
         """Activations in the motions' own precision."""
         return self.solve(q, duration).activations
 
-    def solve(self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]) -> Predicted:
-        """Activations and the forces that go with them, in the motions' own precision."""
-        N, T, _ = q.shape
-        full = self.skeleton.get_buffer("default").double().expand(N, T, -1).clone()
+    def solve(
+        self,
+        q: Float[Tensor, "batch time channel"],
+        duration: Float[Tensor, " batch"],
+        every: int = 1,
+        strength: Float[Tensor, "batch muscle"] | None = None,
+    ) -> Predicted:
+        """Activations and the forces that go with them, at every so many frames, in the motions' own precision.
+
+        `strength` are factors on the muscles' maximum isometric forces, for every motion its own.
+        """
+        N = len(q)
+        full = self.skeleton.get_buffer("default").double().expand(*q.shape[:2], -1).clone()
         full[..., self.columns] = q[..., self.channels].double()
         self.outside = ~self.muscles.in_range(full.detach())
         rate = self.rate / duration.double()[:, None, None]
         qd = rate @ full
         qdd = rate @ qd
+        full, qd, qdd = (x[:, ::every] for x in (full, qd, qdd))
+        T = full.shape[1]
         flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
         state = kinematics(self.skeleton, *flat)
         pulls = polynomial_pulls(self.muscles, flat[0], flat[1], passive=self.cost.passive)
+        if strength is not None:
+            pulls = pulls._replace(active=pulls.active * strength.double().repeat_interleave(T, dim=0))
         actuators = MusclesAndReserves(
             pulls.columns,
             self.lower,
@@ -144,8 +166,10 @@ class PhysicsPredictor(torch.nn.Module):
             loads = force.norm(dim=-1).reshape(N, T, -1).to(q) / float(self.skeleton.weight_n)
         moments = net_generalized_forces(self.skeleton, state, ground)[:, self.moved]
         grf = flat[0].new_zeros(N * T, 6) if ground is None else ground.force.reshape(N * T, 6)
+        rotations, translations = self.root
+        residual = [solution.reserve[:, rows].norm(dim=-1).reshape(N, T) for rows in (translations, rotations)]
         found = [x.reshape(N, T, -1).to(q) for x in (activations, moments, grf)]
-        return Predicted(found[0], found[1], found[2], loads)
+        return Predicted(*found, loads, *residual, solution.solved.reshape(N, T))
 
 
 def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:

@@ -40,7 +40,8 @@ def cards(evidence: Evidence, numbers: Mapping[str, str], beside: Path) -> tuple
     moved = {m.name: curves_of(evidence.skeleton, m.q) if m.q is not None else {} for m in order}
     active = {m.name: muscle_curves(m.simulated) for m in order}
     guessed = {m.name: muscle_curves(m.predicted) for m in order}
-    joint_axes = together(joints, list(moved.values()), bands)
+    before = curves_of(evidence.skeleton, evidence.recorded) if evidence.recorded is not None else {}
+    joint_axes = together(joints, [*moved.values(), before], bands)
     muscle_axes = together(muscles, [*active.values(), *guessed.values()], bands)
     unfolded = {m.name for m in (evidence.ranked or order)[:NAMED]}
     found = []
@@ -51,7 +52,9 @@ def cards(evidence: Evidence, numbers: Mapping[str, str], beside: Path) -> tuple
             | {
                 "open": m.name in unfolded,
                 "muscles": motion_figures(muscles, both, bands, muscle_axes),
-                "joints": motion_figures(joints, {"solid": moved[m.name]}, bands, joint_axes),
+                "joints": motion_figures(
+                    joints, {"solid": moved[m.name], "dashed recorded": before}, bands, joint_axes
+                ),
             }
         )
     shown = evidence.with_status(CONFIRMED) or evidence.with_status(NOT_CONFIRMED) or evidence.motions

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from bige_opensim.guidance.edited import RECORDED_MOTION
 from bige_opensim.guidance.language import ObjectiveError
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.quantities import Dynamics
@@ -82,7 +83,8 @@ class MotionEvidence:
 class Evidence:
     """A folder of motions, their objective bound to the subject's skeleton, and the training repetitions.
 
-    `contradictions` are those of certificates and files, a sentence each that begins with the motion's name.
+    `contradictions` are those of certificates and files, a sentence each that begins with the motion's name; `recorded`
+    is the repetition that was edited, None where motions were not made from one.
     """
 
     folder: Path
@@ -96,6 +98,7 @@ class Evidence:
     synthetic: bool
     verdicts: tuple[Verdict, ...] = ()
     contradictions: tuple[str, ...] = ()
+    recorded: Motion | None = None
 
     def with_status(self, status: str) -> tuple[MotionEvidence, ...]:
         """The motions of one verdict."""
@@ -147,7 +150,7 @@ def read_evidence(folder: Path, *, cohort: Path | None = None, synthetic: bool |
     contradictions = tuple(f"{v.name}: {text}" for v in verdicts for text in v.contradictions)
     return Evidence(
         folder, bound, skeleton, _model_name(folder / MODEL), height_m, record, motions, repetitions, synthetic,
-        verdicts, contradictions,
+        verdicts, contradictions, _before_the_edit(folder, skeleton),
     )  # fmt: skip
 
 
@@ -221,6 +224,11 @@ def _motion(generated: GeneratedFolder, found: Verdict, bound: BoundObjective) -
         None if simulated is None else simulated.activations, generated.predicted(name), ground_m,
         simulated is not None and _marked(simulated.label),
     )  # fmt: skip
+
+
+def _before_the_edit(folder: Path, skeleton: Skeleton) -> Motion | None:
+    path = folder / RECORDED_MOTION
+    return _recorded(path, skeleton) if path.is_file() else None
 
 
 def _recorded(path: Path, skeleton: Skeleton) -> Motion:

@@ -33,10 +33,11 @@ Band = tuple[Float[np.ndarray, " sample"], Float[np.ndarray, " sample"]]
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with its caption."""
+    """A drawing with its caption, and what it is drawn from."""
 
     caption: str
     svg: Markup
+    source: Panel | GoalChart
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def motion_figures(
         panel = _panel(quantity, curves_by, bands)
         if panel.lines:
             shown = replace(panel, limits=value_range([shared, panel]))
-            found.append(Figure(quantity.caption, curves(shown, _spoken(quantity, curves_by))))
+            found.append(Figure(quantity.caption, curves(shown, _spoken(quantity, curves_by)), shown))
     return found
 
 
@@ -140,7 +141,7 @@ def together(
 
 def drawn(panels: Sequence[Panel], who: str) -> list[Figure]:
     """Panels with curves, as figures."""
-    return [Figure(p.title, curves(p, f"{p.title}, over the repetition: {who}")) for p in panels if p.lines]
+    return [Figure(p.title, curves(p, f"{p.title}, over the repetition: {who}"), p) for p in panels if p.lines]
 
 
 def goal_figures(evidence: Evidence, numbers: Mapping[str, str]) -> list[Figure]:
@@ -162,7 +163,7 @@ def _goal_figure(bound: BoundTerm, motions: Sequence[MotionEvidence], numbers: M
     caption = f"{_capital(bound.name)}, {unit.strip()}"
     chart = GoalChart(caption, labels, scaled["predicted"], scaled["simulated"], met, target)
     alt = f"{bound.name}: OpenSim found the target met in {sum(x is True for x in met)} of {len(met)} motions"
-    return Figure(caption, goal_chart(chart, alt))
+    return Figure(caption, goal_chart(chart, alt), chart)
 
 
 def _muscle(name: str, bound: BoundTerm | None) -> Quantity:
@@ -194,7 +195,8 @@ def _spoken(quantity: Quantity, curves_by: Mapping[str, Curves]) -> str:
         for name, _ in quantity.channels:
             if name in found:
                 side = split_side(name)[1]
-                who = " ".join(x for x in (side, "estimated" if kind == "dashed" else "") if x)
+                which = {"dashed": "estimated", "dashed recorded": "as recorded"}.get(kind, "")
+                who = " ".join(x for x in (side, which) if x)
                 x = found[name]
                 parts.append(f"{who + ' ' if who else ''}from {number(x.min(), 2)} to {number(x.max(), 2)}")
     return f"{quantity.caption}, over the repetition: {'; '.join(parts)}"

@@ -14,9 +14,12 @@ import bige_opensim
 from bige_opensim.io.storage import write_whole
 from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
+from bige_opensim.reporting.figure_files import write_figures
+from bige_opensim.reporting.norm_bars import beside_norms
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
 from bige_opensim.reporting.wording import SPACE, describe, gate_text, number, plain, target_text, value_text
+from bige_opensim.validation.norms_files import Norms
 from bige_opensim.validation.roundtrip import (
     CONFIRMED,
     CONTRADICTED,
@@ -31,6 +34,17 @@ REPORT = "report.html"
 STATUSES = (CONFIRMED, NOT_CONFIRMED, NOT_SIMULATED, CONTRADICTED, NOT_CHECKABLE)
 NEW_ENOUGH = 0.5
 """A motion counts as new when it is at least half the usual distance between training motions away from all of them."""
+
+
+class Scene(NamedTuple):
+    """The motions in three dimensions: a whole page, and what a content security policy calls its script.
+
+    Without a page, `missing` says why there is none.
+    """
+
+    page: str
+    script_source: str
+    missing: str = ""
 
 
 class WrittenReport(NamedTuple):
@@ -59,6 +73,9 @@ def report(
     cohort: Path | None = None,
     stages: Mapping[str, float] | None = None,
     synthetic: bool | None = None,
+    norms: Norms | None = None,
+    figures: Path | None = None,
+    scene: Scene | None = None,
 ) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
@@ -78,11 +95,19 @@ def report(
         Seconds that each stage took, in the order to be shown.
     synthetic
         Whether the training data are synthetic; by default what the files say.
+    norms
+        What is usual, to be shown beside the motions.
+    figures
+        Folder for all figures as drawings and tables.
+    scene
+        The motions in three dimensions, to be shown in a frame of its own.
 
     Raises
     ------
     ReportError
         The folder is no folder of generated motions, its files contradict each other, or `out` has no folder.
+    OutFolderError
+        The folder for figures holds something else.
     DatasetError, ModelError, StorageError
         The cohort, the model or activations cannot be read.
 
@@ -97,12 +122,14 @@ def report(
     environment.filters["number"] = number
     if evidence.contradictions:
         write_summary(motions, evidence.verdicts)
-    content = _content(evidence, out.parent, stages or {})
+    content = _content(evidence, out.parent, stages or {}, norms) | {"scene": scene}
+    if figures is not None:
+        write_figures(content, figures)
     write_whole(out, environment.get_template("report.html.j2").render(**content))
     return WrittenReport(out, evidence.contradictions)
 
 
-def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float]) -> dict[str, Any]:
+def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float], norms: Norms | None) -> dict[str, Any]:
     """What the template shows, in words and drawings."""
     objective = evidence.objective.objective
     numbers = _numbers([m.name for m in evidence.motions])
@@ -127,8 +154,10 @@ def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float]) -> d
         "goals": goal_figures(evidence, numbers),
         "cards": motions,
         "overview": overview,
+        "norms": None if norms is None else beside_norms(evidence, numbers, norms),
         "cohort": _cohort_text(evidence),
         "conflicts": evidence.record.get("conflicts", []),
+        "edit": _edit(evidence),
         "table": _table(evidence, numbers),
         "summary": link(summary, beside) if summary.is_file() else None,
         "provenance": _provenance(evidence),
@@ -199,6 +228,26 @@ def _table(evidence: Evidence, numbers: Mapping[str, str]) -> dict[str, Any]:
             }
         )
     return {"gates": list(heads.values()), "rows": rows}
+
+
+def _edit(evidence: Evidence) -> dict[str, Any] | None:
+    """What was changed of which recording: terms before, as predicted and as OpenSim finds them, and sentences."""
+    edit = evidence.record.get("edit")
+    if not edit or not evidence.motions:
+        return None
+    after = evidence.motions[0]
+    rows = [
+        (
+            t.name,
+            value_text(t, edit["recorded"].get(t.name)),
+            value_text(t, after.value(t.name, "predicted")),
+            value_text(t, after.value(t.name, "simulated")),
+            target_text(t),
+        )
+        for t in evidence.objective.terms
+    ]
+    part = f"{edit['start_s']:.2f} to {edit['end_s']:.2f} s"
+    return {"motion": edit["motion"], "part": part, "rows": rows, "changes": edit["changes"]}
 
 
 def _provenance(evidence: Evidence) -> list[tuple[str, str]]:

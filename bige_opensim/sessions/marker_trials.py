@@ -101,8 +101,11 @@ class MarkerRequest:
     def read_markers(self) -> Markers:
         """The recording in OpenSim's axes.
 
-        Raises:
-            TrcError, C3dError: As `read_trc` and `read_c3d`.
+        Raises
+        ------
+        TrcError, C3dError
+            As `read_trc` and `read_c3d`.
+
         """
         if self._is_c3d:
             return read_c3d(self.markers, up=self.up)
@@ -152,8 +155,11 @@ class MarkerOutcome:
 def session_copy(session: Session, out: Path) -> Path:
     """Copy what labelling needs of a session below `out` and return the copy's folder.
 
-    Raises:
-        SessionError: If that would be the session itself.
+    Raises
+    ------
+    SessionError
+        If that would be the session itself.
+
     """
     target = out / session.name
     if target.resolve() == session.path.resolve():
@@ -239,8 +245,10 @@ def _batches(requests: Iterable[MarkerRequest], jobs: int) -> list[list[MarkerRe
 def solve_together(requests: Sequence[MarkerRequest]) -> list[tuple[str, Any]]:
     """Solve trials of one model and write <trial>.mot, <trial>_marker_errors.csv and, last, <trial>_ik.json of each.
 
-    Returns:
-        For each trial SOLVED with what <trial>_ik.json holds, or FAILED with one sentence; nothing is written of those.
+    Returns
+    -------
+    For each trial SOLVED with what <trial>_ik.json holds, or FAILED with one sentence; nothing is written of those.
+
     """
     started = clock.perf_counter()
     try:
@@ -322,8 +330,10 @@ def write_summary(path: Path, outcomes: Iterable[MarkerOutcome]) -> None:
 def in_a_process(task: Callable[[Any], Any], argument: Any) -> tuple[str, Any]:
     """Run a function of this package in another process, where OpenSim may leak or crash.
 
-    Returns:
-        SOLVED with what it returned, or FAILED or LOST with one sentence.
+    Returns
+    -------
+    SOLVED with what it returned, or FAILED or LOST with one sentence.
+
     """
     try:
         return SOLVED, alone(_quietly, task, argument, errors=FILE_ERRORS)

@@ -111,8 +111,11 @@ def assign(recorded: ForceFile, feet: Feet, window: tuple[float, float] | None =
 
     `window` is what will be labelled, s; what is outside cannot be refused, and is left out where it is not clear.
 
-    Raises:
-        ForcePlateError: Both feet stand on one plate at once, or the centre of pressure is at neither foot.
+    Raises
+    ------
+    ForcePlateError
+        Both feet stand on one plate at once, or the centre of pressure is at neither foot.
+
     """
     centres = [plate.centre_of_pressure() for plate in recorded.plates]
     at = _nearest(recorded.time, feet.time)

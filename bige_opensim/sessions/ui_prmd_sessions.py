@@ -87,8 +87,11 @@ def make_sessions(requests: Sequence[PersonRequest], *, jobs: int | None = None)
 def make_session(request: PersonRequest) -> dict[str, Any]:
     """Write a session: model, markers, metadata and, last, person.json, whose content is returned.
 
-    Raises:
-        UiPrmdError, MarkerError, ModelError, TrcError, StorageError: The person's files cannot be used.
+    Raises
+    ------
+    UiPrmdError, MarkerError, ModelError, TrcError, StorageError
+        The person's files cannot be used.
+
     """
     markers, notes = _readable(request.clips)
     height_m = stature(list(markers.values()))
@@ -144,8 +147,11 @@ def stature(markers: Sequence[Markers]) -> float:
     The seventh cervical vertebra of adults is at 86.4 % of their height (ANSUR, Gordon et al. 1989, Natick/TR-89/044,
     cervicale height over stature, both sexes); the heel marker of Plug-in-Gait is taken to be 4 cm above the floor.
 
-    Raises:
-        UiPrmdError: If C7 or the heels were never seen.
+    Raises
+    ------
+    UiPrmdError
+        If C7 or the heels were never seen.
+
     """
     tops, floors = [], []
     for m in markers:

@@ -17,6 +17,11 @@ PROPORTIONS = {"femur": 0.03, "tibia": 0.03, "torso": 0.025, "pelvis": 0.04, "fo
 """Standard deviation of a segment's length at given stature, as a share of it: of the order of the scatter of
 buttock-knee length, popliteal height, hip breadth and foot length about their regressions on stature in that survey."""
 
+WIDE_STATURE_M, WIDE_BODY_MASS_INDEX = (1.45, 2.0), (17.0, 36.0)
+WIDE_PROPORTIONS = {"femur": 0.09, "tibia": 0.09, "torso": 0.08, "pelvis": 0.15, "foot": 0.07, "arm": 0.07}
+"""What scaled models of laboratories show beside the people themselves: hip centres that markers put too wide, long
+thighs, a mass that is not the model's. Uniform ranges; standard deviations of the logarithm of a length."""
+
 BODIES = {
     "femur": ("femur", "patella"),
     "tibia": ("tibia",),
@@ -61,6 +66,17 @@ def draw_person(name: str, random: np.random.Generator) -> SyntheticPerson:
         factor = 1.0 + spread * bounded_normal(random)
         scales |= dict.fromkeys(BODIES[segment], round(factor, 4))
     return SyntheticPerson(name, sex, round(float(height_m), 3), round(float(mass_kg), 1), scales)
+
+
+def draw_wide_person(name: str, random: np.random.Generator) -> Person:
+    """Draw a body for training, of wider proportions than people have: what a network learns from reaches further."""
+    height_m = random.uniform(*WIDE_STATURE_M)
+    mass_kg = random.uniform(*WIDE_BODY_MASS_INDEX) * height_m**2
+    scales: dict[str, float] = {}
+    for segment, spread in WIDE_PROPORTIONS.items():
+        factor = float(np.exp(spread * bounded_normal(random)))
+        scales |= dict.fromkeys(BODIES[segment], round(factor, 4))
+    return Person(name, str(random.choice(SEXES)), round(height_m, 3), round(float(mass_kg), 1), scales)
 
 
 def bounded_normal(random: np.random.Generator, bound: float = TAILS) -> float:

@@ -8,6 +8,7 @@ sent and the graphics processor moves what is fixed in bodies: 1.0 MB, 50 ms of 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
 import zlib
@@ -57,18 +58,25 @@ class Packed:
 
 def as_html(takes: Sequence[Take], *, overlaid: bool = False, title: str = "bige view") -> str:
     """The page of some takes: play, pause, slider, speed, layers, and curves of the muscle or joint that is picked."""
-    folder = resources.files("bige_opensim.viewer")
-    page, scene, player = (
-        (folder / name).read_text(encoding="utf-8") for name in ("page.html", "scene.js", "player.js")
-    )
+    page = (resources.files("bige_opensim.viewer") / "page.html").read_text(encoding="utf-8")
     parts = {
         "title": html.escape(title),
         "gradient": _gradient(),
         "data": json.dumps(page_data(takes, overlaid=overlaid)).replace("<", "\\u003c"),
-        "script": f"{scene}\n{player}",
+        "script": _script(),
     }
     pieces = page.split("{{ ")
     return pieces[0] + "".join(parts[name] + rest for name, _, rest in (p.partition(" }}") for p in pieces[1:]))
+
+
+def script_source() -> str:
+    """What a content security policy names to let a page's script run, and no other: its hash."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode('ascii')}"
+
+
+def _script() -> str:
+    folder = resources.files("bige_opensim.viewer")
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in ("scene.js", "player.js"))
 
 
 def page_data(takes: Sequence[Take], *, overlaid: bool) -> dict[str, Any]:

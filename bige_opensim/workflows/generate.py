@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bige_opensim.built_in import BUILT_IN
 from bige_opensim.guidance.generated import Generated
 from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, GenerationRequest, reference_ranges
 from bige_opensim.guidance.generation import generate as search
 from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.guidance.objective import Objective
-from bige_opensim.learning.built_in_networks import built_in_network
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
@@ -19,12 +19,13 @@ from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
+from bige_opensim.physics.anthropometry import STRENGTH
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import in_range, one_of
 from bige_opensim.workflows.objectives import bind_to_model, objective_file
 from bige_opensim.workflows.personal import Limits, Person, Strength
 from bige_opensim.workflows.progress import Show, Silent
-from bige_opensim.workflows.train import folder_of
+from bige_opensim.workflows.train import folder_of, load_surrogate
 
 LARGEST_SEED = 2**63 - 1
 WEAKNESS = (
@@ -67,8 +68,8 @@ def generate(
     objective: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str],
-    generator: Generator | str | os.PathLike[str] | None = None,
-    surrogate: Surrogate | str | os.PathLike[str] | None = None,
+    generator: Generator | str | os.PathLike[str] = BUILT_IN,
+    surrogate: Surrogate | str | os.PathLike[str] = BUILT_IN,
     count: int = 8,
     seed: int = 0,
     iterations: int | None = None,
@@ -87,7 +88,7 @@ def generate(
     model
         The person's model.
     generator, surrogate
-        The networks, or their folders; those that come with the package where none are given.
+        The networks, or their folders; those that come with the package when none are named.
     count
         How many motions.
     seed
@@ -123,17 +124,20 @@ def generate(
     """
     settings = SearchSettings(count, seed, iterations, predictor, physics_share)
     person, own = Person(strength or {}, limits or {}), Path(model)
-    networks = (
-        folder_of(built_in_network("generator") if generator is None else generator),
-        folder_of(built_in_network("surrogate") if surrogate is None else surrogate),
-    )
+    networks = folder_of(generator, "generator"), folder_of(surrogate, "surrogate")
     with person.model(own) as path:
         found = search_motions(objective_file(objective), path, *networks, settings, show)
     if not person.usual:
         found.record["person"] = person.record(own)
-    if person.strength and predictor == "surrogate":
+    if person.strength and predictor == "surrogate" and not _knows_single_muscles(networks[1]):
         found.record["notes"].append(WEAKNESS)
     return found
+
+
+def _knows_single_muscles(surrogate: Path) -> bool:
+    """Whether the strength of every muscle is among what the surrogate is told of a body."""
+    known = load_surrogate(surrogate).channels
+    return set(known.features) >= {f"{STRENGTH}{muscle}" for muscle in known.muscles}
 
 
 @quiet_opensim()

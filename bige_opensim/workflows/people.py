@@ -39,8 +39,8 @@ def scale(
     model: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str],
-    height_m: float,
     mass_kg: float,
+    height_m: float | None = None,
     segments: Mapping[str, float | Sequence[float]] | Sequence[str] = (),
 ) -> Scaling:
     """Write a copy of a model that has a person's height, mass and proportions, muscle strength with them.
@@ -51,8 +51,10 @@ def scale(
         The model to scale (.osim).
     out
         The model file to write.
-    height_m, mass_kg
-        Of the person: standing height, m, and mass, kg.
+    mass_kg
+        Mass of the person, kg.
+    height_m
+        Standing height, m; without it all lengths stay as they are, as for a model that was scaled to markers.
     segments
         Proportions of bodies as a dictionary, such as {"femur": 1.05, "pelvis": (1, 1, 1.1)} (along x, y, z), or in
         words, such as "femur=1.05"; the height is kept.

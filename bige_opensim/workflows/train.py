@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import xarray as xr
 
+from bige_opensim.built_in import BUILT_IN, built_in_network
 from bige_opensim.learning import checkpoint, training
+from bige_opensim.learning.bodies import Body
+from bige_opensim.learning.motion_stream import MotionStream, StreamError
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining
+from bige_opensim.learning.training_data import Repetitions
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.workflows.dataset import dataset_of
 from bige_opensim.workflows.progress import Show, Silent
@@ -28,9 +33,16 @@ def train_surrogate(
     seed: int | None = None,
     epochs: int | None = None,
     settings: SurrogateTraining | Mapping[str, Any] | PathLike | None = None,
+    start: PathLike | None = None,
+    stream: int | None = None,
+    models: PathLike | Sequence[PathLike] = (),
     show: Show = Silent,
 ) -> Surrogate:
     """Train the network that predicts activations from kinematics.
+
+    A few people's repetitions do not carry it to people it has not seen. With a `stream`, it learns besides from so
+    many motions that are recorded ones varied, planted on many bodies and labelled by the physics: thousands take
+    minutes to make. They are kept beside `out`, in the folder `<out>.stream`.
 
     Parameters
     ----------
@@ -42,6 +54,14 @@ def train_surrogate(
         Replace those of the settings.
     settings
         All settings: a `SurrogateTraining`, a dictionary of its fields, or a TOML or JSON file.
+    start
+        Checkpoint of a surrogate to go on from, such as "built-in", the one that comes with the package, which a few
+        people's repetitions refine in minutes; instead of the settings'.
+    stream
+        How many motions to stream, instead of the settings'.
+    models
+        Models (.osim) that motions are streamed on, or folders with them, such as the sessions that were labelled;
+        those of validation and test subjects are left out. Needed with a stream.
     show
         How progress is shown; by default not at all.
 
@@ -61,8 +81,38 @@ def train_surrogate(
 
     """
     chosen = training_settings(SurrogateTraining, settings, seed, epochs)
-    _train(training.train_surrogate, repetitions, Path(out), chosen, "training surrogate", show)
+    if start is not None:
+        chosen = replace(chosen, start=str(_network(start, "surrogate")))
+    if stream is not None:
+        chosen = replace(chosen, stream=replace(chosen.stream, motions=stream))
+    data = dataset_of(repetitions)
+    run = training.train_surrogate
+    if chosen.stream.motions:
+        places = [models] if isinstance(models, str | os.PathLike) else models
+        run = partial(run, stream=_stream(data, places, chosen, Path(f"{os.fspath(out)}.stream"), show))
+    _train(run, data, Path(out), chosen, "training surrogate", show)
     return load_surrogate(out)
+
+
+def _stream(
+    data: xr.Dataset, places: Sequence[PathLike], settings: SurrogateTraining, folder: Path, show: Show
+) -> MotionStream:
+    """The motions that are trained on besides the recorded ones, in shards of a folder."""
+    from bige_opensim.workflows.stream import models_in, stream_bodies
+
+    if not places:
+        raise StreamError("a stream of motions needs models (.osim) of the people that were labelled: give `models`")
+    models = models_in(places)
+    read = Repetitions.read(data, labelled=True, seed=settings.seed, device="cpu")
+    bodies: list[Body] = []
+    with show(len(models) + settings.stream.wide_bodies, "bodies") as steps:
+        for body in stream_bodies(read, models, settings.stream, settings.seed):
+            bodies.append(body)
+            steps.advance(len(bodies), body.name, every=10)
+    stream = MotionStream(read, bodies, settings.stream, folder, settings.seed)
+    with show(stream.shards, "streaming motions") as steps:
+        stream.make(lambda done, text: steps.advance(done, text, every=5))
+    return stream
 
 
 def train_generator(
@@ -88,7 +138,7 @@ def train_generator(
 
 
 def load_surrogate(folder: PathLike) -> Surrogate:
-    """The surrogate that a training left in a folder.
+    """The surrogate that a training left in a folder; "built-in" for the one that comes with the package.
 
     Raises
     ------
@@ -96,7 +146,12 @@ def load_surrogate(folder: PathLike) -> Surrogate:
         The folder holds no surrogate, or not all of it.
 
     """
-    return checkpoint.load_surrogate(Path(folder))
+    return checkpoint.load_surrogate(_network(folder, "surrogate"))
+
+
+def _network(folder: PathLike, kind: str) -> Path:
+    """The folder of a network, that of the package's own by the name "built-in"."""
+    return built_in_network(kind) if folder == BUILT_IN else Path(folder)
 
 
 def load_generator(folder: PathLike) -> Generator:
@@ -111,8 +166,8 @@ def load_generator(folder: PathLike) -> Generator:
     return checkpoint.load_generator(Path(folder))
 
 
-def folder_of(network: Surrogate | Generator | PathLike) -> Path:
-    """The checkpoint folder of a network.
+def folder_of(network: Surrogate | Generator | PathLike, kind: str = "") -> Path:
+    """The checkpoint folder of a network; of this kind that comes with the package, for "built-in".
 
     Raises
     ------
@@ -121,7 +176,7 @@ def folder_of(network: Surrogate | Generator | PathLike) -> Path:
 
     """
     if isinstance(network, str | os.PathLike):
-        return Path(network)
+        return _network(network, kind) if kind else Path(network)
     if network.folder is None:
         raise checkpoint.CheckpointError(
             "this network came from no folder: train it with an `out`, or load it with `load_surrogate` or "

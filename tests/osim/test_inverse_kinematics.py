@@ -238,6 +238,7 @@ def test_a_faulty_trial_yields_its_error_and_the_others_their_fits(person: OsimM
     assert worst_degrees(second.motion, inverse_kinematics(person, less).motion) < 1e-6
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_solver_that_does_not_exist_is_named(person: OsimModel, noisy: Markers):
     with pytest.raises(ValueError, match="fast, opensim; got 'quick'"):
         inverse_kinematics(person, noisy, solver="quick")

@@ -10,9 +10,13 @@ from recordings import forces_path, recorded
 
 from bige_opensim.io.external_loads import ExternalForce, ExternalLoadsError, write_external_loads
 from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate, point_on_plane, read_force_plates
-from bige_opensim.io.storage import read_storage, write_storage
+from bige_opensim.io.storage import read_coordinates, read_storage, write_storage
 from bige_opensim.labelling.measured_forces import applied_forces, plate_forces
+from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.inverse_dynamics import complete
+from bige_opensim.osim.model import load
 from bige_opensim.physics.contact import centre_of_pressure
+from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.sessions.plates_to_feet import LEFT, RIGHT, Feet, assign, at_centre_of_pressure, feet_forces, outside
 
 TIME = np.arange(101) / 100.0
@@ -265,3 +269,109 @@ def test_measured_and_estimated_forces_have_one_centre_of_pressure():
     assert_allclose(held.point.numpy(), crossing, atol=1e-12)
     assert_allclose(estimated.point.numpy(), crossing, atol=1e-12)
     assert_allclose(estimated.torque[..., [0, 2]].numpy(), 0.0, atol=1e-9)
+
+
+WALK = np.arange(1201) / 100.0
+WALK_FORCES = np.arange(2401) / 200.0
+
+
+def walking_on_belts(steps: int = 10) -> tuple[Feet, Plate, Plate]:
+    """Feet that step in turn on a belt each: 0.7 s on, 0.5 s off, the left foot half a stride later."""
+    lifted, loads = [], []
+    for late in (0.0, 0.6):
+        lifted.append(np.where((WALK - late) % 1.2 < 0.7, 0.0, 0.1))
+        loads.append(
+            np.where((WALK_FORCES - late) % 1.2 < 0.7, 550.0 * np.sin(np.pi * ((WALK_FORCES - late) % 1.2) / 0.7), 0.0)
+        )
+    points = np.concatenate([np.tile(SOLE + PLACE[f], (len(WALK), 1, 1)) for f in (RIGHT, LEFT)], axis=1)
+    points[:, :4, 1] += lifted[0][:, None]
+    points[:, 4:, 1] += lifted[1][:, None]
+    plates = []
+    for name, f, carried in (("right", RIGHT, loads[0]), ("left", LEFT, loads[1])):
+        force, point = (
+            np.zeros((len(WALK_FORCES), 3)),
+            np.tile(PLACE[f] + np.array([0.1, 0.0, 0.0]), (len(WALK_FORCES), 1)),
+        )
+        force[:, 1] = np.maximum(carried, 0.0)
+        plates.append(Plate(name, force, point, np.zeros_like(force)))
+    return Feet(WALK, points, np.repeat([RIGHT, LEFT], 4)), plates[0], plates[1]
+
+
+def on_belts(*plates: Plate) -> ForceFile:
+    return ForceFile(Path("walk_forces.mot"), WALK_FORCES, plates, ())
+
+
+def swing(start: float = 3.1) -> np.ndarray:
+    """A swing of the right foot."""
+    return (start + 0.3 < WALK_FORCES) & (start + 0.45 - 0.01 > WALK_FORCES)
+
+
+def heard(plate: Plate, where: np.ndarray, load_n: float, at: int) -> Plate:
+    """The plate with some more load where a foot stands."""
+    force, point = plate.force.copy(), plate.point.copy()
+    force[where, 1] += load_n
+    point[where] = PLACE[at] + np.array([0.1, 0.0, 0.0])
+    return Plate(plate.name, force, point, plate.torque)
+
+
+def test_a_belt_is_its_foots_by_all_of_its_steps_and_drift_between_them_is_nobodys():
+    where, right, left = walking_on_belts()
+    drifting = heard(right, swing(), 85.0, LEFT)
+    alone = assign(on_belts(right, left), where)
+    found = assign(on_belts(drifting, left), where)
+    assert {(s.plate, s.foot) for s in found.steps} == {("right", "r"), ("left", "l")}
+    assert_array_equal(found.owner, alone.owner)
+    assert "'right' is the right foot's by 10 steps; 85 N or less in 1 stretch" in found.notes[0]
+
+
+def test_a_step_across_onto_the_other_belt_is_believed():
+    where, right, left = walking_on_belts()
+    stepped = heard(right, swing(), 400.0, LEFT)
+    found = assign(on_belts(stepped, left), where)
+    assert ("right", "l") in {(s.plate, s.foot) for s in found.steps}
+
+
+def test_a_plate_with_few_steps_is_no_belt():
+    lifted = np.where((TIME < 0.05) | (TIME > 0.45), 0.1, 0.0), np.where(TIME < 0.55, 0.1, 0.0)
+    weak = plate("1", between(0.1, 0.4) + between(0.6, 0.9, 60.0), 0.1, np.where(RATE < 0.5, 0.15, -0.15))
+    assert [s.foot for s in assign(file(weak), feet(*lifted)).steps] == ["r", "l"]
+
+
+def test_what_lies_outside_the_asked_window_is_not_judged():
+    both = plate("1", np.where(RATE < 0.5, 400.0, 800.0), 0.1, np.where(RATE < 0.5, 0.15, 0.0))
+    with pytest.raises(ForcePlateError, match="both feet stand on plate '1' at once"):
+        assign(file(both), feet(left=np.where(TIME < 0.5, 0.1, 0.0)))
+    found = assign(file(both), feet(left=np.where(TIME < 0.5, 0.1, 0.0)), (0.0, 0.4))
+    assert [(s.foot, s.end_s) for s in found.steps] == [("r", 0.4)]
+    assert_array_equal(found.owner[0][RATE < 0.45], RIGHT)
+    assert_array_equal(found.owner[0][RATE > 0.55], -1)
+    with pytest.raises(ForcePlateError, match="both feet stand on plate '1' at once"):
+        assign(file(both), feet(left=np.where(TIME < 0.5, 0.1, 0.0)), (0.6, 0.9))
+
+
+def test_a_plate_whose_zero_is_off_carries_nobody_between_steps():
+    where, right, left = walking_on_belts()
+    offset = Plate("right", right.force + np.array([0.0, 45.0, 0.0]), right.point, right.torque)
+    assert offset.loaded.all()
+    corrected = offset.with_baseline(WALK_FORCES)
+    assert_array_equal(corrected.loaded[swing()], False)
+    assert_allclose(corrected.unloaded, 45.0, atol=1e-9)
+    found = assign(on_belts(corrected, left), where)
+    assert {(s.plate, s.foot) for s in found.steps} == {("right", "r"), ("left", "l")}
+
+
+def test_somebody_who_stands_is_no_baseline():
+    standing = Plate("1", np.tile([0.0, 300.0, 0.0], (2401, 1)), np.zeros((2401, 3)), np.zeros((2401, 3)))
+    assert standing.with_baseline(WALK_FORCES).loaded.all()
+
+
+def test_on_a_recorded_treadmill_no_foot_steps_on_the_others_belt(shared_data):
+    folder = shared_data / "data/ceinms_gait"
+    model = load(folder / "gait2392.osim")
+    known = [c.name for c in model.coordinates]
+    motion = read_coordinates(folder / "walk36/ik.sto", rotational=model.rotational, known=known).motion
+    where = Feet.of(Skeleton(compile_skeleton(model.path)), complete(model, motion))
+    found = assign(read_force_plates(folder / "walk36/XLD.mot"), where)
+    steps = [(s.plate, s.foot) for s in found.steps]
+    assert set(steps) == {("ground_force", "r"), ("l", "l")}
+    assert steps.count(("ground_force", "r")) == 54

@@ -1,0 +1,358 @@
+"""The smallest change of a recorded motion that meets an objective.
+
+Of all changes x of a recorded repetition (`deformation`) the one is sought that
+
+    minimises |R(x)|^2 + sum_s k_s v_s^2     where every bounded term c holds with a margin,  low <= value_c(x) <= high,
+
+R being the size of the change and v_s what wishes (terms that are not part of the verdict) and, where there is no other
+way, deciding terms are missed by, in their scales. Every step linearises both (sequential quadratic programming in
+Gauss and Newton's form; Nocedal and Wright 2006, Numerical Optimization, chapters 10.3 and 18). The values are those of
+a simulation that runs what a label runs; their derivatives come from the differentiable physics, whose small errors
+cost steps and no accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bige_opensim.guidance.deformation import Deformation, Shape, Size
+from bige_opensim.guidance.language import UNITS
+from bige_opensim.guidance.least_change import Row, least_change
+from bige_opensim.guidance.objective import BoundObjective, BoundTerm
+from bige_opensim.guidance.quantities import Dynamics, Observation, statistic
+
+Forces = Callable[[Tensor, Tensor], tuple[Tensor, Dynamics]]
+"""(q (T, C), duration ()) -> activations (1, T, M) and dynamics of the motion, differentiable in both."""
+Limits = Mapping[str, tuple[float, float]]
+
+STEPS = 30
+FIRST_RADIUS_RAD, LARGEST_RADIUS_RAD, SMALLEST_RADIUS_RAD = 0.12, 0.3, 0.004
+"""Largest change of a joint angle in one step: at first, after good steps, and where the search ends."""
+SHRINK, GROW, DAMPINGS = 0.5, 1.6, 40
+PEAKS, PEAK_STRIDE = 5, 4
+"""Of a curve whose peak is bounded, so many frames are looked at, so far apart: peaks hop from one to another."""
+HARD, WISH = 1e4, 4.0
+"""Cost of missing a deciding term, or a wish of weight 1, by one scale; a change of 5 degrees in one joint costs 1."""
+DYNAMIC_MARGIN, KINEMATIC_MARGIN = 0.25, 0.04
+"""Margin inside a bound, in scales: what OpenSim may find differently (a hundredth of activation), or files round."""
+NEAR = 3.0
+"""Bounds that are farther than so many scales from a value are not looked at in a step."""
+LIMIT_SCALE_RAD, NEAR_LIMIT_RAD = 0.035, 0.09
+SETTLED = 0.02
+
+
+class Simulation(NamedTuple):
+    """What a label finds of a motion: values of every term per channel, in the units of the file, and its gates."""
+
+    values: dict[str, Float[np.ndarray, " channel"]]
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Try:
+    """One step: the change, its motion, what a simulation finds, and what it all costs."""
+
+    x: Tensor
+    shape: Shape
+    size: Size
+    simulation: Simulation
+    missed: dict[str, float]
+    """By deciding term, how far it is missed by, in scales, margin left out; empty where all hold."""
+    cost: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether all deciding terms and all gates hold."""
+        return not self.missed and self.simulation.passed
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The best change that was found.
+
+    Attributes
+    ----------
+    best
+        The smallest change that holds; where none does, that with the least cost.
+    tries
+        How many simulations were made.
+    pull
+        By term, how much of the change it is answerable for: the cost that one scale less of it would save.
+
+    """
+
+    best: Try
+    tries: int
+    pull: dict[str, float] = field(default_factory=dict)
+
+
+def edit(
+    objective: BoundObjective,
+    deformation: Deformation,
+    forces: Forces,
+    simulate: Callable[[Shape], Simulation],
+    limits: Limits,
+    *,
+    start: Tensor | None = None,
+    steps: int = STEPS,
+    progress: Callable[[int, int, str], None] = lambda step, of, text: None,
+) -> Edit:
+    """Find the smallest change that meets an objective.
+
+    Parameters
+    ----------
+    objective
+        Bound to all coordinates of the skeleton.
+    deformation
+        The recorded repetition and its changes.
+    forces
+        Differentiable physics.
+    simulate
+        What a label finds of a changed motion.
+    limits
+        Lowest and highest value of joints, rad; where the recording is beyond, its own.
+    start
+        A change to start from; none by default.
+    steps
+        Most simulations.
+    progress
+        Called after each with (step, steps, what is still missed).
+
+    """
+    x = torch.zeros(deformation.variables, dtype=torch.float64) if start is None else start
+    program = _Program(objective, deformation, forces, limits)
+    current = program.attempt(x, simulate)
+    best, radius, made = current, FIRST_RADIUS_RAD, 1
+    linear = _Linear(program, current)
+    while made < steps and radius > SMALLEST_RADIUS_RAD:
+        progress(made, steps, _state(current))
+        step, turn = linear.step(radius)
+        new = program.attempt(current.x + torch.as_tensor(step), simulate)
+        made += 1
+        if _better(new, best):
+            best = new
+        if new.cost >= current.cost:
+            radius = SHRINK * min(radius, turn)
+            linear.look(program.curves_of(new))
+            continue
+        settled = best.holds and current.cost - new.cost < SETTLED * max(new.cost, 0.05)
+        current, radius = new, min(GROW * max(radius, turn), LARGEST_RADIUS_RAD)
+        if settled:
+            break
+        linear = _Linear(program, current)
+    progress(steps, steps, _state(best))
+    return Edit(best, made, linear.pull)
+
+
+def _state(current: Try) -> str:
+    missed = ", ".join(f"{name} {x:.2g}" for name, x in current.missed.items())
+    size = f"change {current.size.total:.3g}"
+    return f"{size}; missed by (scales): {missed}" if missed else size
+
+
+def _better(a: Try, b: Try) -> bool:
+    if a.holds != b.holds:
+        return a.holds
+    return a.cost < b.cost
+
+
+@dataclass(frozen=True)
+class _Program:
+    objective: BoundObjective
+    deformation: Deformation
+    forces: Forces
+    limits: Limits
+
+    def attempt(self, x: Tensor, simulate: Callable[[Shape], Simulation]) -> Try:
+        """Simulate a change."""
+        shape = self.deformation.shape(x)
+        size, simulation = self.deformation.size(x, shape), simulate(shape)
+        cost, missed = size.total, {}
+        deciding = {t.name for t in self.objective.verdict_terms}
+        for term in self.objective.terms:
+            values = simulation.values[term.name] / term.scale
+            if not term.bounded:
+                amount = float(np.square(values).mean() if term.term.stat == "rms" else values.mean())
+                cost += _direction(term) * amount
+                continue
+            low, high = _band(term)
+            over = np.maximum(np.maximum(low - values, values - high), 0.0)
+            cost += _cost(term, deciding) * float(np.square(over).sum())
+            beyond = float(np.maximum(term.low / term.scale - values, values - term.high / term.scale).max())
+            if term.name in deciding and beyond > 0:
+                missed[term.name] = beyond
+        return Try(x, shape, size, simulation, missed, cost)
+
+    def curves(self, q: Tensor, duration: Tensor) -> list[Float[Tensor, "time channel"]]:
+        """What the terms measure, over time and in their scales; differentiable."""
+        activations, dynamics = self.forces(q, duration)
+        frame = replace(self.objective.frame, dynamics=lambda q, duration, activations: dynamics)
+        observation = Observation(frame, q[None], duration[None], activations)
+        return [t.measured.series(observation)[0] / UNITS[t.measured.unit].size / t.scale for t in self.objective.terms]
+
+    def curves_of(self, tried: Try) -> list[Float[np.ndarray, "time channel"]]:
+        """Those of a try, as numbers."""
+        with torch.no_grad():
+            found = self.curves(tried.shape.q, torch.tensor(tried.shape.duration, dtype=torch.float64))
+        return [curve.numpy() for curve in found]
+
+    def limit_rows(self, current: Try) -> list[Row]:
+        """Joints at the frame where they are nearest to, or farthest beyond, a limit."""
+        rows, names = [], self.deformation.skeleton.coordinates
+        q, base, slopes = (x.numpy() for x in (current.shape.q, self.deformation.base, current.shape.slopes))
+        for name, (low, high) in self.limits.items():
+            c = names.index(name)
+            if c not in self.deformation.moved:
+                continue
+            ends = ((1.0, max(high, base[:, c].max())), (-1.0, -min(low, base[:, c].min())))
+            for sign, end in ends:
+                excess = sign * q[:, c] - end
+                t = int(excess.argmax())
+                if excess[t] > -NEAR_LIMIT_RAD:
+                    rows.append(Row(name, excess[t] / LIMIT_SCALE_RAD, sign * slopes[t, c] / LIMIT_SCALE_RAD, HARD))
+        return rows
+
+
+class _Linear:
+    """The program linearised at a change: a row for every bound that is near, and the gradient of all else.
+
+    A peak, a negated minimum and a root mean square are the largest of many linear functions of a curve: its values at
+    single frames, or its products with curves of unit size. A bound on them is as many linear bounds, of which those
+    are looked at that are tight here, and later those that were tight where a step went wrong (Kelley 1960,
+    doi:10.1137/0108053).
+    """
+
+    def __init__(self, program: _Program, current: Try) -> None:
+        self.program, self.current = program, current
+        self.q = current.shape.q.clone().requires_grad_(True)
+        self.duration = torch.tensor(current.shape.duration, dtype=self.q.dtype, requires_grad=True)
+        self.curves = program.curves(self.q, self.duration)
+        self.gradient = np.zeros(program.deformation.variables)
+        self.rows = program.limit_rows(current)
+        for term, curve in zip(program.objective.terms, self.curves, strict=True):
+            if not term.bounded:
+                channels = statistic(term.term, curve[None])[0]
+                wanted = channels.square().mean() if term.term.stat == "rms" else channels.mean()
+                self.gradient += _direction(term) * self._slope(wanted)
+        self.look([curve.detach().numpy() for curve in self.curves])
+
+    @property
+    def pull(self) -> dict[str, float]:
+        """How much of the whole step each bound is answerable for: its multipliers."""
+        found: dict[str, float] = {}
+        _, multipliers = least_change(self.current.size, self.gradient, self.rows)
+        for row, multiplier in zip(self.rows, multipliers, strict=True):
+            found[row.name] = found.get(row.name, 0.0) + float(multiplier)
+        return found
+
+    def look(self, seen: Sequence[Float[np.ndarray, "time channel"]]) -> None:
+        """Add rows for the bounds that are tight on these curves."""
+        deciding = {t.name for t in self.program.objective.verdict_terms}
+        for term, curve, other in zip(self.program.objective.terms, self.curves, seen, strict=True):
+            if not term.bounded:
+                continue
+            low, high = _band(term)
+            values = self.current.simulation.values[term.name] / term.scale
+            for k, value in enumerate(values):
+                for sign, excess in ((1.0, value - high), (-1.0, low - value)):
+                    if np.isfinite(excess) and excess > -NEAR:
+                        cost = _cost(term, deciding)
+                        self.rows += self._rows(term, curve[:, k], other[:, k], sign, float(excess), cost)
+
+    def _rows(
+        self, term: BoundTerm, curve: Tensor, other: Float[np.ndarray, " time"], sign: float, excess: float, cost: float
+    ) -> list[Row]:
+        """Rows of one bound on one channel."""
+        weights = _tight(term.term.stat, sign, other)
+        if weights is None:
+            value = statistic(term.term, curve[None, :, None])[0, 0]
+            return [Row(term.name, excess, sign * self._slope(value), cost)]
+        here = curve.detach().numpy()
+        own = _tight(term.term.stat, sign, here)
+        assert own is not None
+        most = max(float(w @ here) for w in own)
+        return [
+            Row(term.name, excess - most + float(w @ here), self._slope(torch.as_tensor(w) @ curve), cost)
+            for w in weights
+        ]
+
+    def step(self, radius: float) -> tuple[Float[np.ndarray, " variable"], float]:
+        """The step that does most within `radius`, and by how much it turns a joint, rad.
+
+        With more and more weight on its own size (Levenberg 1944, Marquardt 1963), until no joint turns farther.
+        """
+        weights = [0.0, *np.geomspace(0.1, 1e7, DAMPINGS)]
+        low, high = 0, len(weights) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._turn(self._damped(weights[middle])) > radius:
+                low = middle + 1
+            else:
+                high = middle
+        step = self._damped(weights[low])
+        turn = self._turn(step)
+        share = min(1.0, radius / max(turn, 1e-12))
+        return share * step, share * turn
+
+    def _damped(self, weight: float) -> Float[np.ndarray, " variable"]:
+        return least_change(self.current.size, self.gradient, self.rows, damping=weight)[0]
+
+    def _turn(self, step: Float[np.ndarray, " variable"]) -> float:
+        return float((self.current.shape.slopes @ torch.as_tensor(step)).abs().max())
+
+    def _slope(self, value: Tensor) -> Float[np.ndarray, " variable"]:
+        by_q, by_duration = torch.autograd.grad(value, [self.q, self.duration], retain_graph=True, allow_unused=True)
+        slope = np.zeros(self.program.deformation.variables)
+        if by_q is not None:
+            slope += torch.einsum("tc,tcn->n", by_q, self.current.shape.slopes).numpy()
+        if by_duration is not None:
+            slope[-1] += float(by_duration) * self.program.deformation.duration_slope(self.current.shape.duration)
+        return slope
+
+
+def _tight(stat: str, sign: float, curve: Float[np.ndarray, " time"]) -> list[Float[np.ndarray, " time"]] | None:
+    """Weights w, of which a bounded statistic is the largest w'curve: those of the largest; None where it is no such.
+
+    With a sign of -1 the statistic is bounded from below, and its negative is meant.
+    """
+    frames = len(curve)
+    if stat == "rms" and sign > 0:
+        size = float(np.sqrt(np.mean(np.square(curve))))
+        return [curve / (frames * max(size, 1e-12))]
+    if (stat, sign) not in (("peak", 1.0), ("min", -1.0)):
+        return None
+    height = sign * curve
+    chosen: list[int] = []
+    for t in np.argsort(-height).tolist():
+        if height.max() - height[t] > NEAR or len(chosen) == PEAKS:
+            break
+        if all(abs(t - other) >= PEAK_STRIDE for other in chosen):
+            chosen.append(t)
+    return [sign * np.eye(1, frames, t)[0] for t in chosen]
+
+
+def _band(term: BoundTerm) -> tuple[float, float]:
+    """The term's band in scales, narrowed by its margin, which is at most a quarter of it."""
+    dynamic = term.term.quantity in ("activation", "moment", "grf", "joint_load") or (
+        term.term.quantity == "asymmetry" and term.measured.unit == "1"
+    )
+    margin = DYNAMIC_MARGIN if dynamic else KINEMATIC_MARGIN
+    low, high = term.low / term.scale, term.high / term.scale
+    margin = min(margin, 0.25 * (high - low)) if np.isfinite(high - low) else margin
+    return low + margin, high - margin
+
+
+def _cost(term: BoundTerm, deciding: set[str]) -> float:
+    return HARD if term.name in deciding else max(WISH * term.term.weight, 1e-9)
+
+
+def _direction(term: BoundTerm) -> float:
+    return (1.0 if term.term.goal == "minimise" else -1.0) * term.term.weight

@@ -1,0 +1,117 @@
+"""Motions without limit for the surrogate: bodies from models, shards from motions on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.learning.bodies import Body
+from bige_opensim.learning.motion_stream import MotionMix, StreamError, StreamSettings
+from bige_opensim.learning.training_data import Repetitions
+from bige_opensim.osim.anthropometric_scaling import ScalingError, scale_model
+from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_muscles import compile_muscles
+from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.osim.model import ModelError
+from bige_opensim.physics.rotations import rotation_triples
+from bige_opensim.physics.skeleton import SkeletonTables
+from bige_opensim.synthesis.people import draw_wide_person
+
+POSES = 20_000
+"""Poses of varied motions among which those are chosen that muscle paths are fitted to."""
+
+
+def models_in(places: Sequence[Path | str | os.PathLike[str]]) -> list[Path]:
+    """Models (.osim) that are named, or lie in folders that are, at any depth, each content once, by name.
+
+    Raises
+    ------
+    StreamError
+        A place holds no model.
+
+    """
+    found: dict[str, Path] = {}
+    for place in map(Path, places):
+        models = sorted(place.rglob("*.osim")) if place.is_dir() else [place] if place.suffix == ".osim" else []
+        if not models:
+            raise StreamError(f"{place}: no model (.osim) in it; name models, or folders of sessions")
+        for model in models:
+            found.setdefault(file_sha256(model), model)
+    return list(found.values())
+
+
+@quiet_opensim()
+def stream_bodies(data: Repetitions, models: Sequence[Path], settings: StreamSettings, seed: int = 0) -> Iterator[Body]:
+    """The models as bodies, and `settings.wide_bodies` more, scaled from them to wide proportions.
+
+    Muscle paths are fitted around poses of the motions that will be streamed. Models that the dataset's validation and
+    test subjects were labelled on are left out.
+
+    Raises
+    ------
+    StreamError
+        No model is left, or one cannot be compiled or scaled.
+
+    """
+    held_out = set(data.held_out_models)
+    used = [model for model in models if file_sha256(model) not in held_out]
+    if not used:
+        raise StreamError("all models given are those of validation or test subjects; give the training people's too")
+    poses = _Poses(data, settings, seed)
+    try:
+        for model in used:
+            yield _body(model, _name(model), poses)
+        with TemporaryDirectory() as folder:
+            for index in range(settings.wide_bodies):
+                random = np.random.default_rng([seed, index])
+                yield _wide(used[int(random.integers(len(used)))], f"wide {index + 1}", Path(folder), random, poses)
+    except ModelError as error:
+        raise StreamError(str(error)) from error
+
+
+def _name(model: Path) -> str:
+    return "/".join(part for part in model.parts[-4:] if part not in {"OpenSimData", "Model"})
+
+
+class _Poses:
+    """Poses of the streamed motions, in the coordinates of any model."""
+
+    def __init__(self, data: Repetitions, settings: StreamSettings, seed: int) -> None:
+        self.data, self.settings, self.seed = data, settings, seed
+        self.drawn: np.ndarray | None = None
+
+    def of(self, tables: SkeletonTables) -> np.ndarray:
+        if self.drawn is None:
+            mix = MotionMix(self.data, self.settings, rotation_triples(tables))
+            self.drawn = mix.poses(POSES, torch.Generator().manual_seed(self.seed)).numpy()
+        full = np.tile(tables.default, (len(self.drawn), 1))
+        known = [n for n in self.data.coordinates if n in tables.coordinates]
+        columns = [self.data.coordinates.index(n) for n in known]
+        full[:, [tables.coordinates.index(n) for n in known]] = self.drawn[:, columns]
+        return full
+
+
+def _body(model: Path, name: str, poses: _Poses) -> Body:
+    skeleton = compile_skeleton(model)
+    movement = poses.of(skeleton)
+    driven = [skeleton.coordinates.index(n) for n in skeleton.muscle_driven]
+    ranges = {skeleton.coordinates[i]: (float(movement[:, i].min()), float(movement[:, i].max())) for i in driven}
+    return Body(name, skeleton, compile_muscles(model, ranges, movement=movement))
+
+
+def _wide(model: Path, name: str, folder: Path, random: np.random.Generator, poses: _Poses) -> Body:
+    person = draw_wide_person(name, random)
+    scaled = folder / f"{name.replace(' ', '_')}.osim"
+    try:
+        scale_model(
+            model, scaled, height_m=person.height_m, mass_kg=person.mass_kg, segment_scales=person.segment_scales
+        )
+    except ScalingError as error:
+        raise StreamError(f"{model}: {error}") from error
+    return _body(scaled, name, poses)

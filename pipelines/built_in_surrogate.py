@@ -1,0 +1,83 @@
+"""Make the surrogate that comes with the package, from synthetic people, UI-PRMD and physics, and nothing else.
+
+UI-PRMD is in the public domain (PDDL 1.0; Vakanski et al. 2018, doi:10.3390/data3010002). From nothing:
+
+    bige synth --out people/synthetic --subjects 36 --reps 1 --model osim_models/fullbody80.osim
+    bige import ui-prmd UI-PRMD --out people/ui_prmd --model LaiUhlrich2022.osim
+    bige ik people/ui_prmd
+    bige label people/synthetic people/ui_prmd --out labels --solver fast --geometry exact
+    python pipelines/built_in_surrogate.py --labels labels --people people/ui_prmd people/synthetic \\
+        --out bige_opensim/networks/surrogate
+
+The same data, seed and versions give the same weights. One validation person is a recorded one, the others are
+synthetic; all others train.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+import xarray as xr
+
+import bige_opensim as bige
+from bige_opensim.commands.display import Steps
+from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.learning.dataset import load_dataset
+from bige_opensim.workflows.train import train_surrogate
+
+SETTINGS = Path(__file__).with_suffix(".toml")
+VALIDATION = ("ui_prmd_s07", "synth_034", "synth_035", "synth_036")
+LAST_SYNTHETIC_BODY = "synth_012"
+LICENCE = """## Licence
+
+Apache-2.0, as the package. Trained on synthetic people (`bige synth`), on the deep squats of UI-PRMD, which are in the
+public domain (PDDL 1.0; Vakanski et al. 2018, doi:10.3390/data3010002), and on motions made of these and labelled by
+the physics. No other recording went into it.
+
+## Made by
+
+`python pipelines/built_in_surrogate.py`, whose text begins with all commands; settings in
+`pipelines/built_in_surrogate.toml`. sha256 of weights.safetensors:
+
+`{sha256}`
+"""
+
+
+def repetitions(labels: Path) -> xr.Dataset:
+    """All people's repetitions, the few of VALIDATION apart."""
+    every = bige.repetitions(labels, include_failed=True)
+    people = dict.fromkeys(every["subject"].values.tolist())
+    return bige.repetitions(
+        labels, include_failed=True, split={p: "validation" if p in VALIDATION else "train" for p in people}
+    )
+
+
+def bodies(people: list[Path]) -> list[Path]:
+    """Models of the recorded people, and of the first of the synthetic ones."""
+    found = [model for place in people for model in sorted(place.glob("*/OpenSimData/Model/*.osim"))]
+    return [m for m in found if not m.parts[-4].startswith("synth_") or m.parts[-4] <= LAST_SYNTHETIC_BODY]
+
+
+def main() -> None:
+    """Train, and put the checkpoint in its place with its licence."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--labels", type=Path, help="labels of synthetic people and UI-PRMD")
+    data.add_argument("--data", type=Path, help="their repetitions, as netCDF")
+    parser.add_argument("--people", type=Path, nargs="+", required=True, help="folders of their sessions")
+    parser.add_argument("--run", type=Path, default=Path("built_in_surrogate"), help="where training keeps its files")
+    parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    dataset = repetitions(given.labels) if given.labels else load_dataset(given.data)
+    train_surrogate(dataset, out=given.run, settings=SETTINGS, models=bodies(given.people), show=Steps)
+    shutil.rmtree(given.out, ignore_errors=True)
+    shutil.copytree(given.run, given.out)
+    card = given.out / "card.md"
+    text = LICENCE.format(sha256=file_sha256(given.out / "weights.safetensors"))
+    card.write_text(f"{card.read_text(encoding='utf-8')}\n{text}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The networks that come with the package are what their cards say, are small, and hold nobody's recordings."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bige_opensim.learning.built_in_networks import built_in_network
+
+from bige_opensim.learning import built_in_networks
+from bige_opensim.learning.checkpoint import REFERENCES, CheckpointError, load_generator, read_config
+from bige_opensim.learning.dataset import load_dataset
+
+MOST_BYTES = 5_000_000
+LARGEST_ERROR_DEG, LARGEST_ERROR_M = 3.0, 0.03
+
+
+@pytest.fixture(scope="module")
+def generator() -> Path:
+    return built_in_network("generator")
+
+
+def test_the_weights_are_those_that_the_card_names(generator: Path) -> None:
+    digest = hashlib.sha256((generator / "weights.safetensors").read_bytes()).hexdigest()
+    card = (generator / "card.md").read_text(encoding="utf-8")
+    assert f"sha256 of weights.safetensors: {digest}" in card
+    assert read_config(generator)["sha256"]["weights.safetensors"] == digest
+    for word in ("Apache-2.0", "PDDL 1.0", "doi:10.3390/data3010002", "pipelines/built_in_generator.py", "Seed 0"):
+        assert word in card
+
+
+def test_it_is_small(generator: Path) -> None:
+    assert sum(path.stat().st_size for path in generator.iterdir()) < MOST_BYTES
+
+
+def test_its_references_are_nobody(generator: Path) -> None:
+    references = load_dataset(generator / REFERENCES)
+    people = set(references["subject"].values.tolist())
+    assert len(people) > 10
+    assert all(name.startswith("synth_") for name in people)
+    assert json.loads(references.attrs["synthetic"]) is True
+    trials = "".join(json.dumps(references.attrs[name]) for name in references.attrs)
+    assert "OpenCap" not in trials
+
+
+def test_people_of_the_references_come_back(generator: Path) -> None:
+    network, references = load_generator(generator), load_dataset(generator / REFERENCES)
+    features = references["feature"].values.tolist()
+    body = references["features"].values[:, [features.index(n) for n in network.channels.features]]
+    q, duration, body = (
+        torch.as_tensor(x, dtype=torch.float32) for x in (references["q"].values, references["duration"].values, body)
+    )
+    with torch.no_grad():
+        through = network(q, duration, body)
+    angle = torch.tensor(network.channels.rotational)
+    off = (through.q - q).square().mean((0, 1)).sqrt()
+    assert torch.rad2deg(off[angle].square().mean().sqrt()) < LARGEST_ERROR_DEG
+    assert off[~angle].max() < LARGEST_ERROR_M
+    assert np.abs((through.duration / duration - 1.0).numpy()).mean() < 0.1
+
+
+def test_an_installation_without_networks_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(built_in_networks, "FOLDER", tmp_path)
+    with pytest.raises(CheckpointError, match=r"no built-in surrogate\. Install the package again"):
+        built_in_network("surrogate")
