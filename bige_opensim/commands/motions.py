@@ -22,6 +22,7 @@ def generate(
     seed: int = 0,
     iterations: int | None = None,
     predictor: Literal["surrogate", "physics"] = "surrogate",
+    rehearsals: int = 4,
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
@@ -48,6 +49,9 @@ def generate(
     predictor
         What says how active the muscles are: the surrogate alone, or, after the surrogate's search, a shorter one
         through the physics of the subject's model.
+    rehearsals
+        How often, at most, the motions are labelled as the verdict will label them, by the fast solver, and searched on
+        where that differs from what was predicted; 0 for never.
     strength
         How strong the subject's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
     limit
@@ -75,6 +79,7 @@ def generate(
             seed=seed,
             iterations=iterations,
             predictor=predictor,
+            rehearsals=rehearsals,
             strength=person.strength,
             limits=person.limits,
             show=Steps,

@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -152,6 +152,7 @@ Criterion = Callable[[Known], Int[np.ndarray, " row"]]
 """Rows that OpenSim has not solved and that can decide something; none when it is decided."""
 
 
+@runtime_checkable
 class Asked(Protocol):
     """What a verdict asks of a label, besides its gates; it goes to other processes."""
 

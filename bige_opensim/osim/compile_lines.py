@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bige_opensim.io.cache import kept
 from bige_opensim.osim.model import OsimModel, file_sha256, load
@@ -70,16 +70,21 @@ def _fitted(
     kept_out = np.arange(len(x)) % LEFT_OUT == 0
     spans = [muscles.spans(m) for m, _ in crossings]
     widest = max([1, *(len(s) for s in spans)])
-    exponents, coefficients, rms, largest = [], [], [], []
-    for k, span in enumerate(spans):
+    exponents: list[np.ndarray] = [np.zeros(0)] * len(spans)
+    coefficients, errors = list(exponents), list(exponents)
+    for span in dict.fromkeys(spans):
+        alike = [k for k, other in enumerate(spans) if other == span]
         powers = monomial_exponents(len(span), DEGREES.get(len(span), FURTHER_DEGREE))
-        monomials = np.prod(x[:, None, list(span)] ** powers[None], axis=-1)
-        first = np.linalg.lstsq(monomials[~kept_out], unit[~kept_out, k], rcond=1e-8)[0]
-        error = np.linalg.norm(monomials[kept_out] @ first - unit[kept_out, k], axis=1)
-        exponents.append(np.pad(powers, ((0, 0), (0, widest - powers.shape[1]))))
-        coefficients.append(np.linalg.lstsq(monomials, unit[:, k], rcond=1e-8)[0])
-        rms.append(float(np.sqrt((error**2).mean())))
-        largest.append(float(error.max()))
+        monomials = _monomials(x[:, list(span)], powers)
+        wanted = unit[:, alike].reshape(len(x), -1)
+        first = np.linalg.lstsq(monomials[~kept_out], wanted[~kept_out], rcond=1e-8)[0]
+        missed = (monomials[kept_out] @ first - wanted[kept_out]).reshape(-1, len(alike), 3)
+        every = np.linalg.lstsq(monomials, wanted, rcond=1e-8)[0].reshape(-1, len(alike), 3)
+        for place, k in enumerate(alike):
+            exponents[k] = np.pad(powers, ((0, 0), (0, widest - powers.shape[1])))
+            coefficients[k], errors[k] = every[:, place], np.linalg.norm(missed[:, place], axis=1)
+    rms = [float(np.sqrt((e**2).mean())) for e in errors]
+    largest = [float(e.max()) for e in errors]
     return LineTables(
         muscle=np.array([m for m, _ in crossings], dtype=np.int64),
         joint=np.array([j for _, j in crossings], dtype=np.int64),
@@ -93,6 +98,16 @@ def _fitted(
         rms=np.array(rms),
         largest=np.array(largest),
     )
+
+
+def _monomials(
+    x: Float[np.ndarray, "pose span"], powers: Int[np.ndarray, "term span"]
+) -> Float[np.ndarray, "pose term"]:
+    table = x[:, :, None] ** np.arange(1 + int(powers.max(initial=0)))
+    found = np.ones((len(x), len(powers)))
+    for j in range(x.shape[1]):
+        found *= table[:, j, powers[:, j]]
+    return found
 
 
 def sample_lines(

@@ -55,6 +55,7 @@ class PathSampler:
         jacobian = opensim.Matrix()
         self._matter.calcSystemJacobian(self.state, jacobian)
         self._bodies = jacobian.nrow() // 6
+        self._nothing = opensim.SpatialVec(opensim.Vec3(0.0), opensim.Vec3(0.0))
         self._paths = [m.getPath() for m in self.muscles]
         self._alone = [[m] for m in range(len(self.muscles))]
 
@@ -104,10 +105,16 @@ class PathSampler:
 
     def forces_of(self, muscle: int, bodies: Sequence[int]) -> list[np.ndarray]:
         """Forces of a unit tension in a muscle's path on some bodies (Simbody's indices), N, ground axes; pose set."""
-        nothing = opensim.SpatialVec(opensim.Vec3(0.0), opensim.Vec3(0.0))
-        on, mobility = opensim.VectorOfSpatialVec(self._bodies, nothing), opensim.Vector(self.state.getNU(), 0.0)
-        self._paths[muscle].addInEquivalentForces(self.state, 1.0, on, mobility)
+        on, _ = self._forces([muscle])
         return [on.get(b).get(1).to_numpy() for b in bodies]
+
+    def _forces(self, muscles: Sequence[int]) -> tuple[opensim.VectorOfSpatialVec, opensim.Vector]:
+        """Forces of a unit tension in some muscles together, on bodies and on mobilities."""
+        on_bodies = opensim.VectorOfSpatialVec(self._bodies, self._nothing)
+        on_mobilities = opensim.Vector(self.state.getNU(), 0.0)
+        for m in muscles:
+            self._paths[m].addInEquivalentForces(self.state, 1.0, on_bodies, on_mobilities)
+        return on_bodies, on_mobilities
 
     def _lengths(self) -> Float[np.ndarray, " muscle"]:
         return np.array([m.getLength(self.state) for m in self.muscles])
@@ -116,14 +123,10 @@ class PathSampler:
         self, together: Sequence[Sequence[int]], q: Float[np.ndarray, " coordinate"]
     ) -> Float[np.ndarray, "muscle coordinate"]:
         gains = [d.function.calcDerivative(self._first, opensim.Vector(1, float(q[d.driver]))) for d in self.driven]
-        nothing = opensim.SpatialVec(opensim.Vec3(0.0), opensim.Vec3(0.0))
-        mobilities = self.state.getNU()
         arms = np.empty((len(self.muscles), len(self.names)))
         generalized = opensim.Vector()
         for muscles in together:
-            bodies, mobility = opensim.VectorOfSpatialVec(self._bodies, nothing), opensim.Vector(mobilities, 0.0)
-            for m in muscles:
-                self._paths[m].addInEquivalentForces(self.state, 1.0, bodies, mobility)
+            bodies, mobility = self._forces(muscles)
             self._matter.multiplyBySystemJacobianTranspose(self.state, bodies, generalized)
             force = generalized.to_numpy() + mobility.to_numpy()
             found = force[self._mobility]

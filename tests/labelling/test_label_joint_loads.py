@@ -19,7 +19,7 @@ from bige_opensim.labelling.joint_loads import BORNE_BW, JointLoads, joint_loads
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_trial import label_in_memory, label_trial
-from bige_opensim.labelling.muscle_capacity import exact_effort
+from bige_opensim.labelling.muscle_capacity import exact_actuators
 from bige_opensim.labelling.person_model import fitted_muscles
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_lines import compile_lines
@@ -59,7 +59,7 @@ def assert_opensims(folder: Path, case: Case) -> None:
     frames, ground = muscle_frames(model, p.q, p.qd, skeleton.bodies), share(skeleton, p)
     activations = np.random.default_rng(5).uniform(0.0, 0.7, frames.strength.shape)
     found = joint_loads(
-        skeleton, p.state(skeleton), exact_effort(model, skeleton, p, p.state(skeleton)), activations, ground
+        skeleton, p.state(skeleton), exact_actuators(model, skeleton, p, p.state(skeleton)), activations, ground
     )
     names, values = by_opensim(
         folder, model, skeleton, p, frames, activations * frames.strength, ground, whole, frame="child"
@@ -100,7 +100,7 @@ def pulls_of(case: Case) -> tuple[JointLoads, JointLoads, FittedLines]:
     model, skeleton, p, *_ = case
     state, muscles = p.state(skeleton), fitted_muscles(model.path, skeleton, p.q.select(skeleton.coordinates).values)
     fitted = FittedLines(skeleton, compile_lines(model.path, skeleton, muscles.tables))
-    effort = exact_effort(model, skeleton, p, state)
+    effort = exact_actuators(model, skeleton, p, state)
     assert effort.tendons is not None
     activations, ground = np.full(effort.tendons.active.shape, 0.3), share(skeleton, p)
     exact = joint_loads(skeleton, state, effort, activations, ground)

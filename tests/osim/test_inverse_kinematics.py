@@ -483,6 +483,7 @@ def test_a_script_gets_what_became_of_every_trial(session: Path, tmp_path: Path)
     assert workflow(session, out=tmp_path / "out", trials="good", jobs=1).outcomes[0].status == KEPT
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("options", "says"),
     [
