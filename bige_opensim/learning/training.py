@@ -159,6 +159,7 @@ ConfigT = TypeVar("ConfigT", SurrogateTraining, GeneratorTraining)
 
 
 @runtime_checkable
+@runtime_checkable
 class Task(Protocol):
     """A network and what it is to learn."""
 
