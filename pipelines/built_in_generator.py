@@ -13,6 +13,7 @@ repetitions: no recording is beside the network.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +64,21 @@ def public_repetitions(labels: Path) -> xr.Dataset:
 
 def train(data: xr.Dataset, out: Path) -> Path:
     """The checkpoint folder."""
-    nobody = np.char.startswith(data["subject"].values.astype(str), SYNTHETIC) & (data["split"].values == "train")
-    references = data.isel(repetition=np.flatnonzero(nobody)[:REFERENCES])
     settings = read_training_config(SETTINGS, GeneratorTraining)
-    train_generator(data, out, settings, report=_tell, references=references)
+    train_generator(data, out, settings, report=_tell, references=of_nobody(data))
     card = out / "card.md"
     card.write_text(card.read_text() + "\n" + CARD.format(weights=file_sha256(out / "weights.safetensors")))
     return out
+
+
+def of_nobody(data: xr.Dataset) -> xr.Dataset:
+    """Repetitions of synthetic people that are trained on, and what the dataset says of their trials."""
+    synthetic = np.char.startswith(data["subject"].values.astype(str), SYNTHETIC) & (data["split"].values == "train")
+    found = data.isel(repetition=np.flatnonzero(synthetic)[:REFERENCES])
+    trials = {f"{s}/{t}" for s, t in zip(found["session"].values, found["trial"].values, strict=True)}
+    by_trial = {name: json.loads(data.attrs[name]) for name in ("labels_sha256", "models", "label_provenance")}
+    kept = {name: json.dumps({t: v for t, v in told.items() if t in trials}) for name, told in by_trial.items()}
+    return found.assign_attrs(kept | {"excluded": "[]"})
 
 
 def _tell(epoch: int, epochs: int, metrics: dict[str, int | float]) -> None:

@@ -65,6 +65,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         bige.lable  # noqa: B018
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("call", "says"),
     [

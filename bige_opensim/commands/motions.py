@@ -22,6 +22,7 @@ def generate(
     seed: int = 0,
     iterations: int | None = None,
     predictor: Literal["surrogate", "physics"] = "surrogate",
+    rehearsals: int = 4,
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
@@ -48,6 +49,9 @@ def generate(
     predictor
         What says how active the muscles are: the surrogate alone, or, after the surrogate's search, a shorter one
         through the physics of the subject's model.
+    rehearsals
+        How often, at most, the motions are labelled as the verdict will label them, by the fast solver, and searched on
+        where that differs from what was predicted; 0 for never.
     strength
         How strong the subject's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
     limit
@@ -75,6 +79,7 @@ def generate(
             seed=seed,
             iterations=iterations,
             predictor=predictor,
+            rehearsals=rehearsals,
             strength=person.strength,
             limits=person.limits,
             show=Steps,
@@ -94,7 +99,7 @@ def generate(
     return 0
 
 
-def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = None) -> int:
+def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = False, json: JsonTarget = None) -> int:
     """Put generated motions back through OpenSim and write their certificates.
 
     Parameters
@@ -103,6 +108,9 @@ def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = No
         Folder that `bige generate` wrote.
     jobs
         Motions simulated at once; by default one per processor core.
+    every_frame
+        Have OpenSim solve every frame. By default it solves those that can decide something and some drawn at random;
+        the fast solver, with OpenSim's own muscle paths, solves the others.
     json
         Also write the verdicts to this file; - for standard output.
 
@@ -119,7 +127,7 @@ def validate(motions: Path, /, *, jobs: int | None = None, json: JsonTarget = No
 
     try:
         with json_output(json) as write:
-            verdicts = validate_folder(motions, jobs=jobs, show=Steps)
+            verdicts = validate_folder(motions, jobs=jobs, every_frame=every_frame, show=Steps)
             confirmed = sum(v.confirmed for v in verdicts)
             rows = [summary_row(v) for v in verdicts]
             write({"format": "bige-verdicts/1", "confirmed": confirmed, "motions": rows})

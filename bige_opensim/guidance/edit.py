@@ -40,12 +40,12 @@ PEAKS, PEAK_STRIDE = 5, 4
 """Of a curve whose peak is bounded, so many frames are looked at, so far apart: peaks hop from one to another."""
 HARD, WISH = 1e4, 4.0
 """Cost of missing a deciding term, or a wish of weight 1, by one scale; a change of 5 degrees in one joint costs 1."""
-DYNAMIC_MARGIN, KINEMATIC_MARGIN = 0.25, 0.04
+DYNAMIC_MARGIN, KINEMATIC_MARGIN = 0.25, 0.06
 """Margin inside a bound, in scales: what OpenSim may find differently (a hundredth of activation), or files round."""
 NEAR = 3.0
 """Bounds that are farther than so many scales from a value are not looked at in a step."""
 LIMIT_SCALE_RAD, NEAR_LIMIT_RAD = 0.035, 0.09
-SETTLED = 0.02
+SETTLED = 0.05
 
 
 class Simulation(NamedTuple):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +32,31 @@ FORMAT = "bige-generation/1"
 RATE_HZ = 50.0
 CUTOFF_HZ = 6.0
 RECORD, MODEL, OBJECTIVE = "generation.json", "model.osim", "objective.toml"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a rehearsal of the verdict found of one motion: see `workflows.rehearsal`.
+
+    values of the terms by name; activations; the deciding terms that are not met; what else a verdict would say against
+    it, a sentence each.
+    """
+
+    values: dict[str, float]
+    activations: Motion | None
+    unmet: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether OpenSim can be expected to confirm the motion."""
+        return not self.unmet and not self.failed
+
+    @property
+    def against(self) -> str:
+        """What speaks against the motion, in words."""
+        unmet = [f"{name} is {self.values[name]:.3g}" for name in self.unmet]
+        return "; ".join([*self.failed, *unmet])
 
 
 @dataclass(eq=False, repr=False)
@@ -109,6 +134,31 @@ class Generated:
                 self._write(partial)
         self._place = out
         return out
+
+    def written(self, folder: Path) -> Path:
+        """Write the files into a folder that is another's, and remember nothing of it."""
+        self._write(folder)
+        return folder
+
+    def with_rehearsals(self, rehearsals: Sequence[Rehearsal | None]) -> Generated:
+        """The same with what rehearsals found, by motion, in place of what the search predicted."""
+        predicted, entries = dict(self.predicted), []
+        for entry, found in zip(self.record["motions"], rehearsals, strict=True):
+            if found is not None and found.values:
+                entry = entry | {
+                    "searched": entry["predicted"],
+                    "predicted": dict(found.values),
+                    "predicted_met": entry["predicted_met"] | dict.fromkeys(found.unmet, False),
+                    "predicted_satisfied": found.holds,
+                }
+                entry["predicted_met"] |= {n: True for n in entry["predicted_met"] if n not in found.unmet}
+            if found is not None and not found.holds:
+                entry = entry | {"predicted_satisfied": False, "against": found.against}
+            if found is not None and found.activations is not None and entry["name"] in predicted:
+                predicted[entry["name"]] = found.activations
+            entries.append(entry)
+        record = self.record | {"motions": entries, "predictor": f"{self.record['predictor']}, then rehearsed"}
+        return replace(self, predicted=predicted, record=record)
 
     def to_frame(self) -> pd.DataFrame:
         """A row per motion: whether the prediction satisfies the objective, its terms, duration (s), novelty."""

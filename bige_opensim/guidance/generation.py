@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,12 @@ from bige_opensim.guidance.language import SearchSettings, refuse_endless
 from bige_opensim.guidance.networks import GenerationError, Networks, load_networks, load_references
 from bige_opensim.guidance.objective import BoundObjective, Objective
 from bige_opensim.guidance.planting import FootPlanting, plant_feet
-from bige_opensim.guidance.search import Generator, SearchResult, search
+from bige_opensim.guidance.search import Generator as GeneratorOfSearch
+from bige_opensim.guidance.search import SearchResult, search
 from bige_opensim.learning.checkpoint import REFERENCES
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.muscle_lines import FittedLines, LineTables
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
@@ -29,6 +30,7 @@ from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 PREDICTORS = ("surrogate", "physics")
 MOST_MOTIONS = 1000
+LEAVING_THE_GROUND = ("gait", "jump")
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,11 @@ class GenerationRequest:
         return max(1, round(self.physics_share * first))
 
 
-def generate(request: GenerationRequest, progress: Callable[[int, int, float], None] | None = None) -> Generated:
-    """Search for motions.
+Tell = Callable[[int, int, float], None]
 
-    They are resampled to 50 Hz, eight times their highest frequency, and low-passed at 6 Hz as the recordings that the
-    networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same; feet
-    that the filter moved are planted again.
+
+def generate(request: GenerationRequest, progress: Tell | None = None) -> Generated:
+    """Search for motions; see `MotionSearch`.
 
     Raises
     ------
@@ -92,61 +93,151 @@ def generate(request: GenerationRequest, progress: Callable[[int, int, float], N
         With what does not fit and what to do.
 
     """
-    skeleton = Skeleton(request.tables, dtype=torch.float32)
-    networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
-    vqvae, references, surrogate, _ = networks
-    channels, muscles = vqvae.channels.coordinates, surrogate.channels.muscles
-    _require_free_pelvis(request)
-    asked = Objective.load(request.objective)
-    if request.muscles is None:
-        refuse_dynamics(asked)
-    objective = without_dynamics(asked).bind(channels, muscles, skeleton)
-    planted = FootPlanting(skeleton, channels)
-    person = subject_features(skeleton)
-    build = torch.tensor([person[n] for n in vqvae.channels.features], dtype=torch.float32)
-    features = torch.tensor([person[n] for n in surrogate.channels.features], dtype=torch.float32)
+    prepared = MotionSearch(request)
+    return prepared.generated(prepared.run(progress))
 
-    def decode(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        q, duration = vqvae.decode(z, body=build.expand(len(z), -1))
-        return planted(q), duration
 
-    def encode(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
-        return vqvae.encode(q, duration, build.expand(len(q), -1))
+class MotionSearch:
+    """A search with everything that it needs at hand: run, gone on with, and made into motions.
 
-    def predict(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
-        return surrogate(q, duration, features.expand(len(q), -1))
+    Motions are resampled to 50 Hz, eight times their highest frequency, and low-passed at 6 Hz as the recordings that
+    the networks learned from were, so that the motion in memory, its file and what OpenSim will judge are the same;
+    feet that the filter moved are planted again.
 
-    q = plant_feet(skeleton, channels, torch.as_tensor(references["q"].values, dtype=torch.float32))
-    durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
-    settings = request.settings(objective.objective)
-    followed = len(objective.terms) == len(asked.terms)
-    by_physics = request.muscles is not None and (objective.needs_activations or not followed)
-    after = shortened(settings, request.physics_iterations(settings.iterations))
-    whole = settings.iterations + (after.iterations if by_physics else 0)
-    people = [str(s) for s in references["subject"].values]
-    generator = Generator(decode, encode, vqvae.quantise)
-    find = partial(search, generator=generator, references=q, reference_durations=durations)
-    find = partial(find, count=request.count, seed=request.seed, people=people)
-    tell = progress or (lambda done, of, loss: None)
-    result = find(objective, activations=predict, settings=settings, progress=lambda i, _, loss: tell(i, whole, loss))
-    outside: torch.Tensor | None = None
-    if by_physics and request.muscles is not None:
-        body, cost = (Skeleton(request.tables), Muscles(request.muscles)), objective.objective.cost
-        lines = None if request.lines is None else FittedLines(body[0], request.lines)
-        physics = PhysicsPredictor(*body, channels, samples=q.shape[1], cost=cost, lines=lines)
-        solved = ByPhysics(physics, [request.muscles.names.index(m) for m in muscles])
-        objective = asked.bind(channels, muscles, skeleton, dynamics=solved.dynamics)
-        result = find(
-            objective,
-            activations=solved.activations,
-            settings=after,
-            start=torch.as_tensor(result.latents, dtype=torch.float32),
-            progress=lambda i, _, loss: tell(settings.iterations + i, whole, loss),
+    Raises
+    ------
+    GenerationError, ObjectiveError, CheckpointError
+        With what does not fit and what to do.
+
+    """
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self.request = request
+        self.skeleton = Skeleton(request.tables, dtype=torch.float32)
+        self.networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
+        _require_free_pelvis(request)
+        _require_grounded(request.generator, str(self.networks.references.attrs.get("movement", "squat")))
+        asked = Objective.load(request.objective)
+        if request.muscles is None:
+            refuse_dynamics(asked)
+        self.settings = request.settings(asked)
+        channels, muscles = self.channels, self.networks.surrogate.channels.muscles
+        self.first = without_dynamics(asked).bind(channels, muscles, self.skeleton)
+        self.objective, self.solved = self.first, None
+        references = self.networks.references
+        if request.muscles is not None:
+            self.solved = _by_physics(request, channels, muscles, references.sizes["phase"], asked.cost)
+            self.objective = asked.bind(channels, muscles, self.skeleton, dynamics=self.solved.dynamics)
+        person = subject_features(self.skeleton)
+        self.build, self.features = (
+            torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
+            for network in (self.networks.generator, self.networks.surrogate)
         )
-        with torch.no_grad():
-            physics(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
-        outside = physics.outside
-    return _generated(request, objective, networks, result, outside)
+        self.planted = FootPlanting(self.skeleton, channels)
+        recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
+        self.references = plant_feet(self.skeleton, channels, recorded)
+        self.durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Coordinates of the motions."""
+        return self.networks.generator.channels.coordinates
+
+    @property
+    def by_physics(self) -> bool:
+        """Whether the search ends with the physics of the model, which some terms can do without."""
+        followed = len(self.first.terms) == len(self.objective.terms)
+        return self.solved is not None and (self.objective.needs_activations or not followed)
+
+    def run(self, progress: Tell | None = None, *, count: int | None = None, seed: int | None = None) -> SearchResult:
+        """The whole search: by the surrogate, then, where asked for, by the physics from where that ended.
+
+        `count` and `seed` are the request's own unless given.
+        """
+        request, first = self.request, self.settings
+        count, seed = count or request.count, request.seed if seed is None else seed
+        after = shortened(first, request.physics_iterations(first.iterations))
+        whole = first.iterations + (after.iterations if self.by_physics else 0)
+        tell = progress or (lambda done, of, loss: None)
+        result = self.find(first, count=count, seed=seed, progress=lambda i, _, loss: tell(i, whole, loss))
+        if not self.by_physics:
+            return result
+        return self.find(
+            after,
+            count=count,
+            seed=seed,
+            physics=True,
+            start=result.latents,
+            progress=lambda i, _, loss: tell(first.iterations + i, whole, loss),
+        )
+
+    def find(
+        self,
+        settings: SearchSettings,
+        *,
+        count: int,
+        seed: int,
+        physics: bool = False,
+        start: np.ndarray | None = None,
+        errors: Mapping[str, np.ndarray] | None = None,
+        progress: Tell | None = None,
+    ) -> SearchResult:
+        """One search, by the surrogate or by the physics; `start`, `errors` as `search` takes them."""
+        objective = self.objective if physics else self.first
+        known = {term.name for term in objective.terms}
+        return search(
+            objective,
+            GeneratorOfSearch(self._decode, self._encode, self.networks.generator.quantise),
+            self.references,
+            self.durations,
+            count=count,
+            activations=self.solved.activations if physics and self.solved is not None else self._by_surrogate,
+            seed=seed,
+            settings=settings,
+            start=None if start is None else torch.as_tensor(start, dtype=torch.float32),
+            people=[str(s) for s in self.networks.references["subject"].values],
+            errors=None if errors is None else {k: torch.as_tensor(v) for k, v in errors.items() if k in known},
+            progress=progress,
+        )
+
+    def generated(self, result: SearchResult) -> Generated:
+        """Motions as OpenSim will judge them, and the record of how they were found."""
+        outside = None
+        if self.by_physics and self.solved is not None:
+            with torch.no_grad():
+                self.solved.predictor(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
+            outside = self.solved.predictor.outside
+        return _generated(self.request, self.objective, self.networks, result, outside)
+
+    def _decode(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        q, duration = self.networks.generator.decode(z, body=self.build.expand(len(z), -1))
+        return self.planted(q), duration
+
+    def _encode(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        return self.networks.generator.encode(q, duration, self.build.expand(len(q), -1))
+
+    def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        return self.networks.surrogate(q, duration, self.features.expand(len(q), -1))
+
+
+def _by_physics(
+    request: GenerationRequest, channels: Sequence[str], muscles: Sequence[str], samples: int, cost: EffortCost
+) -> ByPhysics:
+    """The physics of the person's model, for activations in the surrogate's order of muscles."""
+    assert request.muscles is not None
+    skeleton = Skeleton(request.tables)
+    lines = None if request.lines is None else FittedLines(skeleton, request.lines)
+    predictor = PhysicsPredictor(skeleton, Muscles(request.muscles), channels, samples=samples, cost=cost, lines=lines)
+    return ByPhysics(predictor, [request.muscles.names.index(m) for m in muscles])
+
+
+def _require_grounded(generator: Path, movement: str) -> None:
+    """Both feet of a generated motion stay where they are."""
+    if movement in LEAVING_THE_GROUND:
+        raise GenerationError(
+            f"{generator}: was trained on {movement}, in which feet leave the ground; motions are generated that stand "
+            "on both feet. Train on squats, sit-to-stands or lunges."
+        )
 
 
 def _require_free_pelvis(request: GenerationRequest) -> None:

@@ -162,7 +162,8 @@ class SearchSettings:
     `manifold` weighs, inside proximity, the distance of latents to their codes, which holds a search to the codes it
     begins with; `novelty` is the least distance to the nearest training motion that is not penalised, in usual
     distances between training motions; 0 leaves it to the training motions' own distances;
-    `joint_limits`, `penetration` and `floating` weigh the plausibility penalties (set floating = 0 for jumps).
+    `joint_limits`, `penetration`, `floating` and `balance` weigh the plausibility penalties (set floating = 0 for
+    jumps).
     """
 
     iterations: int = 600
@@ -175,6 +176,7 @@ class SearchSettings:
     joint_limits: float = 1.0
     penetration: float = 0.5
     floating: float = 0.5
+    balance: float = 1.0
 
 
 class Document(NamedTuple):

@@ -1,6 +1,6 @@
 """An objective: loaded from TOML, bound to a model's channels, evaluated on a batch of motions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ LIMIT_SCALE = {True: UNITS["deg"].size * 2.0, False: 0.02}
 
 CONTACT_TOLERANCE_M = 0.01
 CONTACT_SCALE_M = 0.01
+
+SUPPORT_MARGIN_M, SUPPORT_SCALE_M = 0.01, 0.02
 
 
 @dataclass(frozen=True)
@@ -183,9 +185,15 @@ class BoundObjective:
         """Values, verdict and loss of each motion; q in rad and m, duration in s, activations in [0, 1]."""
         return self.judge(self.observe(q, duration, activations))
 
-    def judge(self, observation: Observation) -> Evaluation:
-        """`evaluate` on an observation: loss = sum over terms of weight * penalty."""
+    def judge(self, observation: Observation, errors: Mapping[str, Tensor] | None = None) -> Evaluation:
+        """`evaluate` on an observation: loss = sum over terms of weight * penalty.
+
+        `errors` are, by name of a term and per motion (batch,), what its values are known to be too small by, in the
+        unit of the file; they are added to the values of all channels.
+        """
         channels = {t.name: t.channel_values(observation) for t in self.terms}
+        for name, error in (errors or {}).items():
+            channels[name] = channels[name] + error.to(channels[name]).unsqueeze(-1)
         values = {t.name: t.value(channels[t.name]) for t in self.terms}
         penalties = {t.name: t.penalty(channels[t.name]) for t in self.terms}
         bounded = [t for t in self.terms if t.bounded]
@@ -205,6 +213,7 @@ class BoundObjective:
         joint_limits: sum over channels of the cycle's mean of (excess / s)^2, s = 2 degrees or 2 cm outside the model's
         range. penetration and floating: cycle's mean of (h / 1 cm)^2, h the depth of the deepest contact point, or the
         height of the lowest, beyond 1 cm; recorded squats show that much (estimated ground, fixed-radius spheres).
+        balance: cycle's mean of (d / 2 cm)^2, d how much less than 1 cm the zero-moment point is inside the feet.
         """
         low, high = channel_range(self.frame)
         scale = observation.q.new_tensor([LIMIT_SCALE[angle] for angle in self.frame.rotational])
@@ -214,6 +223,8 @@ class BoundObjective:
         for name, measure in measures.items():
             height = measure(observation.contact_points, ground_height=self.frame.ground_height)
             found[name] = ((height - CONTACT_TOLERANCE_M).clamp(min=0) / CONTACT_SCALE_M).square().mean(-1)
+        outside = (observation.beyond_support + SUPPORT_MARGIN_M).clamp(min=0) / SUPPORT_SCALE_M
+        found["balance"] = outside.square().mean(-1)
         return found
 
     def limit_violations(self, q: Float[Tensor, "batch time channel"]) -> list[dict[str, float]]:

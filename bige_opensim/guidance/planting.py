@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.physics.closest_pose import Closest, closest_pose, differentiable
-from bige_opensim.physics.planted_feet import AHEAD, ASIDE, MIDDLE, Feet, Y, along, foot_axes
+from bige_opensim.physics.planted_feet import AHEAD, ASIDE, MIDDLE, REACH_M, Feet, Y, along, foot_axes
 from bige_opensim.physics.skeleton import Skeleton
 
 ROOT_TURN, ROOT_SHIFT, BELOW_SHANK = 4.0, 30.0, 0.1
@@ -17,8 +17,9 @@ ROOT_TURN, ROOT_SHIFT, BELOW_SHANK = 4.0, 30.0, 0.1
 angles carry the errors of the few markers on a foot. Near straight knees legs reach their places by large turns of
 everything else, and the root, which carries the trunk, has to move as smoothly as the motion does."""
 TOLERANCE_M = 1e-5
-LIFT_FROM, LIFT_WIDTH = 0.00873, 0.035
-"""Bending of the toes, rad, from which it counts as a rising heel, and over which it begins to count in full."""
+LIFT_FROM, POINTS_FROM, LIFT_WIDTH = 0.00873, 0.3, 0.035
+"""Bending of the toes, and pointing down of a foot, rad, from which they count as a raised heel (feet on the ground are
+recorded as pointing up to 8 degrees down), and over which they begin to count."""
 
 
 class FootPlanting:
@@ -27,12 +28,12 @@ class FootPlanting:
     A motion's feet stand where they are in it on average: at their mean headings and their mean distance from each
     other, their middle where it was in the first frame. Where they are not level, ankles are taken to be wrong, and
     headings are those of feet that their ankles have levelled. Where the toes of a motion bend further up than in its
-    first frame, the heel rises about toes that stay flat. The root is moved onto these feet, wherever it was: a
-    generator's translations come from bodies of other sizes. Then every pose becomes the nearest one that stands there
-    (`closest_pose`), by the coordinates that move the feet. Trunk and arms keep their angles, and
-    coordinates that the model holds are put where it holds them. Valid for movements in which no foot leaves the
-    ground. Differentiable in the motion. Each call starts from the poses of the last one of the same size, which
-    saves steps in a search and changes no answer.
+    first frame, or a foot points down, the heel is raised about toes that stay flat. The root is moved onto these
+    feet, wherever it was: a generator's translations come from bodies of other sizes. Then every pose becomes the
+    nearest one that stands there (`closest_pose`), by the coordinates that move the feet. Trunk and arms keep their
+    angles, and coordinates that the model holds are put where it holds them. Valid for movements in which no foot
+    leaves the ground. Differentiable in the motion. Each call starts from the poses of the last one of the same size,
+    which saves steps in a search and changes no answer.
     """
 
     def __init__(self, skeleton: Skeleton, channels: Sequence[str]) -> None:
@@ -82,32 +83,31 @@ class FootPlanting:
 
         The root is moved by as much as takes the middle of both feet where it stands.
         """
-        points = self._levelled(full)
+        points, lift = self._levelled(full)
         ahead = (points[..., AHEAD, :] - points[..., MIDDLE, :])[..., [0, 2]]
         heading = _unit(_unit(ahead).mean(1, keepdim=True))
         middle = points[..., MIDDLE, :][..., [0, 2]]
         apart = 0.5 * (middle[..., 0, :] - middle[..., 1, :]).mean(1, keepdim=True)
         between = middle[:, :1].mean(2)
         stand = torch.stack([between + apart, between - apart], 2)
-        lifts = []
-        for toes in self.toes:
-            lift = torch.zeros_like(full[..., 0])
+        for side, toes in enumerate(self.toes):
             if toes is not None:
-                lift = _risen(full[:, :1, toes.coordinate] - full[..., toes.coordinate])
-                straight = (toes.straight - lift).unsqueeze(-1)
-                full = full.index_copy(-1, torch.tensor([toes.coordinate]), straight)
-            lifts.append(lift)
+                bent = (toes.straight - lift[..., side]).unsqueeze(-1)
+                full = full.index_copy(-1, torch.tensor([toes.coordinate]), bent)
         shape = (*full.shape[:2], 2, 2)
-        target = self.feet.standing(stand.expand(shape), heading.expand(shape), torch.stack(lifts, -1))
+        target = self.feet.standing(stand.expand(shape), heading.expand(shape), lift)
         onto = (target - points)[..., MIDDLE, :].mean(-2)
         free = [k for k, c in enumerate(self.shifts) if c in self.unknown]
         return target, full.index_add(-1, torch.tensor(self.shifts)[free], onto[..., free])
 
-    def _levelled(self, full: Float[Tensor, "batch time coordinate"]) -> Float[Tensor, "batch time 2 3 3"]:
-        """The points of the feet, to first order after the ankles have levelled them; differentiable in the motion.
+    def _levelled(
+        self, full: Float[Tensor, "batch time coordinate"]
+    ) -> tuple[Float[Tensor, "batch time 2 3 3"], Float[Tensor, "batch time 2"]]:
+        """The points of the feet, to first order after the ankles have levelled them, and the rise of the heels, rad.
 
-        Per foot, with the height differences r of its points and their derivatives L in the ankle's coordinates, these
-        change by -L' (L L' + e I)^-1 r.
+        Both are differentiable in the motion. Per foot, with the height differences r of its points and their
+        derivatives L in the ankle's coordinates, these change by -L' (L L' + e I)^-1 r. A foot whose heel is raised is
+        levelled up to that.
         """
         flat = full.flatten(0, 1)
         with torch.no_grad():
@@ -120,9 +120,25 @@ class FootPlanting:
             shift = flat[:, self.feet.columns] - flat[:, self.feet.columns].detach()
             points = points + (J * shift.T[:, None, None, None]).sum(0)
         tilt = points[:, [AHEAD, ASIDE], Y] - points[:, [MIDDLE], Y]
+        lift = self._raised(full, -tilt[:, 0] / REACH_M)
+        tilt = torch.stack([tilt[:, 0] + REACH_M * lift.sin(), tilt[:, 1]], 1)
         turn = (level * tilt).sum(2)
         points = points - (J[self.ankles] * turn[:, :, None, None]).sum(0)
-        return points.permute(3, 0, 1, 2).unflatten(0, full.shape[:2])
+        return points.permute(3, 0, 1, 2).unflatten(0, full.shape[:2]), lift.T.unflatten(0, full.shape[:2])
+
+    def _raised(
+        self, full: Float[Tensor, "batch time coordinate"], slope: Float[Tensor, "2 frame"]
+    ) -> Float[Tensor, "2 frame"]:
+        """How far heels are raised: by toes that bend up, or by feet that point down beyond what is mismeasured."""
+        lifts = []
+        for side, toes in enumerate(self.toes):
+            lift = torch.zeros_like(slope[side])
+            if toes is not None:
+                bend = (full[:, :1, toes.coordinate] - full[..., toes.coordinate]).flatten()
+                most = toes.straight - float(self.feet.points.tables.low[toes.coordinate])
+                lift = torch.maximum(_above(bend, LIFT_FROM), _above(slope[side], POINTS_FROM)).clamp(max=most)
+            lifts.append(lift)
+        return torch.stack(lifts)
 
 
 def plant_feet(
@@ -136,8 +152,8 @@ def _unit(vector: Tensor) -> Tensor:
     return vector / vector.norm(dim=-1, keepdim=True).clamp(min=1e-6)
 
 
-def _risen(bend: Tensor) -> Tensor:
-    """Zero up to LIFT_FROM, then smoothly (twice differentiable) to a slope of 1 over LIFT_WIDTH."""
-    x = (bend - LIFT_FROM).clamp(min=0.0)
+def _above(angle: Tensor, least: float) -> Tensor:
+    """Zero up to the least, then smoothly (twice differentiable) to a slope of 1 over LIFT_WIDTH."""
+    x = (angle - least).clamp(min=0.0)
     u = (x / LIFT_WIDTH).clamp(max=1.0)
     return LIFT_WIDTH * (u**3 - 0.5 * u**4) + (x - LIFT_WIDTH).clamp(min=0.0)

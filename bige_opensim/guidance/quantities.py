@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.guidance import terms
+from bige_opensim.guidance.balance import beyond_support
 from bige_opensim.guidance.language import ObjectiveError, Term, closest
 from bige_opensim.learning.channels import MIDLINE_ODD
+from bige_opensim.physics.dynamics import body_wrenches, kinematics
 from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Poses, Skeleton
@@ -62,6 +64,11 @@ class Frame:
         return tuple(kind[name] for name in self.channels)
 
     @cached_property
+    def body_weight_n(self) -> float:
+        """Body weight, N."""
+        return float(self.skeleton.mass.sum()) * float(self.skeleton.get_buffer("gravity").norm())
+
+    @cached_property
     def triples(self) -> list[list[int]]:
         """Places of the channels of every joint that turns about three axes."""
         found = [t for t in rotation_triples(self.skeleton.tables) if set(t) <= set(self.channels)]
@@ -100,10 +107,19 @@ class Observation:
     @cached_property
     def poses(self) -> Poses:
         """Body poses; coordinates that the motion does not carry stay at their default."""
-        default = self.frame.skeleton.get_buffer("default")
-        full = default.expand(*self.q.shape[:2], -1).clone()
-        full[..., self.frame.columns] = self.q
-        return self.frame.skeleton(full)
+        return self.frame.skeleton(self.full(self.q, self.frame.skeleton.get_buffer("default")))
+
+    def full(self, channels: Tensor, others: Tensor) -> Tensor:
+        """Values of all coordinates of the skeleton, from those of the channels and the others' own."""
+        values = others.expand(*channels.shape[:2], -1).clone()
+        values[..., self.frame.columns] = channels
+        return values
+
+    @cached_property
+    def beyond_support(self) -> Float[Tensor, "batch time"]:
+        """How far the zero-moment point is outside the feet on the ground, m, negative inside: see `balance`."""
+        force, moment = demand_on_ground(self)
+        return beyond_support(force, moment, self.contact_points, self.frame.body_weight_n, self.frame.ground_height)
 
     @cached_property
     def com(self) -> Tensor:
@@ -123,6 +139,17 @@ class Observation:
         return self.frame.dynamics(self.q, self.duration, self.activations)
 
 
+def demand_on_ground(o: Observation) -> tuple[Float[Tensor, "batch time 3"], Float[Tensor, "batch time 3"]]:
+    """Force (N) and moment about the ground's origin (N·m) that motions take from their surroundings."""
+    skeleton = o.frame.skeleton
+    default = skeleton.get_buffer("default")
+    acceleration = terms.second_time_derivative(o.q, o.duration)
+    rates = (o.full(x, torch.zeros_like(default)) for x in (o.velocity, acceleration))
+    state = kinematics(skeleton, o.full(o.q, default), *rates)
+    force, moment = body_wrenches(skeleton, state)
+    return force.sum(-2), moment.sum(-2)
+
+
 Measure = Callable[[Observation], Float[Tensor, "batch time channel"]]
 
 
@@ -136,7 +163,6 @@ class Measured(NamedTuple):
 
 def measured(term: Term, frame: Frame) -> Measured:
     """Resolve a term's quantity and channels; raises `ObjectiveError` naming the term and the nearest known name."""
-    body_weight = float(frame.skeleton.mass.sum()) * float(frame.skeleton.get_buffer("gravity").norm())
     match term.quantity:
         case "activation":
             index = _find(term, term.of, frame.muscles, "muscle")
@@ -153,7 +179,8 @@ def measured(term: Term, frame: Frame) -> Measured:
         case "grf":
             wanted = term.of or ("ground_force_r_vy", "ground_force_l_vy")
             index = _find(term, wanted, GRF_COLUMNS, "ground force column")
-            return Measured(lambda o: o.dynamics.grf[..., index] / body_weight, _names(GRF_COLUMNS, index), "BW")
+            weight = frame.body_weight_n
+            return Measured(lambda o: o.dynamics.grf[..., index] / weight, _names(GRF_COLUMNS, index), "BW")
         case "joint_load":
             joints = [joint.name for joint in loaded_joints(frame.skeleton)]
             index = _find(term, term.of, joints, "loaded joint")
@@ -272,7 +299,8 @@ def _base(name: str) -> str:
     return "_".join(parts[: sides[-1]] + parts[sides[-1] + 1 :]) if sides else name
 
 
-def _pairs(names: Sequence[str]) -> dict[str, tuple[int, int, float]]:
+@lru_cache(maxsize=8)
+def _pairs(names: tuple[str, ...]) -> dict[str, tuple[int, int, float]]:
     """Base name -> (right index, left index, sign) of what a left-right mirror exchanges or negates."""
     pairs: dict[str, tuple[int, int, float]] = {n: (i, i, -1.0) for i, n in enumerate(names) if n in MIDLINE_ODD}
     for i, name in enumerate(names):

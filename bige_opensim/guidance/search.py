@@ -11,8 +11,9 @@ then the lowest loss; quantised latents jump, and the last iterate is not specia
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,11 @@ from bige_opensim.guidance.proximity import Manifold, Neighbourhood
 
 START_NOISE = 0.1
 """Perturbation of the initial latents, in standard deviations of the reference latents."""
+
+PER_MOTION = (
+    "motions", "durations", "activations", "latents", "values", "channel_values", "met", "satisfied", "loss", "nearest",
+    "nearest_reference", "plausibility", "limit_violations",
+)  # fmt: skip
 
 Decoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 Encoder = Callable[[Tensor, Tensor], Tensor]
@@ -91,6 +97,39 @@ class SearchResult:
         """Distance to the nearest reference over the usual distance between references."""
         return self.nearest / self.usual_distance
 
+    def __len__(self) -> int:
+        return len(self.motions)
+
+    def take(self, places: Sequence[int]) -> "SearchResult":
+        """Some of the motions, with the whole history."""
+        at = np.asarray(places, dtype=int)
+
+        def some(mine: Any) -> Any:
+            if isinstance(mine, dict):
+                return {k: some(v) for k, v in mine.items()}
+            return [mine[i] for i in at] if isinstance(mine, list) else None if mine is None else mine[at]
+
+        return replace(self, **{name: some(getattr(self, name)) for name in PER_MOTION})
+
+    def with_motions(self, places: Sequence[int], others: "SearchResult") -> "SearchResult":
+        """The same with the motions of a later search in the places of some; its iterations follow in the history."""
+        at = np.asarray(places, dtype=int)
+
+        def put(mine: Any, theirs: Any) -> Any:
+            if isinstance(mine, dict):
+                return {k: put(mine[k], theirs[k]) for k in mine}
+            if isinstance(mine, list):
+                return [theirs[int(np.flatnonzero(at == i)[0])] if i in at else x for i, x in enumerate(mine)]
+            if isinstance(mine, np.ndarray):
+                mine = mine.copy()
+                mine[at] = theirs
+            return mine
+
+        moved = {name: put(getattr(self, name), getattr(others, name)) for name in PER_MOTION}
+        history = {k: np.concatenate([v, others.history[k]]) for k, v in self.history.items()}
+        found = () if moved["satisfied"].any() else others.conflicts or self.conflicts
+        return replace(self, **moved, history=history, conflicts=found)
+
 
 @dataclass
 class _Step:
@@ -115,6 +154,7 @@ class _Search:
     neighbourhood: Neighbourhood
     manifold: Manifold
     unit: float
+    errors: Mapping[str, Tensor] | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
 
     def step(self, scaled: Tensor) -> _Step:
@@ -123,7 +163,7 @@ class _Search:
         q, duration = self.generator.decode(latents)
         predicted = self.predict(q, duration) if self.predict is not None else None
         observation = self.objective.observe(q, duration, predicted)
-        evaluation = self.objective.judge(observation)
+        evaluation = self.objective.judge(observation, self.errors)
         plausibility = self.objective.plausibility(observation)
         off_codes = self.settings.manifold * self.manifold.penalty(latents).to(observation.q)
         proximity = self.neighbourhood.penalty(observation.q) + off_codes
@@ -152,6 +192,7 @@ def search(
     settings: SearchSettings | None = None,
     start: Float[Tensor, "n ..."] | None = None,
     people: Sequence[str] | None = None,
+    errors: Mapping[str, Float[Tensor, " n"]] | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Find `count` motions that meet an objective; the same seed gives the same motions.
@@ -174,6 +215,8 @@ def search(
         Latents to start from, such as those of an earlier search; mixtures of references otherwise.
     people
         Who moves in each reference, for what counts as new: see `proximity`.
+    errors
+        By name of a term, how much too small its value is known to be for each motion of `start`.
     progress
         Called after each iteration with (iteration, iterations, mean loss).
 
@@ -195,7 +238,7 @@ def search(
         reference_latents = generator.encode(references, reference_durations)
     unit = max(float(reference_latents.std()), 1e-12)
     manifold = Manifold(generator.anchor, reference_latents)
-    run = _Search(objective, generator, activations, settings, neighbourhood, manifold, unit)
+    run = _Search(objective, generator, activations, settings, neighbourhood, manifold, unit, errors)
     scaled = _starts(reference_latents / unit, count, seed) if start is None else start / unit
     best, record = _descend(run, scaled, progress)
     return _result(run, best, record, seed)

@@ -157,7 +157,7 @@ class ColumnsText:
     names: tuple[str, ...]
     rows: list[str]
 
-    def at(self, rows: Iterable[int]) -> ColumnsText:
+    def at(self, rows: Iterable[int] | np.ndarray) -> ColumnsText:
         """Some rows."""
         return ColumnsText(self.names, [self.rows[int(k)] for k in rows])
 

@@ -75,6 +75,7 @@ def label_content(
         "cost": settings.cost.as_dict(),
         "frames": found.window.q.frames,
         "frames_solved": int(solution.solved.sum()),
+        **({} if solution.shared is None else {"shared_frames": solution.shared}),
         "ground_height_m": found.ground,
         "preflight": [as_entry(finding) for finding in found.preflight],
         "gates": {k: g.as_dict() for k, g in judged.items()},
@@ -143,26 +144,37 @@ def _source(found: TrialFindings) -> str:
 
 def _gates(found: TrialFindings, rows: np.ndarray | None = None) -> dict[str, Gate]:
     """Gates over all frames, or over `rows` (a mask)."""
-    model, skeleton, window, s, shift = found.model, found.skeleton, found.window, found.solution, found.shift
+    s, shift = found.solution, found.shift
     rows = np.ones(len(s.time), dtype=bool) if rows is None else rows
+    return gates(labelled_of(found.model, found.skeleton, found.window, s, found.ground, rows, shift))
+
+
+def labelled_of(
+    model: OsimModel,
+    skeleton: Skeleton,
+    window: Prepared,
+    s: OptimizedFrames,
+    ground: float,
+    rows: np.ndarray,
+    shift: Shift | None = None,
+) -> Labelled:
+    """What the gates look at in some frames (a mask) of a solution."""
     rotations, translations = root_of(model, skeleton)
     driven = muscle_driven(model, skeleton)
     weight = float(skeleton.weight_n)
     external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
     com = skeleton.com(window.state(skeleton).poses)[:, 1]
-    return gates(
-        Labelled(
-            residual_force=s.reserves[rows][:, translations],
-            residual_moment=s.reserves[rows][:, rotations],
-            external_force=external,
-            com_height_m=float(com.mean()) - found.ground,
-            reserves=s.reserves[rows][:, driven],
-            net_moments=s.net_moments[rows][:, driven],
-            activations=s.activations[rows],
-            solved=s.solved[rows],
-            fastest_rotation=window.fastest_rotation,
-            shift_peak_mm=shift.peak_mm if shift is not None else 0.0,
-        )
+    return Labelled(
+        residual_force=s.reserves[rows][:, translations],
+        residual_moment=s.reserves[rows][:, rotations],
+        external_force=external,
+        com_height_m=float(com.mean()) - ground,
+        reserves=s.reserves[rows][:, driven],
+        net_moments=s.net_moments[rows][:, driven],
+        activations=s.activations[rows],
+        solved=s.solved[rows],
+        fastest_rotation=window.fastest_rotation,
+        shift_peak_mm=shift.peak_mm if shift is not None else 0.0,
     )
 
 

@@ -26,7 +26,7 @@ from bige_opensim.labelling.label_files import LABEL, LabelText, label_of, write
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import SupportCheck, find_missing_support
 from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
-from bige_opensim.labelling.optimization import model_for_optimization, solve
+from bige_opensim.labelling.optimization import Decided, model_for_optimization, solve
 from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
@@ -156,7 +156,8 @@ def _label_into(
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
     paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
-    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report)
+    decided = None if request.asked is None else Decided(request.asked, request.motion_sha256)
+    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided)
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))

@@ -16,6 +16,16 @@ SATURATED = 0.99
 MOMENT_FLOOR_NM = 10.0
 RESERVE_SHARE = 0.05
 FASTEST_ROTATION_RAD_S = 40.0
+GATE_LIMITS = {
+    "residual_force": 5.0,
+    "residual_moment": 1.0,
+    "reserves": 100 * RESERVE_SHARE,
+    "saturated": 5.0,
+    "failed_frames": 1.0,
+    "rotation_speed": FASTEST_ROTATION_RAD_S,
+    "whole_body_shift": 20.0,
+}
+"""What the gates' values must not exceed, in their units."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +56,15 @@ class Gate:
 class Labelled:
     """What the gates look at; T frames.
 
-    residual_force (T, 3) N, residual_moment (T, 3) N·m: root reserves; external_force (T,) N: magnitude of the net
-    external force; com_height_m: mean height above ground; reserves and net_moments (T, J) N·m: of coordinates that
-    muscles drive; activations (T, M); solved (T,).
+    residual_force (T, 3) N, residual_moment (T, 3) N·m: root reserves, fewer where less of the root floats;
+    external_force (T,) N: magnitude of the net external force, one value where it does not change; com_height_m: mean
+    height above ground; reserves and net_moments (T, J) N·m: of coordinates that muscles drive; activations (T, M);
+    solved (T,).
     """
 
-    residual_force: Float[np.ndarray, "time 3"]
-    residual_moment: Float[np.ndarray, "time 3"]
-    external_force: Float[np.ndarray, " time"]
+    residual_force: Float[np.ndarray, "time translation"]
+    residual_moment: Float[np.ndarray, "time rotation"]
+    external_force: Float[np.ndarray, " known"]
     com_height_m: float
     reserves: Float[np.ndarray, "time coordinate"]
     net_moments: Float[np.ndarray, "time coordinate"]
@@ -70,45 +81,42 @@ def gates(x: Labelled) -> dict[str, Gate]:
     coordinate's reserve is compared with its own peak net moment, but with at least 10 N·m, below which a few per cent
     are no more than rounding of the model.
     """
-    force = np.linalg.norm(x.residual_force, axis=1).max()
-    moment = np.linalg.norm(x.residual_moment, axis=1).max()
-    external = max(float(x.external_force.max()), 1e-9)
-    peaks = np.maximum(np.abs(x.net_moments).max(0), MOMENT_FLOOR_NM)
-    reserve = (np.abs(x.reserves).max(0) / peaks).max() if x.reserves.size else 0.0
+    by_frame = shares_by_frame(x)
     contact = "Check the mass, the ground contact and the trial's start and end (--start, --end)."
-    return {
-        "residual_force": Gate(100 * force / external, 5.0, "% of peak external force", contact),
-        "residual_moment": Gate(
-            100 * moment / (external * max(x.com_height_m, 1e-9)), 1.0, "% of COM height x peak external force", contact
+    weak = "The muscles are too weak for the motion: scale them"
+    found = {
+        "residual_force": (by_frame["residual_force"].max(), "% of peak external force", contact),
+        "residual_moment": (by_frame["residual_moment"].max(), "% of COM height x peak external force", contact),
+        "reserves": (by_frame["reserves"].max(), "% of peak net joint moment", f"{weak}."),
+        "saturated": (
+            by_frame["saturated"].mean(), "% of muscle frames above 0.99", f"{weak}, or check mass and noise."
         ),
-        "reserves": Gate(
-            100 * float(reserve),
-            100 * RESERVE_SHARE,
-            "% of peak net joint moment",
-            "The muscles are too weak for the motion: scale them.",
+        "failed_frames": (
+            100 * (1 - np.mean(x.solved)), "% of frames", "Inspect the frames' coordinates for spikes."
         ),
-        "saturated": Gate(
-            100 * float((x.activations > SATURATED).mean()),
-            5.0,
-            "% of muscle frames above 0.99",
-            "The muscles are too weak for the motion: scale them, or check mass and noise.",
-        ),
-        "failed_frames": Gate(
-            100 * float(1 - np.mean(x.solved)), 1.0, "% of frames", "Inspect the frames' coordinates for spikes."
-        ),
-        "rotation_speed": Gate(
+        "rotation_speed": (
             x.fastest_rotation[0],
-            FASTEST_ROTATION_RAD_S,
             "rad/s",
             f"Inverse kinematics lost {x.fastest_rotation[1]}, which jumps from frame to frame: repair the recording "
             "or cut it (--start, --end).",
         ),
-        "whole_body_shift": Gate(
-            x.shift_peak_mm,
-            20.0,
-            "mm",
-            "The recording's noise is too large for dynamics: lower --cutoff or record again.",
+        "whole_body_shift": (
+            x.shift_peak_mm, "mm", "The recording's noise is too large for dynamics: lower --cutoff or record again."
         ),
+    }  # fmt: skip
+    return {n: Gate(float(value), GATE_LIMITS[n], unit, remedy) for n, (value, unit, remedy) in found.items()}
+
+
+def shares_by_frame(x: Labelled) -> dict[str, Float[np.ndarray, " time"]]:
+    """What four gates judge, frame by frame, in %: of the first three the largest counts, of `saturated` the mean."""
+    external = max(float(x.external_force.max()), 1e-9)
+    peaks = np.maximum(np.abs(x.net_moments).max(0), MOMENT_FLOOR_NM)
+    nothing = np.zeros(len(x.solved))
+    return {
+        "residual_force": 100 * np.linalg.norm(x.residual_force, axis=1) / external,
+        "residual_moment": 100 * np.linalg.norm(x.residual_moment, axis=1) / (external * max(x.com_height_m, 1e-9)),
+        "reserves": 100 * (np.abs(x.reserves) / peaks).max(1) if x.reserves.size else nothing,
+        "saturated": 100 * (x.activations > SATURATED).mean(1),
     }
 
 

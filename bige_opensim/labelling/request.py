@@ -13,6 +13,7 @@ from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.labelling.deciding_frames import Asked
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings
@@ -26,6 +27,9 @@ UNITS = ("degrees", "radians")
 
 FROM_PLATES = ("measured", "auto")
 """Values of `grf` for which the force file of a trial is read."""
+
+DECIDING = "deciding"
+"""In fingerprints of labels of which OpenSim solved only the frames that decide something."""
 
 Report = Callable[[str, float], None]
 """Called with a step's name and the share of it that is done."""
@@ -97,7 +101,9 @@ class TrialRequest:
 
     `sessions` are folders laid out like OpenCap sessions that receive the activations, too. `synthetic` says that the
     motion is no recording of a person, which the label passes on. `stated` is what the session says of the person.
-    `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name.
+    `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name. `asked` is what a
+    verdict asks of the label: with it, OpenSim's solver solves the frames that decide it (`deciding_frames`); without,
+    every frame.
     """
 
     model: Path
@@ -113,28 +119,32 @@ class TrialRequest:
     synthetic: bool = False
     stated: Stated = field(default_factory=Stated)
     recorded: Motion | None = None
+    asked: Asked | None = None
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
         paths: dict[str, Any] = {n: value.absolute() for n, value in vars(self).items() if isinstance(value, Path)}
         return replace(self, **paths, sessions=tuple(s.absolute() for s in self.sessions))
 
+    @property
+    def motion_sha256(self) -> str:
+        """Hash of the motion."""
+        return file_sha256(self.motion) if self.recorded is None else self.recorded.sha256
+
     def fingerprint(self, settings: LabelSettings) -> dict[str, Any]:
         """What a finished label was made from; the same fingerprint need not be labelled again."""
         files = {"model": self.model, "external_loads": self.external_loads}
-        if self.recorded is None:
-            files["motion"] = self.motion
         if self.external_loads is not None:
             files["forces"] = read_external_loads(self.external_loads).datafile
         elif settings.grf in FROM_PLATES:
             files["forces"] = self.forces
         hashes = {k: file_sha256(p) for k, p in files.items() if p is not None}
-        if self.recorded is not None:
-            hashes["motion"] = self.recorded.sha256
+        hashes["motion"] = self.motion_sha256
         return {
             "files": hashes,
             "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": settings.as_fingerprint(),
+            **({} if self.asked is None else {"frames": DECIDING}),
             "bige_opensim": bige_opensim.__version__,
         }
 
@@ -146,10 +156,15 @@ def person_of(model: Path) -> str:
 
 
 def finished_label(request: TrialRequest, settings: LabelSettings) -> dict[str, Any] | None:
-    """The label that is already there, if it was made from the same files and settings."""
+    """The label that is already there, if it was made from the same files and settings.
+
+    Where OpenSim solved every frame, whatever a verdict asks is decided; where it solved some, whoever asks has to see
+    whether they decide it (`validation.whose_frames`).
+    """
     path = request.out / "label.json"
     if not path.is_file():
         return None
     label = read_json(path)
-    same = label.get("provenance", {}).get("fingerprint") == request.fingerprint(settings)
-    return label if same else None
+    made, wanted = label.get("provenance", {}).get("fingerprint"), request.fingerprint(settings)
+    every_frame = {name: value for name, value in wanted.items() if name != "frames"}
+    return label if made in (wanted, every_frame) else None

@@ -15,6 +15,12 @@ from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
+SOFT_M = 0.004
+"""How much higher a point of a foot is that carries 1/e of what the lowest does, m."""
+
+SMOOTH = 8
+"""Cosines over a motion that its root may be moved by: 1.4 Hz for one of two and a half seconds."""
+
 
 @dataclass(frozen=True, eq=False)
 class Body:
@@ -84,26 +90,43 @@ def _sideless(name: str) -> str:
     return re.sub(r"_[rl](?=_|$)", "", name)
 
 
-def planted(skeleton: Skeleton, columns: list[int], q: torch.Tensor, ground_share: float = 0.05) -> torch.Tensor:
-    """Root translations that keep the feet where they are on a body of another size, the ground at height 0.
+def planted(
+    skeleton: Skeleton, columns: list[int], q: Float[torch.Tensor, "batch time channel"], ground_share: float = 0.05
+) -> Float[torch.Tensor, "batch time channel"]:
+    """Root translations that keep the feet where they stand on a body of another size, the ground at height 0.
 
-    q (batch, time, channel) in the skeleton's coordinates `columns`. With both feet on the ground the joint angles say
-    where the pelvis is: horizontally the mean of all contact points stands still; vertically the mean of the feet's
-    lowest points is on the ground, after which the whole motion is lifted so that its low percentile of the lowest
-    point is at 0, which is where labelling finds the ground.
+    q in the skeleton's coordinates `columns`. With feet on the ground the joint angles say where the pelvis is. Points
+    of a foot carry it by the share w_i = exp(-y_i / s) / sum exp(-y / s), so that the support goes smoothly from heel
+    to toes. Horizontally the points that carry do not slide: the root moves by -sum w_i dp_i from frame to frame, in
+    the mean of both feet. Vertically the mean of the feet's soft lowest points, sum w_i y_i, is on the ground, after
+    which the whole motion is lifted so that its low percentile is at 0, which is where labelling finds the ground.
+
+    What the root is moved by is kept to its first `SMOOTH` cosines over the motion: 3 mm that come within two frames
+    are more than body weight.
     """
     full = skeleton.get_buffer("default").to(q).expand(*q.shape[:-1], -1).clone()
     full[..., columns] = q
     points = skeleton.contact_points(skeleton(full))
-    feet = [[i for i, n in enumerate(skeleton.contact_names) if n.endswith(side)] for side in ("_r", "_l")]
-    lowest = torch.stack([points[..., foot, 1].amin(-1) for foot in feet])
-    level = lowest.mean(0)
-    left_over = torch.quantile(lowest.amin(0) - level, ground_share, dim=1, keepdim=True)
-    centre = points[..., [0, 2]].mean(-2)
-    drift = centre - centre[:, :1]
+    level, step = torch.zeros_like(q[..., 0]), torch.zeros_like(q[:, 1:, :2])
+    for side in ("_r", "_l"):
+        foot = points[..., [i for i, n in enumerate(skeleton.contact_names) if n.endswith(side)], :]
+        carries = torch.softmax(-foot[..., 1] / SOFT_M, -1)
+        level += 0.5 * (carries * foot[..., 1]).sum(-1)
+        between = 0.5 * (carries[:, 1:] + carries[:, :-1])
+        step += 0.5 * (between[..., None] * foot[..., [0, 2]].diff(dim=1)).sum(-2)
+    drift = torch.cat([torch.zeros_like(step[:, :1]), step.cumsum(1)], 1)
+    shift = _smooth(torch.stack([drift[..., 0], level, drift[..., 1]], -1))
+    lowest = (points[..., 1] - shift[..., 1, None]).amin(-1)
+    shift[..., 1] += torch.quantile(lowest, ground_share, dim=1, keepdim=True)
+    shift[..., [0, 2]] -= shift[:, :1, [0, 2]]
     result = q.clone()
-    for name, shift in zip(
-        skeleton.tables.root["translations"], (drift[..., 0], level + left_over, drift[..., 1]), strict=True
-    ):
-        result[..., columns.index(skeleton.coordinates.index(name))] -= shift
+    for axis, name in enumerate(skeleton.tables.root["translations"]):
+        result[..., columns.index(skeleton.coordinates.index(name))] -= shift[..., axis]
     return result
+
+
+def _smooth(x: Float[torch.Tensor, "batch time channel"]) -> Float[torch.Tensor, "batch time channel"]:
+    """The first `SMOOTH` cosines cos(pi k t) of curves, and a straight line, by least squares."""
+    t = torch.linspace(0, 1, x.shape[1], dtype=x.dtype)
+    basis = torch.cat([torch.cos(torch.pi * torch.arange(SMOOTH) * t[:, None]), t[:, None]], 1)
+    return basis @ torch.linalg.lstsq(basis.expand(len(x), -1, -1), x).solution

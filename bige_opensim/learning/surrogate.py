@@ -126,7 +126,7 @@ class Surrogate(nn.Module):
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
         chosen: Int[Tensor, " token"] | None = None,
-    ) -> Float[Tensor, "batch time muscle"]:
+    ) -> Float[Tensor, "batch frame muscle"]:
         """Activations in [0, 1].
 
         Parameters

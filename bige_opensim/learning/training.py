@@ -159,7 +159,6 @@ ConfigT = TypeVar("ConfigT", SurrogateTraining, GeneratorTraining)
 
 
 @runtime_checkable
-@runtime_checkable
 class Task(Protocol):
     """A network and what it is to learn."""
 

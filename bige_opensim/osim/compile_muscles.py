@@ -289,7 +289,8 @@ class _Compiler:
 def _apart_from_each_other(slopes: Float[np.ndarray, "pose muscle coordinate"]) -> list[list[int]]:
     """Groups of coordinates of which no muscle is known to span two; those that move no muscle are left out."""
     depends = (np.abs(slopes) > SMALLEST_MOMENT_ARM).any(axis=0)
-    colours = _colours([tuple(np.flatnonzero(row)) for row in depends], list(np.flatnonzero(depends.any(axis=0))))
+    spans = [tuple(np.flatnonzero(row).tolist()) for row in depends]
+    colours = _colours(spans, np.flatnonzero(depends.any(axis=0)).tolist())
     return [[c for c, own in colours.items() if own == colour] for colour in sorted(set(colours.values()))]
 
 

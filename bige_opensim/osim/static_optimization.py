@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,8 @@ from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel, load
 
 RESULT_NAME = "static_optimization"
+STATELESS = ("Millard2012EquilibriumMuscle", "DeGrooteFregly2016Muscle")
+"""Classes of muscles that can do without states; Thelen's refuses."""
 
 
 class StaticOptimizationResult(NamedTuple):
@@ -79,6 +83,100 @@ def _analysis(
     return analysis
 
 
+class FrameAnalysis:
+    """The analysis of `run_setup` alone, on a motion whose frames are solved in any order, a few at a time.
+
+    AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
+    coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way. A frame's
+    answer does not depend on which were solved before it. Muscles are given no states of their own here: the analysis,
+    which takes tendons as rigid and activations as controls, returns the same numbers, and has splines to fit through
+    the columns of coordinates alone.
+
+    Parameters
+    ----------
+    model_file
+        Model with the reserves, as for `write_setup`.
+    states_file
+        Values and speeds of all coordinates by state names, over the whole motion, which OpenSim differentiates. It is
+        read at once.
+    external_loads
+        ExternalLoads file; its data file is beside it.
+    exponent, muscle_physiology
+        Exponent of the cost; whether muscles have their force-length-velocity curves.
+
+    Raises
+    ------
+    StaticOptimizationError
+        OpenSim cannot read the files.
+
+    """
+
+    def __init__(
+        self,
+        model_file: Path,
+        states_file: Path,
+        *,
+        external_loads: Path | None = None,
+        exponent: float = 2.0,
+        muscle_physiology: bool = True,
+    ) -> None:
+        self.model_file, self._steps = model_file, 0
+        self._analysis = _analysis(-np.inf, np.inf, exponent, muscle_physiology)
+        with self._named():
+            self._model = opensim.Model(str(model_file))
+            _without_muscle_states(self._model)
+            if external_loads is not None:
+                self._model.addModelComponent(opensim.ExternalLoads(str(external_loads), True))
+            self._state = self._model.initSystem()
+            self._states = opensim.Storage()
+            self._model.formStateStorage(opensim.Storage(str(states_file)), self._states, False)
+            self._analysis.setModel(self._model)
+            self._analysis.setStatesStore(self._states)
+
+    def solve(self, rows: Int[np.ndarray, " frame"]) -> dict[str, Float[np.ndarray, " frame"]]:
+        """Activations, and controls of reserves, by name, in rows of the states file.
+
+        Raises
+        ------
+        StaticOptimizationError
+            OpenSim stopped, or solved other frames than asked for.
+
+        """
+        before = self._analysis.getActivationStorage().getSize() if self._steps else 0
+        with self._named():
+            for row in rows:
+                self._step(int(row))
+        found = self._analysis.getActivationStorage()
+        if found.getSize() != before + len(rows):
+            raise StaticOptimizationError(
+                f"{self.model_file}: {found.getSize() - before} of {len(rows)} frames were solved by OpenSim."
+            )
+        labels = found.getColumnLabels()
+        frames = [found.getStateVector(before + i) for i in range(len(rows))]
+        names = [labels.get(i) for i in range(1, labels.getSize())]
+        return dict(zip(names, np.array([_values(f) for f in frames]).reshape(-1, len(names)).T, strict=True))
+
+    def _step(self, row: int) -> None:
+        frame = self._states.getStateVector(row)
+        self._state.setTime(frame.getTime())
+        self._model.setStateVariableValues(self._state, opensim.Vector(_values(frame)))
+        self._model.realizeVelocity(self._state)
+        if self._steps == 0:
+            self._analysis.begin(self._state)
+        else:
+            self._analysis.step(self._state, self._steps)
+        self._steps += 1
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise StaticOptimizationError(
+                f"{self.model_file}: OpenSim's StaticOptimization stopped: {str(error).strip()}"
+            ) from error
+
+
 def solve_frames(
     model_file: Path,
     states_file: Path,
@@ -88,71 +186,24 @@ def solve_frames(
     exponent: float = 2.0,
     muscle_physiology: bool = True,
 ) -> dict[str, Float[np.ndarray, " frame"]]:
-    """Activations, and controls of reserves, by name, in one frame or some, by the analysis of `run_setup` alone.
-
-    AnalyzeTool visits every frame of a file, also those that the analysis leaves out, at some 5 ms each, and converts
-    coordinates to states before, at another 5 ms per frame: a sample of a long trial costs less this way. Muscles are
-    given no states of their own here: the analysis, which takes tendons as rigid and activations as controls, returns
-    the same numbers, and has splines to fit through the columns of coordinates alone.
-
-    Parameters
-    ----------
-    model_file
-        Model with the reserves, as for `write_setup`.
-    states_file
-        Values and speeds of all coordinates by state names, over the whole motion, which OpenSim differentiates.
-    rows
-        Rows of the file to solve, increasing.
-    external_loads
-        ExternalLoads file; its data file is beside it.
-    exponent, muscle_physiology
-        Exponent of the cost; whether muscles have their force-length-velocity curves.
-
-    Raises
-    ------
-    StaticOptimizationError
-        OpenSim stopped, or solved other frames than asked for.
-
-    """
-    analysis = _analysis(-np.inf, np.inf, exponent, muscle_physiology)
-    try:
-        model = opensim.Model(str(model_file))
-        _without_muscle_states(model)
-        if external_loads is not None:
-            loads = opensim.ExternalLoads(str(external_loads), True)
-            model.addModelComponent(loads)
-        state = model.initSystem()
-        states = opensim.Storage()
-        model.formStateStorage(opensim.Storage(str(states_file)), states, False)
-        analysis.setModel(model)
-        analysis.setStatesStore(states)
-        for step, row in enumerate(rows):
-            frame = states.getStateVector(int(row))
-            state.setTime(frame.getTime())
-            model.setStateVariableValues(state, opensim.Vector(_values(frame)))
-            model.realizeVelocity(state)
-            if step == 0:
-                analysis.begin(state)
-            else:
-                analysis.step(state, step)
-    except RuntimeError as error:
-        raise StaticOptimizationError(
-            f"{model_file}: OpenSim's StaticOptimization stopped: {str(error).strip()}"
-        ) from error
-    found = analysis.getActivationStorage()
-    if found.getSize() != len(rows):
-        raise StaticOptimizationError(f"{model_file}: {found.getSize()} of {len(rows)} frames were solved by OpenSim.")
-    labels = found.getColumnLabels()
-    frames = [found.getStateVector(i) for i in range(found.getSize())]
-    names = [labels.get(i) for i in range(1, labels.getSize())]
-    return dict(zip(names, np.array([_values(f) for f in frames]).T, strict=True))
+    """Activations, and controls of reserves, by name, in some frames: a `FrameAnalysis` used once."""
+    frames = FrameAnalysis(
+        model_file,
+        states_file,
+        external_loads=external_loads,
+        exponent=exponent,
+        muscle_physiology=muscle_physiology,
+    )
+    return frames.solve(rows)
 
 
 def _without_muscle_states(model: opensim.Model) -> None:
+    """Spare the states of muscles, which static optimization does not look at, where their class knows how to."""
     muscles = model.updMuscles()
     for muscle in (muscles.get(i) for i in range(muscles.getSize())):
-        muscle.set_ignore_activation_dynamics(True)
-        muscle.set_ignore_tendon_compliance(True)
+        if muscle.getConcreteClassName() in STATELESS:
+            muscle.set_ignore_activation_dynamics(True)
+            muscle.set_ignore_tendon_compliance(True)
     model.finalizeFromProperties()
 
 

@@ -167,9 +167,16 @@ class PhysicsPredictor(torch.nn.Module):
         moments = net_generalized_forces(self.skeleton, state, ground)[:, self.moved]
         grf = flat[0].new_zeros(N * T, 6) if ground is None else ground.force.reshape(N * T, 6)
         rotations, translations = self.root
-        residual = [solution.reserve[:, rows].norm(dim=-1).reshape(N, T) for rows in (translations, rotations)]
         found = [x.reshape(N, T, -1).to(q) for x in (activations, moments, grf)]
-        return Predicted(*found, loads, *residual, solution.solved.reshape(N, T))
+        return Predicted(
+            activations=found[0],
+            moments=found[1],
+            grf=found[2],
+            joint_loads=loads,
+            residual_force=solution.reserve[:, translations].norm(dim=-1).reshape(N, T),
+            residual_moment=solution.reserve[:, rotations].norm(dim=-1).reshape(N, T),
+            solved=solution.solved.reshape(N, T),
+        )
 
 
 def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:

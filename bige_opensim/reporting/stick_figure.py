@@ -26,7 +26,7 @@ MARGIN_M = 0.06
 class Figures:
     """Poses as strokes: each a side ('r', 'l' or 't' for the trunk) and (phase, point, 3) m; heads (phase, 3) m."""
 
-    strokes: tuple[tuple[str, Float[np.ndarray, "phase point 3"]], ...]
+    strokes: tuple[tuple[str, Float[np.ndarray, "phase _ 3"]], ...]
     head: Float[np.ndarray, "phase 3"] | None
     head_radius: float
     ground_m: float
@@ -99,7 +99,7 @@ def _links(tables: SkeletonTables) -> list[tuple[str, str]]:
     return found
 
 
-def _line(*points: Float[np.ndarray, "phase 3"]) -> Float[np.ndarray, "phase point 3"]:
+def _line(*points: Float[np.ndarray, "phase 3"]) -> Float[np.ndarray, "phase _ 3"]:
     return np.stack(points, axis=1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from bige_opensim.io.force_plates import ForceFile, ForcePlateError, Plate, point_on_plane
+from bige_opensim.io.force_plates import LOADED_N, ForceFile, ForcePlateError, Plate, point_on_plane
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET, GroundForces
 from bige_opensim.physics.skeleton import Skeleton
@@ -134,13 +134,15 @@ def assign(recorded: ForceFile, feet: Feet, window: tuple[float, float] | None =
             costs, load = _costs(centres[k][at[run]], feet, run, others[run]), plate.force[at[run], 1]
             explained[run] = _cheapest(costs * np.minimum(load / TRUSTED_N, 1.0)[:, None], feet.time[run])
             all_costs[run] = costs
-        explained, weak = _on_belts(plate, feet.time, explained, plate.force[at, 1])
-        notes += [f"{recorded.path.name}: {weak}"] if weak else []
+        elsewhere = sum((p.force[at, 1] for p in recorded.plates if p is not plate), np.zeros(len(at)))
+        explained, astride, said = _on_belts(plate, feet.time, explained, plate.force[at, 1], elsewhere)
+        notes += [f"{recorded.path.name}: {text}" for text in said]
+        stepping = np.where(astride, NOBODY, explained)
         for run in runs(loaded[k]):
             seen = slice(max(run.start, asked.start), min(run.stop, asked.stop))
             if seen.start < seen.stop:
                 _refuse(recorded, plate, feet.time[seen], explained[seen], all_costs[seen])
-                steps += _steps(plate, feet.time[seen], explained[seen], all_costs[seen])
+                steps += _steps(plate, feet.time[seen], stepping[seen], all_costs[seen])
         found = _held(explained)[frame_of]
         owner[k] = np.where(plate.loaded & (found <= LEFT), found, -1)
         notes += _noticed(recorded, plate, [step for step in steps if step.plate == plate.name], loaded[k][asked].any())
@@ -152,36 +154,63 @@ def _on_belts(
     time: Float[np.ndarray, " time"],
     explained: Int[np.ndarray, " time"],
     load: Float[np.ndarray, " time"],
-) -> tuple[Int[np.ndarray, " time"], str]:
-    """Explanations of a treadmill's belt, whose foot is decided by all of its steps; and what was left out, in words.
+    elsewhere: Float[np.ndarray, " time"],
+) -> tuple[Int[np.ndarray, " time"], Bool[np.ndarray, " time"], list[str]]:
+    """Explanations of a treadmill's belt, whose foot is decided by all of its steps; where the other foot is astride.
 
     Where the other foot, both or neither seem to stand on it, and the median load is below WEAK_SHARE of the own foot's
-    usual peak, it carries nobody while the load is below that: its zero drifts, or a neighbouring belt is heard; what
-    is above are the own foot's landing and lift. A stretch of both feet shorter than PASSING_S is the own foot's. The
-    rest is believed: people do step across.
+    usual peak, it is no step. If the other plates (load `elsewhere`) carry as much less than they usually do at that
+    moment of a stance, the other foot stands astride both belts, and the load is its. Else the plate's zero drifts, and
+    carries nobody while the load is below that share; what is above are the own foot's landing and lift. A stretch of
+    both feet shorter than PASSING_S is the own foot's. The rest is believed: people do step across.
+
+    Returns the explanations, the frames of a foot astride, and what was noticed.
     """
+    astride = np.zeros(len(explained), dtype=bool)
     own_runs = {f: runs(explained == f) for f in (RIGHT, LEFT)}
     own = max(own_runs, key=lambda f: len(own_runs[f]))
     impulse = np.maximum(load, 0.0) * np.gradient(time)
     carried = impulse[explained >= 0].sum()
     if len(own_runs[own]) < BELT_STEPS or impulse[explained == own].sum() < BELT_SHARE * carried:
-        return explained, ""
-    usual = float(np.median([load[run].max() for run in own_runs[own]]))
-    found, left_out = explained.copy(), []
+        return explained, astride, []
+    weak = WEAK_SHARE * float(np.median([load[run].max() for run in own_runs[own]]))
+    found, drifting = explained.copy(), []
     for state in (1 - own, BOTH, NEITHER):
         for run in runs(explained == state):
-            if np.median(load[run]) < WEAK_SHARE * usual:
-                found[run] = np.where(load[run] < WEAK_SHARE * usual, NOBODY, own)
-                left_out.append(run)
+            if np.median(load[run]) < weak:
+                below = load[run] < weak
+                astride[run] = below & (state == 1 - own and _lacks(elsewhere, run, load))
+                drifting += [] if astride[run].any() else [run]
+                found[run] = np.where(below, 1 - own if astride[run].any() else NOBODY, own)
             elif state == BOTH and time[run][-1] - time[run][0] < PASSING_S:
                 found[run] = own
-    if not left_out:
-        return found, ""
-    largest = max(float(np.median(load[run])) for run in left_out)
-    return found, (
-        f"plate '{plate.name}' is the {SIDES[FEET[own]]} foot's by {len(own_runs[own])} steps; {largest:.0f} N or less "
-        f"in {len(left_out)} stretch{'es' if len(left_out) > 1 else ''} between them were taken for drift."
-    )
+    own_foot, other_foot = (SIDES[FEET[f]] for f in (own, 1 - own))
+    of = f"plate '{plate.name}' is the {own_foot} foot's by {len(own_runs[own])} steps"
+    both_belts = f"the {other_foot} foot stands astride both belts there"
+    said = [
+        f"{of}; {max(float(np.median(load[run])) for run in some):.0f} N or less in {len(some)} stretch"
+        f"{'es' if len(some) > 1 else ''} between them: {what}."
+        for some, what in ((runs(astride), both_belts), (drifting, "taken for drift of its zero"))
+        if some
+    ]
+    return found, astride, said
+
+
+def _lacks(elsewhere: Float[np.ndarray, " time"], run: slice, load: Float[np.ndarray, " time"]) -> bool:
+    """Whether the other plates carry less in a run than at the same moments of other stances, by half of its load."""
+    stances = [stance for stance in runs(elsewhere > LOADED_N) if stance.stop - stance.start >= BELT_STEPS]
+    middle = (run.start + run.stop) // 2
+    within = next((stance for stance in stances if stance.start <= middle < stance.stop), None)
+    if within is None:
+        return False
+    rows = np.arange(max(run.start, within.start), min(run.stop, within.stop))
+    phase = (rows - within.start) / (within.stop - within.start)
+    others = [stance for stance in stances if stance is not within]
+    usual = [
+        np.interp(phase, np.linspace(0.0, 1.0, stance.stop - stance.start), elsewhere[stance]).mean()
+        for stance in others
+    ]
+    return bool(others) and float(np.median(usual) - elsewhere[rows].mean()) > 0.5 * float(load[rows].mean())
 
 
 def runs(mask: Bool[np.ndarray, " time"]) -> list[slice]:

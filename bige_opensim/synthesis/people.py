@@ -68,7 +68,7 @@ def draw_person(name: str, random: np.random.Generator) -> SyntheticPerson:
     return SyntheticPerson(name, sex, round(float(height_m), 3), round(float(mass_kg), 1), scales)
 
 
-def draw_wide_person(name: str, random: np.random.Generator) -> Person:
+def draw_wide_person(name: str, random: np.random.Generator) -> SyntheticPerson:
     """Draw a body for training, of wider proportions than people have: what a network learns from reaches further."""
     height_m = random.uniform(*WIDE_STATURE_M)
     mass_kg = random.uniform(*WIDE_BODY_MASS_INDEX) * height_m**2
@@ -76,7 +76,7 @@ def draw_wide_person(name: str, random: np.random.Generator) -> Person:
     for segment, spread in WIDE_PROPORTIONS.items():
         factor = float(np.exp(spread * bounded_normal(random)))
         scales |= dict.fromkeys(BODIES[segment], round(factor, 4))
-    return Person(name, str(random.choice(SEXES)), round(height_m, 3), round(float(mass_kg), 1), scales)
+    return SyntheticPerson(name, str(random.choice(SEXES)), round(height_m, 3), round(float(mass_kg), 1), scales)
 
 
 def bounded_normal(random: np.random.Generator, bound: float = TAILS) -> float:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.objective import BoundObjective, Evaluation, Objective
-from bige_opensim.guidance.quantities import GRF_COLUMNS, Dynamics
+from bige_opensim.guidance.quantities import GRF_COLUMNS
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
 from bige_opensim.labelling.joint_loads import limit_bw
@@ -23,6 +23,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET, GroundForces
 from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.validation.deciding_terms import bind
 from bige_opensim.validation.motion_gates import MotionGate
 
 FORMAT = "bige-certificate/2"
@@ -100,14 +101,9 @@ def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tup
     if simulated.joint_loads is not None:
         resultants = [f"{joint.name}_resultant_bw" for joint in loaded_joints(skeleton)]
         pressed = torch.as_tensor(simulated.joint_loads.select(resultants).values)[None]
-    dynamics = Dynamics(torch.as_tensor(simulated.moments)[None], torch.as_tensor(simulated.grf)[None], pressed)
-    bound = objective.bind(
-        skeleton.coordinates,
-        simulated.activations.names,
-        skeleton,
-        dynamics=lambda q, d, a: dynamics,
-        ground_height=simulated.label["ground_height_m"],
-    )
+    moments, grf = torch.as_tensor(simulated.moments), torch.as_tensor(simulated.grf)
+    ground, muscles = simulated.label["ground_height_m"], simulated.activations.names
+    bound = bind(objective, skeleton, muscles, moments, grf, ground, lambda activations: pressed)
     evaluation = bound.evaluate(
         torch.as_tensor(simulated.q.values)[None],
         torch.tensor([simulated.q.duration], dtype=torch.float64),
@@ -155,7 +151,8 @@ def surrogate_gap(predicted: Motion, simulated: Simulated) -> dict[str, Any]:
 class TermFound:
     """One term: its target, the value the search predicted and the one OpenSim found, in `unit`.
 
-    `satisfied` is None where the term has no bound; `decides` says whether it is part of the verdict.
+    `satisfied` is None where the term has no bound; `decides` says whether it is part of the verdict. `within` is what
+    the value would differ by at most, had OpenSim solved every frame; 0 where that needs no saying.
     """
 
     target: str
@@ -164,6 +161,11 @@ class TermFound:
     unit: str
     satisfied: bool | None
     decides: bool
+    within: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For certificate.json."""
+        return {k: v for k, v in asdict(self).items() if k != "within" or v}
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,9 @@ class Certificate:
         sha256 of every file that the certificate was made from, by its path in the folder of the motions.
     notes
         What a reader should know besides.
+    shared_frames
+        Which frames OpenSim solved, the margin and what the audit found, as the label has it
+        (`labelling.deciding_frames`); None where OpenSim solved every frame.
     person
         Strengths and ranges of motion that the model was given for this person; None where it was taken as it is.
 
@@ -215,6 +220,7 @@ class Certificate:
     joint_loads: dict[str, dict[str, float]] | None = None
     files: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shared_frames: dict[str, Any] | None = None
     person: dict[str, Any] | None = None
 
     @property
@@ -256,14 +262,15 @@ class Certificate:
     def as_dict(self) -> dict[str, Any]:
         """For certificate.json."""
         content = {k: v for k, v in vars(self).items() if k not in ("terms", "motion_gates", "notes")}
-        if self.joint_loads is None:
-            del content["joint_loads"]
+        for absent in ("shared_frames", "joint_loads"):
+            if content[absent] is None:
+                del content[absent]
         verdict = {"confirmed": self.confirmed, "satisfied": self.satisfied}
         return {
             "format": FORMAT,
             **{k: content.pop(k) for k in ("name", "objective")},
             **verdict,
-            "terms": {name: asdict(t) for name, t in self.terms.items()},
+            "terms": {name: t.as_dict() for name, t in self.terms.items()},
             "motion_gates": {name: g.as_dict() for name, g in self.motion_gates.items()},
             **content,
             "notes": list(self.notes),
@@ -301,6 +308,7 @@ class Certificate:
             joint_loads=content.get("joint_loads"),
             files=dict(content.get("files", {})),
             notes=tuple(content.get("notes", ())),
+            shared_frames=content.get("shared_frames"),
             person=content.get("person"),
         )
 
@@ -341,6 +349,7 @@ def certificate(
     *,
     files: dict[str, str] | None = None,
     notes: tuple[str, ...] = (),
+    within: Mapping[str, float] | None = None,
     person: dict[str, Any] | None = None,
 ) -> Certificate:
     """The certificate of a motion.
@@ -360,6 +369,8 @@ def certificate(
         Activations that the search predicted.
     files
         sha256 of the files that all this was read from.
+    within
+        What terms may differ by from OpenSim's solution of every frame, by name.
     person
         What the record says of the person's strength and range.
 
@@ -373,6 +384,7 @@ def certificate(
             unit=t.measured.unit,
             satisfied=bool(evaluation.met[t.name][0]) if t.name in evaluation.met else None,
             decides=t.name in deciding,
+            within=0.0 if within is None else within.get(t.name, 0.0),
         )
         for t in bound.terms
     }
@@ -394,5 +406,6 @@ def certificate(
         joint_loads=_peaks(simulated.joint_loads),
         files=files or {},
         notes=notes,
+        shared_frames=label.get("shared_frames"),
         person=person,
     )

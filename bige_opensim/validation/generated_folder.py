@@ -29,6 +29,7 @@ from bige_opensim.validation.certificate import (
 )
 from bige_opensim.validation.motion_gates import Anatomy, MotionOnGround, motion_gates
 from bige_opensim.validation.recheck import recheck
+from bige_opensim.validation.whose_frames import sentence, shared_frames, uncertainties, undecided
 
 MODEL, OBJECTIVE, RECORD, CERTIFICATE = "model.osim", "objective.toml", "generation.json", "certificate.json"
 SIMULATION_MODEL = "model_static_optimization.osim"
@@ -190,18 +191,19 @@ class GeneratedFolder:
         )
         entry, notes = self.entry(name), self.notes(name)
         predicted = self.predicted(name) if entry or not notes else None
+        record = shared_frames(simulated)
         return certificate(
-            name,
-            bound,
-            evaluation,
-            entry,
-            simulated,
-            gates,
-            predicted,
+            *(name, bound, evaluation, entry, simulated, gates, predicted),
             files=self.hashes(name),
-            notes=notes,
+            notes=notes if record is None else (*notes, sentence(record)),
+            within=uncertainties(bound, simulated, self._activation_bounds(simulated)),
             person=self.record.get("person"),
         )
+
+    def _activation_bounds(self, simulated: Simulated) -> np.ndarray:
+        """(M, 2) for the muscles of a simulation."""
+        bounds = dict(zip(self.model.muscle_names, np.asarray(self.model.activation_bounds), strict=True))
+        return np.array([bounds[m] for m in simulated.activations.names])
 
     def hashes(self, name: str) -> dict[str, str]:
         """sha256 of every file on which a certificate stands, by its path in the folder."""
@@ -282,10 +284,16 @@ class GeneratedFolder:
         warned = any(finding["severity"] == "warning" for finding in simulated.label.get("preflight", []))
         if (simulated.label["status"] == "passed") != (not failed and not warned):
             other.append(f"label.json says {simulated.label['status']}, its gates say otherwise.")
-        muscles = [m for t in self.objective.terms for m in t.of]
+        muscles = list(dict.fromkeys(m for t in self.objective.terms for m in t.of))
         motion = self.folder / f"{name}.mot"
         cost = self.objective.cost
-        return (*other, *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles, cost))
+        bound, _ = judge(self.objective, self.skeleton, simulated)
+        bounds, sha = self._activation_bounds(simulated), hashes[f"{name}.mot"]
+        return (
+            *other,
+            *recheck(self.folder / name, motion, self.model, self.skeleton, simulated, muscles, cost),
+            *undecided(bound, simulated, bounds, sha),
+        )
 
     def other_search(self) -> tuple[str, ...]:
         """Whether model and objective are those of the search, where its record says."""

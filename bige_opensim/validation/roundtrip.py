@@ -15,6 +15,7 @@ from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.label_trials import FAILED, Outcome, label_trials
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.validation.certificate import Certificate
+from bige_opensim.validation.deciding_terms import ObjectiveAsks
 from bige_opensim.validation.generated_folder import (
     CERTIFICATE,
     MODEL,
@@ -82,9 +83,12 @@ def validate(
     *,
     jobs: int | None = None,
     settings: LabelSettings = SETTINGS,
+    every_frame: bool = False,
     progress: Callable[[str, str, float], None] = lambda motion, step, share: None,
 ) -> Iterator[Verdict]:
     """Label every `<name>.mot` of the folder into `<name>/` and write its certificate; then `summary.csv`.
+
+    OpenSim solves the frames that can decide something (`deciding_terms`), or with `every_frame` all of them.
 
     Motions that are already validated with the same settings are not simulated again, unless their files were changed
     since, or do not belong together: why such a one is simulated again is said in the verdict.
@@ -97,8 +101,9 @@ def validate(
     """
     generated = GeneratedFolder(folder)
     again = {path.stem: _forget_what_was_tampered_with(generated, path.stem) for path in generated.motions}
+    asked = None if every_frame else ObjectiveAsks(generated.objective)
     requests = [
-        TrialRequest(folder / MODEL, path, folder / path.stem, folder, folder.name, "generated", path.stem)
+        TrialRequest(folder / MODEL, path, folder / path.stem, folder, folder.name, "generated", path.stem, asked=asked)
         for path in generated.motions
     ]
     verdicts = []
@@ -155,6 +160,8 @@ def summary_row(v: Verdict) -> dict[str, Any]:
         return row | {"reason": v.reason} | contradictions
     row |= {"satisfied": c.satisfied, "labels": c.labels["status"], "reason": v.reason} | contradictions
     row |= {"notes": " ".join(c.notes), "simulated again": v.again}
+    shared = c.shared_frames
+    row["frames by OpenSim"] = "all" if shared is None else f"{shared['frames']} of {shared['of_frames']}"
     for name, t in c.terms.items():
         row |= {
             f"{name} target": t.target,

@@ -33,7 +33,6 @@ from bige_opensim.movements.repetitions import find_repetitions
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.physics.contact import ground_height
-from bige_opensim.physics.motion_forces import motion_forces
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.reporting.changes import changes, sentences
 from bige_opensim.validation.joint_limits import joint_limits
@@ -186,7 +185,9 @@ class Editor:
         poses = torch.cat([q, self.deformation.base, middle + (1.0 + WIDER) * (q - middle)])
         muscles = fitted_muscles(simulator.model, skeleton, poses.numpy())
         cost = simulator.objective.cost
-        self.physics = PhysicsPredictor(skeleton, muscles, skeleton.coordinates, samples=len(q), cost=cost)
+        pressed = any(term.quantity == "joint_load" for term in simulator.objective.terms)
+        lines = simulator.person.lines(muscles) if pressed else None
+        self.physics = PhysicsPredictor(skeleton, muscles, skeleton.coordinates, samples=len(q), cost=cost, lines=lines)
         self.limits: Limits = joint_limits(simulator.person.model)
 
     def find(self, *, start: torch.Tensor | None = None, steps: int = STEPS, show: Show = Silent) -> Edit:
@@ -204,8 +205,8 @@ class Editor:
 
     def forces(self, q: torch.Tensor, duration: torch.Tensor) -> tuple[torch.Tensor, Dynamics]:
         """Activations and dynamics of a motion, differentiable."""
-        found = motion_forces(self.physics, q, duration)
-        return found.activations[None], Dynamics(found.moments[None], found.grf[None])
+        found = self.physics.solve(q[None], duration[None])
+        return found.activations, Dynamics(found.moments, found.grf, found.joint_loads)
 
 
 def edit(

@@ -8,8 +8,13 @@ from pathlib import Path
 
 from bige_opensim.built_in import BUILT_IN
 from bige_opensim.guidance.generated import Generated
-from bige_opensim.guidance.generation import MOST_MOTIONS, PREDICTORS, GenerationRequest, reference_ranges
-from bige_opensim.guidance.generation import generate as search
+from bige_opensim.guidance.generation import (
+    MOST_MOTIONS,
+    PREDICTORS,
+    GenerationRequest,
+    MotionSearch,
+    reference_ranges,
+)
 from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.learning.surrogate import Surrogate
@@ -25,6 +30,7 @@ from bige_opensim.settings import in_range, one_of
 from bige_opensim.workflows.objectives import bind_to_model, objective_file
 from bige_opensim.workflows.personal import Limits, Person, Strength
 from bige_opensim.workflows.progress import Show, Silent
+from bige_opensim.workflows.rehearsal import MOST_REHEARSALS, rehearsed
 from bige_opensim.workflows.train import folder_of, load_surrogate
 
 LARGEST_SEED = 2**63 - 1
@@ -40,7 +46,8 @@ class SearchSettings:
 
     count: how many motions; seed: of the starting points; iterations: instead of the objective's; predictor: what says
     how active muscles are, the surrogate alone, or, after its search, a shorter one through the physics of the model;
-    physics_share: length of that one in shares of the first.
+    physics_share: length of that one in shares of the first; rehearsals: how often, at most, motions are labelled as
+    the verdict will label them, and searched on where that differs from what was predicted.
 
     Raises
     ------
@@ -54,6 +61,7 @@ class SearchSettings:
     iterations: int | None = None
     predictor: str = "surrogate"
     physics_share: float = 0.25
+    rehearsals: int = 4
 
     def __post_init__(self) -> None:
         one_of("predictor", self.predictor, PREDICTORS)
@@ -62,6 +70,7 @@ class SearchSettings:
         if self.iterations is not None:
             in_range("iterations", self.iterations, "", 1, MOST_ITERATIONS)
         in_range("physics_share", self.physics_share, "of the first search", 0.0, 10.0)
+        in_range("rehearsals", self.rehearsals, "", 0, MOST_REHEARSALS)
 
 
 def generate(
@@ -75,6 +84,7 @@ def generate(
     iterations: int | None = None,
     predictor: str = "surrogate",
     physics_share: float = 0.25,
+    rehearsals: int = 4,
     strength: Strength | None = None,
     limits: Limits | None = None,
     show: Show = Silent,
@@ -100,6 +110,9 @@ def generate(
         physics of the person's model, which closes most of the gap to what OpenSim finds.
     physics_share
         Iterations through the physics, in shares of those before.
+    rehearsals
+        How often, at most, the motions are labelled as `validate` will, by the fast solver, and searched on where the
+        labels differ from what was predicted; 0 leaves it at the prediction.
     strength
         How strong the person's muscles are, in shares of the model's, by muscle, pattern or group: {"vas*_r": 0.7}.
     limits
@@ -122,7 +135,7 @@ def generate(
         The objective, the networks or the model cannot be used, or do not belong together.
 
     """
-    settings = SearchSettings(count, seed, iterations, predictor, physics_share)
+    settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals)
     person, own = Person(strength or {}, limits or {}), Path(model)
     networks = folder_of(generator, "generator"), folder_of(surrogate, "surrogate")
     with person.model(own) as path:
@@ -163,7 +176,10 @@ def search_motions(
         physics_share=settings.physics_share,
         lines=compile_lines(model, Skeleton(tables), muscles) if pressed and muscles is not None else None,
     )
-    total = request.iterations_in_all
+    prepared, total = MotionSearch(request), request.iterations_in_all
     with show(total, "searching") as steps:
         every = max(1, total // 10)
-        return search(request, lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
+        result = prepared.run(lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
+    if not settings.rehearsals:
+        return prepared.generated(result)
+    return rehearsed(prepared, result, settings.rehearsals, show)

@@ -26,6 +26,7 @@ from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import ModelError, load
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.contact import ground_height
+from bige_opensim.physics.rotations import one_branch, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.workflows.label import read_motion
 from bige_opensim.workflows.train import load_surrogate
@@ -144,6 +145,9 @@ def _as_trained(
     root = Root.from_label(skeleton.tables.root)
     cut = q.resampled(np.linspace(q.time[0], q.time[-1], SAMPLES))
     cut = without_heading(cut, root, ground_height_m=ground_height(points)).select(network.channels.coordinates)
+    turns = np.array(network.channels.rotational)
+    values = one_branch(cut.values[None], cut.names, turns, rotation_triples(skeleton.tables))[0]
+    cut = cut.with_values(values)
     known = subject_features(skeleton)
     unknown = [name for name in network.channels.features if name not in known]
     if unknown:

@@ -155,7 +155,7 @@ def _network(folder: PathLike, kind: str) -> Path:
 
 
 def load_generator(folder: PathLike) -> Generator:
-    """The generator that a training left in a folder.
+    """The generator that a training left in a folder; "built-in" for the one that comes with the package.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def load_generator(folder: PathLike) -> Generator:
         The folder holds no generator, or not all of it.
 
     """
-    return checkpoint.load_generator(Path(folder))
+    return checkpoint.load_generator(_network(folder, "generator"))
 
 
 def folder_of(network: Surrogate | Generator | PathLike, kind: str = "") -> Path:

@@ -15,7 +15,11 @@ from bige_opensim.workflows.progress import Show, Silent
 
 
 def validate(
-    found: Generated | str | os.PathLike[str], *, jobs: int | None = None, show: Show = Silent
+    found: Generated | str | os.PathLike[str],
+    *,
+    jobs: int | None = None,
+    every_frame: bool = False,
+    show: Show = Silent,
 ) -> list[Certificate]:
     """Put generated motions through OpenSim: ground forces, static optimization, every term measured again.
 
@@ -25,6 +29,8 @@ def validate(
         What `generate` returned, or the folder where it was saved; labels and certificates are kept there.
     jobs
         Motions at once, each in a process of its own; by default one per processor core.
+    every_frame
+        Have OpenSim solve every frame, not only those that can decide something and a random share.
     show
         How progress is shown; by default not at all.
 
@@ -39,15 +45,21 @@ def validate(
         The folder is no folder of generated motions, or its objective or model cannot be read.
 
     """
-    return [certificate_of(v) for v in validate_folder(motions_folder(found), jobs=jobs, show=show)]
+    return [
+        certificate_of(v) for v in validate_folder(motions_folder(found), jobs=jobs, every_frame=every_frame, show=show)
+    ]
 
 
 @quiet_opensim()
-def validate_folder(folder: Path, *, jobs: int | None = None, show: Show = Silent) -> list[Verdict]:
+def validate_folder(
+    folder: Path, *, jobs: int | None = None, every_frame: bool = False, show: Show = Silent
+) -> list[Verdict]:
     """The verdicts on the motions of a folder, by name; certificates and `summary.csv` are written there."""
     verdicts = []
     with show(len(sorted(folder.glob("*.mot"))), "validating") as steps:
-        for verdict in round_trip(folder, jobs=jobs, progress=lambda m, step, _: steps.now(f"{m}: {step}")):
+        for verdict in round_trip(
+            folder, jobs=jobs, every_frame=every_frame, progress=lambda m, step, _: steps.now(f"{m}: {step}")
+        ):
             verdicts.append(verdict)
             steps.finish(verdict_line(verdict))
     return sorted(verdicts, key=lambda v: v.name)

@@ -139,7 +139,7 @@ def _model(label: Label, folder: Path) -> Path:
     return path
 
 
-def test_a_format_that_is_none_names_those_that_are(label: Label, tmp_path: Path):
+def test_a_format_that_is_none_names_those_that_are(label: Label, tmp_path: Path, unchecked_shapes: None):
     with pytest.raises(SettingError, match="opensim, csv, c3d, bvh, mjcf"):
         bige.export(label, "cvs", tmp_path / "out")  # type: ignore[arg-type]
 

@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from bige_opensim.guidance import quantities, terms
+from bige_opensim.guidance.quantities import Observation
 from bige_opensim.physics.skeleton import Poses, Skeleton
+
+DEMAND_ON_GROUND = quantities.demand_on_ground
 
 LEG_M = 0.9
 TRUNK_COM_M = 0.3
@@ -72,6 +76,20 @@ def stilt_squat(knee_r: Tensor, knee_l: Tensor, tilt: Tensor, frames: int = 101)
     height = LEG_M * (torch.maximum(right, left) / 2).cos()
     zero = torch.zeros_like(height)
     return torch.stack([tilt[:, None] * shape, zero, zero, height, zero, right, left, zero], dim=-1)
+
+
+def stilt_demand(o: Observation) -> tuple[Tensor, Tensor]:
+    """What the only mass takes: m (c'' - g), through the mass."""
+    if not isinstance(o.frame.skeleton, StiltBody):
+        return DEMAND_ON_GROUND(o)
+    gravity, mass = o.frame.skeleton.get_buffer("gravity"), o.frame.skeleton.get_buffer("mass").sum()
+    force = mass * (terms.second_time_derivative(o.com, o.duration) - gravity)
+    return force, torch.linalg.cross(o.com, force)
+
+
+@pytest.fixture(autouse=True)
+def _stilts_have_no_limbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantities, "demand_on_ground", stilt_demand)
 
 
 @pytest.fixture

@@ -182,6 +182,19 @@ def test_heels_rise_about_toes_that_stay(body: Skeleton, bent: Tensor) -> None:
     assert points[..., 1].min() > -STILL_M
 
 
+def test_a_foot_that_points_down_stands_on_its_toes(body: Skeleton, bent: Tensor) -> None:
+    """As the rear foot of a split squat, whose toes no marker bends."""
+    q = bent.clone()
+    q[..., body.index("ankle_angle_l")] -= np.deg2rad(35.0)
+    points = feet(body, plant_feet(body, body.coordinates, q))
+    names = [n[:2] for n in body.contact_names[:6]]
+    heel, toes = names.index("s1"), [names.index(n) for n in ("s5", "s6")]
+    assert points[..., 1, heel, 1].amin() > 0.03
+    assert (points[..., 1, toes, :] - points[:, :1, 1, toes, :]).norm(dim=-1).max() < STILL_M
+    assert points[..., 0, :, 1].max() < 0.005
+    assert points[..., 1].min() > -LEVEL_M
+
+
 def test_gradient_agrees_with_differences(body: Skeleton, bent: Tensor) -> None:
     planting = FootPlanting(body, body.coordinates)
     random = torch.Generator().manual_seed(3)

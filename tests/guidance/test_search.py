@@ -15,7 +15,7 @@ from bige_opensim.guidance.search import Generator, SearchError, SearchResult, s
 from .conftest import COORDINATES, StiltBody, stilt_squat
 
 FRAMES = 41
-QUICK = SearchSettings(iterations=150, learning_rate=0.05)
+QUICK = SearchSettings(iterations=150, learning_rate=0.05, balance=0.0)
 VASTI = {"name": "vasti", "quantity": "activation", "of": ["vasmed_*"], "stat": "peak", "between": [0.35, 0.45]}
 DEEP = {"name": "depth", "quantity": "depth", "stat": "peak", "at_least": 0.15}
 
@@ -84,6 +84,39 @@ def test_the_same_seed_gives_the_same_motions_and_another_seed_others() -> None:
     assert np.abs(first.motions - other.motions).max() > 1e-3
 
 
+def test_known_errors_of_a_prediction_are_searched_around() -> None:
+    """Values are too small by 0.1 for the first three motions: they end with predictions 0.1 lower, the others do not.
+
+    Searching goes on from where it was, and motions are put in the places of others.
+    """
+    before = run(VASTI, seed=4)
+    errors = {"vasti": torch.tensor([0.1, 0.1, 0.1])}
+    after = run(VASTI, count=3, start=torch.as_tensor(before.latents[:3]), errors=errors)
+    assert after.satisfied.all()
+    raw = bind(VASTI).evaluate(torch.tensor(after.motions), torch.tensor(after.durations), predict_of(after))
+    peaks = raw.channel_values["vasti"].numpy()
+    np.testing.assert_allclose(peaks + 0.1, after.channel_values["vasti"], atol=1e-6)
+    assert (peaks <= 0.35 + 1e-9).all()
+    whole = before.with_motions([4, 0, 2], after)
+    np.testing.assert_array_equal(whole.motions[[4, 0, 2]], after.motions)
+    np.testing.assert_array_equal(whole.motions[[1, 3]], before.motions[[1, 3]])
+    assert whole.values["vasti"].tolist() == [
+        after.values["vasti"][1],
+        before.values["vasti"][1],
+        after.values["vasti"][2],
+        before.values["vasti"][3],
+        after.values["vasti"][0],
+    ]
+    assert len(whole.history["total"]) == len(before.history["total"]) + len(after.history["total"])
+    part = whole.take([4, 1])
+    np.testing.assert_array_equal(part.latents, whole.latents[[4, 1]])
+    assert part.limit_violations == [whole.limit_violations[4], whole.limit_violations[1]]
+
+
+def predict_of(result: SearchResult) -> Tensor:
+    return predict(torch.tensor(result.motions), torch.tensor(result.durations))
+
+
 def test_motions_do_not_see_one_another() -> None:
     settings = dataclasses.replace(QUICK, iterations=15)
 
@@ -115,7 +148,7 @@ def test_a_target_beyond_the_joint_limit_names_the_term_and_the_nearest_value() 
 
 
 def test_proximity_alone_does_not_collapse_onto_a_training_motion() -> None:
-    settings = SearchSettings(iterations=200, warmup=199, beta=1.0, learning_rate=0.05)
+    settings = SearchSettings(iterations=200, warmup=199, beta=1.0, learning_rate=0.05, balance=0.0)
     result = run(VASTI | {"weight": 0.0}, settings=settings)
     tube = Neighbourhood(references()[0], bind(VASTI).frame.rotational).tube
     assert (result.nearest >= 0.9 * tube.near).all()
@@ -153,11 +186,13 @@ def test_history_and_progress_cover_every_iteration() -> None:
     result = run(VASTI, settings=settings, progress=lambda *a: calls.append(a))
     assert [c[:2] for c in calls] == [(i + 1, 12) for i in range(12)]
     assert {len(v) for v in result.history.values()} == {13}
-    assert {"total", "proximity", "joint_limits", "penetration", "floating", "term: vasti"} == set(result.history)
+    assert {"total", "proximity", "joint_limits", "penetration", "floating", "balance", "term: vasti"} == set(
+        result.history
+    )
 
 
 def test_terms_are_off_in_the_warmup_and_on_after_it() -> None:
-    settings = SearchSettings(60, 30, 0, 0.05, beta=0.0, joint_limits=0.0, penetration=0.0, floating=0.0)
+    settings = SearchSettings(60, 30, 0, 0.05, beta=0.0, joint_limits=0.0, penetration=0.0, floating=0.0, balance=0.0)
     history = run(VASTI | {"between": [0.1, 0.2]}, settings=settings).history["term: vasti"]
     assert np.ptp(history[:30]) < 1e-6
     assert history[-1] < 0.8 * history[30]
@@ -200,7 +235,7 @@ def test_novelty_asked_for_is_where_the_tube_begins() -> None:
 
 
 def test_a_search_that_asks_for_novelty_ends_farther_from_the_training_motions() -> None:
-    settings = SearchSettings(iterations=60, learning_rate=0.05, beta=1.0, manifold=0.0)
+    settings = SearchSettings(iterations=60, learning_rate=0.05, beta=1.0, manifold=0.0, balance=0.0)
     usual = run(VASTI, settings=settings)
     novel = run(VASTI, settings=dataclasses.replace(settings, novelty=1.0))
     assert novel.novelty.mean() > 1.5 * usual.novelty.mean()

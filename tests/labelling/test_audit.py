@@ -15,7 +15,7 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_files import model_of
 from bige_opensim.labelling.label_trials import label_trials
 from bige_opensim.labelling.request import LabelSettings
-from bige_opensim.labelling.single_frames import solve_single_frames
+from bige_opensim.labelling.single_frames import FrameSolver
 from bige_opensim.labelling.status_table import audits_in_short, read_status, write_status
 from bige_opensim.osim.model import load
 
@@ -53,7 +53,7 @@ def test_pieces_of_a_trial_are_solved_as_the_whole_trial_is_at_its_ends_too(labe
     prepared = Prepared.of(whole, (0.0, ""), ())
     model = load(tmp_path / "biped.osim")
     folder = tmp_path / "labels" / "squat"
-    expected, _ = solve_single_frames(folder, model, "../model_static_optimization.osim", prepared, whole.time[rows])
+    expected, _ = FrameSolver(folder, model, "../model_static_optimization.osim", prepared).solve(whole.time[rows])
     assert_allclose(found, expected, atol=2e-5)
     monkeypatch.setattr(module, "CONTEXT", 2)
     near = module._pieces(AuditedTrial.of(label), rows)

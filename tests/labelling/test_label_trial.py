@@ -22,6 +22,7 @@ FILES = {
     "grf.mot",
     "external_loads.xml",
     "inverse_dynamics.sto",
+    "joint_loads.sto",
     "coordinates.mot",
     "setup_static_optimization.xml",
     "label.json",

@@ -144,7 +144,7 @@ def test_what_plates_do_not_measure_is_missing_for_as_long_as_it_lasts(skeleton)
     assert support.carried == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("share", [0.93, 1.07])
+@pytest.mark.parametrize("share", [0.93, 1.07, 0.77])
 def test_a_wrong_mass_is_noted_and_is_no_missing_support(skeleton, share):
     p = still(skeleton)
     support = support_of(skeleton, p, part_of_the_weight(skeleton, p, np.full(p.q.frames, share)))
@@ -152,6 +152,15 @@ def test_a_wrong_mass_is_noted_and_is_no_missing_support(skeleton, share):
     assert support.carried == pytest.approx(share)
     (note,) = weight_notes(support, 70.0)
     assert f"{70.0 * share:.1f} kg where the model has 70.0 kg" in note
+
+
+def test_a_rail_is_found_beside_a_wrong_mass(skeleton):
+    p = still(skeleton)
+    share = np.where((p.q.time > 0.4) & (p.q.time < 0.6), 0.5, 0.8)
+    support = support_of(skeleton, p, part_of_the_weight(skeleton, p, share))
+    (interval,) = support.intervals
+    assert interval.peak_missing_bw == pytest.approx(0.3, abs=2e-3)
+    assert support.carried == pytest.approx(0.8, abs=2e-3)
 
 
 def test_a_cut_trial_keeps_the_parts_of_the_intervals_within_it():

@@ -12,7 +12,7 @@ from bige_opensim.labelling import optimization
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
-from bige_opensim.labelling.single_frames import solve_single_frames
+from bige_opensim.labelling.single_frames import FrameSolver
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import load
 from bige_opensim.osim.static_optimization import run_setup
@@ -71,7 +71,7 @@ def test_reserves_of_single_frames_are_forces_as_those_of_a_run(request_of_a_squ
     run = run_setup(request.out / "setup_static_optimization.xml")
     time = run.reserves.time[[3, 10]]
     model_file = "model_static_optimization.osim"
-    _, forces = solve_single_frames(request.out, model, model_file, whole, time)
+    _, forces = FrameSolver(request.out, model, model_file, whole).solve(time)
     assert set(forces) == set(run.reserves.names)
     for name, force in forces.items():
         assert_allclose(force, run.reserves[name][[3, 10]], atol=0.05)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bige_opensim.learning.built_in_networks import built_in_network
 
-from bige_opensim.learning import built_in_networks
-from bige_opensim.learning.checkpoint import REFERENCES, CheckpointError, load_generator, read_config
+from bige_opensim import built_in
+from bige_opensim.built_in import built_in_network
+from bige_opensim.learning.checkpoint import REFERENCES, load_generator, read_config
 from bige_opensim.learning.dataset import load_dataset
 
 MOST_BYTES = 5_000_000
@@ -41,8 +41,9 @@ def test_its_references_are_nobody(generator: Path) -> None:
     assert len(people) > 10
     assert all(name.startswith("synth_") for name in people)
     assert json.loads(references.attrs["synthetic"]) is True
-    trials = "".join(json.dumps(references.attrs[name]) for name in references.attrs)
-    assert "OpenCap" not in trials
+    told = " ".join(str(value) for value in references.attrs.values())
+    assert "ui_prmd" not in told
+    assert "OpenCap" not in told
 
 
 def test_people_of_the_references_come_back(generator: Path) -> None:
@@ -62,6 +63,6 @@ def test_people_of_the_references_come_back(generator: Path) -> None:
 
 
 def test_an_installation_without_networks_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(built_in_networks, "FOLDER", tmp_path)
-    with pytest.raises(CheckpointError, match=r"no built-in surrogate\. Install the package again"):
+    monkeypatch.setattr(built_in, "NETWORK_FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no surrogate came with this installation"):
         built_in_network("surrogate")

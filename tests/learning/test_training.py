@@ -232,15 +232,14 @@ def test_a_surrogate_learns_mirrored_motions_too(synthetic_dataset: xr.Dataset, 
 
 
 def test_a_generator_learns_to_reconstruct(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
-    config = GeneratorTraining(
-        epochs=60, learning_rate=4e-3, warmup_epochs=2, model=GeneratorConfig(width=32, latent_width=16, codes=32)
-    )
+    config = GeneratorTraining(epochs=60, learning_rate=4e-3, warmup_epochs=2, model=GeneratorConfig(width=16))
     out = train_generator(synthetic_dataset, tmp_path / "g", config)
     model, data = load_generator(out), Repetitions.read(synthetic_dataset, labelled=False, seed=0, device="cpu")
     rows = data.rows["fit"]
     knee = data.coordinates.index("knee_angle_r")
     with torch.no_grad():
-        q, duration = model.decode(model.encode(data.q[rows], data.duration[rows]))
+        body = data.features[rows][:, [data.feature_names.index(n) for n in model.channels.features]]
+        q, duration = model.decode(model.encode(data.q[rows], data.duration[rows], body), body=body)
     error = (q - data.q[rows])[..., knee].square().mean().sqrt()
     assert float(error) < 0.2 * float(data.q[rows][..., knee].std())
     assert float((duration - data.duration[rows]).abs().mean()) < 0.5 * float(data.duration[rows].std())

@@ -6,6 +6,7 @@ import numpy as np
 import opensim
 import pytest
 import torch
+from small_arm import arm
 
 from bige_opensim.cli import app
 from bige_opensim.osim.anthropometric_scaling import ScalingError, read_segment_scales, scale_model, standing_height
@@ -203,9 +204,33 @@ def test_what_cannot_be_scaled_is_refused_and_nothing_is_written(tmp_path: Path,
     assert not out.exists()
 
 
-def test_a_model_without_a_shoulder_says_what_is_missing(tmp_path: Path):
-    with pytest.raises(ScalingError, match="the model has no humerus_r"):
-        scale_model(LEG, tmp_path / "leg.osim", height_m=1.7, mass_kg=70.0)
+def test_without_a_height_lengths_stay_and_masses_change_by_one_factor(tmp_path: Path, generic: OsimModel):
+    done = scale_model(GENERIC, tmp_path / "light.osim", mass_kg=0.8 * generic.mass_kg)
+    light = load(done.path)
+    assert done.height_m == done.source_height_m
+    assert standing_height(light.model, light.path) == pytest.approx(done.height_m)
+    assert light.mass_kg == pytest.approx(0.8 * generic.mass_kg)
+    assert np.all(light.max_isometric_force < generic.max_isometric_force)
+
+
+def test_a_model_without_arms_is_measured_to_its_hips(tmp_path: Path):
+    before = load(LEG)
+    done = scale_model(LEG, tmp_path / "leg.osim", height_m=1.7, mass_kg=0.5 * before.mass_kg)
+    after = load(done.path)
+    assert standing_height(after.model, after.path) == pytest.approx(1.7)
+    assert 1.5 < done.source_height_m < 2.0
+    assert after.mass_kg == pytest.approx(0.5 * before.mass_kg)
+
+
+def test_a_published_model_without_arms_gets_the_mass_that_plates_carry(shared_data: Path, tmp_path: Path):
+    done = scale_model(shared_data / "data/ceinms_gait/gait2392.osim", tmp_path / "person.osim", mass_kg=58.1)
+    assert done.height_m == pytest.approx(done.source_height_m)
+    assert load(done.path).mass_kg == pytest.approx(58.1)
+
+
+def test_a_model_without_a_leg_says_what_is_missing(tmp_path: Path):
+    with pytest.raises(ScalingError, match=r"the model has no calcn_r\. Its height is measured"):
+        scale_model(arm(tmp_path / "arm.osim"), tmp_path / "out.osim", height_m=1.7, mass_kg=70.0)
 
 
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path):

@@ -287,12 +287,10 @@ def walking_on_belts(steps: int = 10) -> tuple[Feet, Plate, Plate]:
     points[:, :4, 1] += lifted[0][:, None]
     points[:, 4:, 1] += lifted[1][:, None]
     plates = []
-    for name, f, carried in (("right", RIGHT, loads[0]), ("left", LEFT, loads[1])):
-        force, point = (
-            np.zeros((len(WALK_FORCES), 3)),
-            np.tile(PLACE[f] + np.array([0.1, 0.0, 0.0]), (len(WALK_FORCES), 1)),
-        )
-        force[:, 1] = np.maximum(carried, 0.0)
+    for name, f, vertical in (("right", RIGHT, loads[0]), ("left", LEFT, loads[1])):
+        force, point = np.zeros((len(WALK_FORCES), 3)), np.zeros((len(WALK_FORCES), 3))
+        force[:, 1] = np.maximum(vertical, 0.0)
+        point[:] = PLACE[f] + np.array([0.1, 0.0, 0.0])
         plates.append(Plate(name, force, point, np.zeros_like(force)))
     return Feet(WALK, points, np.repeat([RIGHT, LEFT], 4)), plates[0], plates[1]
 
@@ -321,7 +319,27 @@ def test_a_belt_is_its_foots_by_all_of_its_steps_and_drift_between_them_is_nobod
     found = assign(on_belts(drifting, left), where)
     assert {(s.plate, s.foot) for s in found.steps} == {("right", "r"), ("left", "l")}
     assert_array_equal(found.owner, alone.owner)
-    assert "'right' is the right foot's by 10 steps; 85 N or less in 1 stretch" in found.notes[0]
+    assert (
+        "'right' is the right foot's by 10 steps; 85 N or less in 1 stretch between them: taken for drift"
+        in found.notes[0]
+    )
+
+
+def test_a_foot_astride_both_belts_has_the_force_of_both_and_takes_no_step_on_the_other():
+    where, right, left = walking_on_belts()
+    lighter = left.force.copy()
+    lighter[swing(), 1] -= 85.0
+    shared = heard(right, swing(), 85.0, LEFT), Plate("left", lighter, left.point, left.torque)
+    found = assign(on_belts(*shared), where)
+    assert {(s.plate, s.foot) for s in found.steps} == {("right", "r"), ("left", "l")}
+    assert "the left foot stands astride both belts there" in found.notes[0]
+    inner = swing() & (np.roll(swing(), 2) & np.roll(swing(), -2))
+    assert_array_equal(found.owner[0][inner], LEFT)
+    forces, _ = feet_forces(on_belts(*shared), found.owner, WALK, 0.0)
+    alone, _ = feet_forces(on_belts(right, left), assign(on_belts(right, left), where).owner, WALK, 0.0)
+    middle = np.flatnonzero(np.interp(WALK, WALK_FORCES, inner.astype(float)) > 0.99)
+    assert len(middle) > 5
+    assert_allclose(forces.force[middle, LEFT, 1], alone.force[middle, LEFT, 1], atol=1.0)
 
 
 def test_a_step_across_onto_the_other_belt_is_believed():

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from bige_opensim.synthesis.people import BODY_MASS_INDEX, MASS_KG, STATURE_M, TAILS, bounded_normal, draw_person
+from bige_opensim.synthesis.people import (
+    BODY_MASS_INDEX,
+    MASS_KG,
+    PROPORTIONS,
+    STATURE_M,
+    TAILS,
+    WIDE_STATURE_M,
+    bounded_normal,
+    draw_person,
+    draw_wide_person,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +57,14 @@ def test_bounded_draws_stay_inside():
     draws = np.array([bounded_normal(random) for _ in range(2000)])
     assert np.abs(draws).max() < TAILS
     assert draws.std() > 0.8
+
+
+def test_wide_bodies_reach_beyond_people_and_stay_within_their_range():
+    random = np.random.default_rng(0)
+    wide = [draw_wide_person(f"w{i}", random) for i in range(400)]
+    height = np.array([p.height_m for p in wide])
+    assert WIDE_STATURE_M[0] <= height.min() < 1.5
+    assert 1.9 < height.max() <= WIDE_STATURE_M[1]
+    femur = np.log([p.segment_scales["femur"] for p in wide])
+    assert femur.std() > 2 * PROPORTIONS["femur"]
+    assert all(p.segment_scales["tibia"] > 0.8 for p in wide)

@@ -15,6 +15,7 @@ from small_models import squat
 
 from bige_opensim.cli import app
 from bige_opensim.io.storage import read_coordinates, read_storage, write_coordinates, write_storage
+from bige_opensim.labelling import deciding_frames
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
 from bige_opensim.osim.static_optimization import run_setup
@@ -188,11 +189,51 @@ def drop_a_hash(folder: Path) -> None:
     edit_certificate(folder, lambda c: c["files"].pop(f"{NAME}/activations.sto"))
 
 
+def edit_record(folder: Path, **fields: object) -> None:
+    """The record of whose frames they are, and a certificate that agrees with it."""
+    edit_json(folder / NAME / "label.json", lambda label: label["shared_frames"].update(fields))
+    rehash(folder)
+
+
+def claim_fewer_frames(folder: Path) -> None:
+    label = json.loads((folder / NAME / "label.json").read_text(encoding="utf-8"))
+    drawn = label["shared_frames"]["audit"]["opensim"]
+    edit_record(folder, opensim=drawn, frames=len(drawn.split()))
+
+
+def draw_frames_by_hand(folder: Path) -> None:
+    edit_record(folder, opensim="0-39", frames=40, audit={"opensim": "1 2 3 4", "max": 0.0})
+
+
+def claim_frames_beyond_the_end(folder: Path) -> None:
+    edit_json(folder / NAME / "label.json", lambda label: label["shared_frames"].update(opensim="0-99"))
+
+
+def edit_frames_of_the_fast_solver(folder: Path) -> None:
+    """By less than OpenSim and the fast solver may differ by, where OpenSim has not solved."""
+    label = json.loads((folder / NAME / "label.json").read_text(encoding="utf-8"))
+    others = np.setdiff1d(np.arange(40), deciding_frames.rows_of(label["shared_frames"]["opensim"]))
+
+    def change(values: np.ndarray) -> np.ndarray:
+        values[others] = np.maximum(values[others] - 0.02, 0.01)
+        return values
+
+    edit_table(folder / NAME / "activations.sto", is_vastus, change)
+    edit_table(folder / NAME / "states.sto", lambda n: is_vastus(n) and n.endswith("activation"), change)
+    rehash(folder)
+
+
 ATTACKS = [
     (lambda f: edit_certificate(f, claims_success), "certificate.json says terms.vastus medialis peak.simulated 0.4;"),
     (edit_activations, "motion_01/activations.sto was changed after the certificate was made"),
     (edit_activations_and_their_hash, "states.sto and activations.sto hold different activations"),
     (edit_activations_everywhere, "activations.sto does not explain the motion: vasmed"),
+    (claim_fewer_frames, "OpenSim has not solved all frames that decide vastus medialis peak"),
+    (draw_frames_by_hand, "label.json has other audited frames than the motion's hash draws"),
+    (lambda f: edit_record(f, margin=1e-4), "label.json has a margin of 0.0001, less than"),
+    (lambda f: edit_record(f, frames=39), "label.json miscounts the frames that OpenSim solved"),
+    (claim_frames_beyond_the_end, "OpenSim's files of this motion cannot be read"),
+    (edit_frames_of_the_fast_solver, "activations.sto does not explain the motion: vasmed"),
     (edit_forces_everywhere, "inverse_dynamics.sto is not what coordinates.mot and grf.mot give"),
     (share_forces_otherwise, "grf.mot is not the ground force that explains the motion with least effort"),
     (edit_moments_everywhere, "inverse_dynamics.sto is not what coordinates.mot and grf.mot give"),
@@ -215,7 +256,8 @@ ATTACKS = [
     (lambda f: edit_certificate(f, lambda c: c["motion_gates"]["balance"].update(limit=1e9)), "balance.limit"),
 ]
 IDS = [
-    "certificate", "activations", "activations and hash", "activations everywhere", "forces", "shared forces",
+    "certificate", "activations", "activations and hash", "activations everywhere", "fewer frames",
+    "drawn by hand", "small margin", "miscounted", "frames beyond the end", "fast frames", "forces", "shared forces",
     "moments", "coordinates", "gates", "unsolved", "verdict", "motion", "swapped", "objective",
     "objective everywhere", "model", "model everywhere", "missing file", "broken label", "no certificate", "no terms",
     "hash dropped", "novelty", "limit",

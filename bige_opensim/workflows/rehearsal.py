@@ -1,0 +1,112 @@
+"""Rehearsal of the verdict: motions are labelled as `validate` will label them, and searched on where that differs.
+
+What a search predicts is never quite what a simulation finds: the surrogate errs, files have 50 frames per second and a
+filter, a label shifts the body by millimetres and fits muscle paths over the motion at hand, and quality gates judge
+what no term of the objective speaks of. Rather than bring all of that into every step, the error e = simulated -
+predicted of each term, of each motion, is added to what the next, short search predicts (output space mapping, Bandler
+et al. 2004, doi:10.1109/TMTT.2003.820904): where the two functions are nearly parallel, a step or two make them agree.
+Motions that fail a gate are given up and others are searched in their place.
+
+The labels are those of the fast solver, with OpenSim's own muscle paths; OpenSim itself decides later, in `validate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from bige_opensim.guidance.generated import Generated, Rehearsal
+from bige_opensim.guidance.generation import MotionSearch, shortened
+from bige_opensim.guidance.search import SearchResult
+from bige_opensim.io.storage import read_storage
+from bige_opensim.motion import Motion
+from bige_opensim.validation.certificate import Certificate
+from bige_opensim.validation.roundtrip import SETTINGS, validate
+from bige_opensim.workflows.progress import Show
+
+MOST_REHEARSALS = 20
+ON = 0.15
+"""Length of a search that goes on after a rehearsal, in shares of the first."""
+LABELS = replace(SETTINGS, solver="fast", geometry="exact", audit=0.0)
+
+
+def rehearse(found: Generated) -> list[Rehearsal]:
+    """Label motions as `validate` will, and judge them, in a folder that is gone afterwards."""
+    with TemporaryDirectory(prefix="bige-rehearsal-") as scratch:
+        folder = found.written(Path(scratch) / "motions")
+        verdicts = {v.name: v for v in validate(folder, settings=LABELS)}
+        return [_rehearsal(verdicts[name].certificate, verdicts[name].reason, folder / name) for name in found.motions]
+
+
+def _rehearsal(certificate: Certificate | None, reason: str, trial: Path) -> Rehearsal:
+    if certificate is None:
+        return Rehearsal({}, None, (), (reason,))
+    gates = [f"{name}: {g.where}" for name, g in certificate.motion_gates.items() if not g.satisfied]
+    failed = gates if certificate.labels["status"] == "passed" else [certificate.labels["reason"], *gates]
+    unmet = tuple(name for name, t in certificate.terms.items() if t.decides and t.satisfied is False)
+    table = read_storage(trial / "activations.sto")
+    active = Motion(table.time - table.time[0], table.values, table.names)
+    return Rehearsal({n: t.simulated for n, t in certificate.terms.items()}, active, unmet, tuple(failed))
+
+
+def rehearsed(prepared: MotionSearch, result: SearchResult, rounds: int, show: Show) -> Generated:
+    """Rehearse motions, and search on, until all hold or so many rounds are over; what holds is kept."""
+    errors = {t.name: np.zeros(len(result)) for t in prepared.objective.terms if t.bounded}
+    rehearsals: list[Rehearsal | None] = [None] * len(result)
+    waiting, trial = list(range(len(result))), result
+    with show(rounds, "rehearsing the verdict") as steps:
+        for k in range(rounds):
+            for place, now in zip(waiting, rehearse(prepared.generated(trial)), strict=True):
+                rehearsals[place] = now
+            held = [r for r in rehearsals if r is not None and r.holds]
+            steps.finish(f"round {k + 1}: {len(held)} of {len(result)} hold")
+            waiting = [i for i, r in enumerate(rehearsals) if r is not None and not r.holds]
+            if not waiting or k == rounds - 1:
+                break
+            _learn(errors, result, rehearsals, waiting)
+            trial = _searched_on(prepared, result, rehearsals, waiting, errors, k + 1)
+            result = result.with_motions(waiting, trial)
+    return prepared.generated(result).with_rehearsals(rehearsals)
+
+
+def _learn(
+    errors: dict[str, np.ndarray], result: SearchResult, rehearsals: list[Rehearsal | None], waiting: list[int]
+) -> None:
+    """Add what each prediction was off by to what is known of it; what a replaced motion was off by is forgotten."""
+    for i in waiting:
+        found = rehearsals[i]
+        assert found is not None
+        for name, error in errors.items():
+            error[i] = 0.0 if found.failed else error[i] + found.values[name] - result.values[name][i]
+
+
+def _searched_on(
+    prepared: MotionSearch,
+    result: SearchResult,
+    rehearsals: list[Rehearsal | None],
+    waiting: list[int],
+    errors: dict[str, np.ndarray],
+    k: int,
+) -> SearchResult:
+    """Motions that missed a term go on from where they are; in the places of those that failed a gate others begin."""
+    anew = [i for i in waiting if (r := rehearsals[i]) is not None and r.failed]
+    on = [i for i in waiting if i not in anew]
+    settings, seed = prepared.settings, prepared.request.seed
+    trial = result.take(waiting)
+    if on:
+        part = prepared.find(
+            shortened(settings, max(1, round(ON * settings.iterations))),
+            count=len(on),
+            seed=seed,
+            physics=prepared.by_physics,
+            start=result.latents[on],
+            errors={name: error[on] for name, error in errors.items()},
+        )
+        trial = trial.with_motions([waiting.index(i) for i in on], part)
+    if anew:
+        part = prepared.run(count=len(anew), seed=seed + 1_000_003 * k)
+        trial = trial.with_motions([waiting.index(i) for i in anew], part)
+    return trial
