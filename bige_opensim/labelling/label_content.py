@@ -116,7 +116,7 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
         "rotational": sorted(model.rotational),
         "muscles": list(model.muscle_names),
         "root": skeleton.tables.root,
-        "rotation_triples": rotation_triples(skeleton.tables),
+        "rotation_triples": [list(triple) for triple in rotation_triples(skeleton.tables)],
         "subject_features": subject_features(skeleton),
     }
 
