@@ -125,6 +125,8 @@ class Label:
         `knee_r_resultant` (N) and `knee_r_resultant_bw` (body weights): its length. Without columns where the model has
         none of these joints, and in labels of earlier versions.
         """
+        import pandas as pd
+
         found = self.channels.joint_loads
         return found.to_frame() if found is not None else pd.DataFrame(index=self.activations.index)
 

@@ -327,8 +327,8 @@ def feet_forces(
 
 
 def at_centre_of_pressure(
-    force: Float[np.ndarray, "time 2 3"],
-    moment: Float[np.ndarray, "time 2 3"],
+    force: Float[np.ndarray, "time foot 3"],
+    moment: Float[np.ndarray, "time foot 3"],
     height: float,
     time: Float[np.ndarray, " time"],
 ) -> GroundForces:
