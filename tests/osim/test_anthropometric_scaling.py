@@ -229,7 +229,7 @@ def test_a_published_model_without_arms_gets_the_mass_that_plates_carry(shared_d
 
 
 def test_a_model_without_a_leg_says_what_is_missing(tmp_path: Path):
-    with pytest.raises(ScalingError, match=r"the model has no calcn_r\. Its height is measured"):
+    with pytest.raises(ScalingError, match=r"the model has no humerus_r\. Its height is measured"):
         scale_model(arm(tmp_path / "arm.osim"), tmp_path / "out.osim", height_m=1.7, mass_kg=70.0)
 
 
