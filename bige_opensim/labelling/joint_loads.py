@@ -1,8 +1,8 @@
 """Joint contact forces of a labelled trial, in newtons and body weights, and what of them no body bears.
 
 Limits are the largest loads that were measured in a living body or told for one that took no harm: a hip's 8.7 body
-weights in stumbling (Bergmann et al. 2004, doi:10.1007/s00423-003-0434-y), in running 11.1 at the patella and 14.1 at
-the ankle (Scott and Winter 1990, Med Sci Sports Exerc 22:357-369); and for the tibiofemoral joint the 8.0 kN at which
+weights in stumbling (Bergmann et al. 1993, J Biomech 26:969-990), in running 11.1 at the patella and 14.1 at the
+ankle (Scott and Winter 1990, Med Sci Sports Exerc 22:357-369); and for the tibiofemoral joint the 8.0 kN at which
 bent cadaver knees broke (Banglmaier et al. 1999, Stapp Car Crash Journal 43:127-140), 10.9 weights of 75 kg.
 
 A load beyond them is marked and fails no trial: it tells of the model, not of the movement, which its person bore. Of
