@@ -22,11 +22,9 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--no-check-shapes",
-        action="store_false",
-        dest="check_shapes",
-        default=True,
-        help="do not check every annotated shape and type of bige_opensim at run time (jaxtyping and beartype)",
+        "--check-shapes",
+        action="store_true",
+        help="check every annotated shape and type of bige_opensim at run time (jaxtyping and beartype)",
     )
 
 

@@ -25,8 +25,9 @@ def test_words_after_the_dashes_go_to_bige_label_with_absolute_paths(slurm, tmp_
     _, bound, _ = slurm.app.parse_args(words, exit_on_error=False, print_error=False)
     assert bound.args == ([tmp_path / "a", tmp_path / "b"],)
     assert bound.kwargs["out"] == tmp_path / "labels"
-    assert bound.kwargs["scheduler"] == "tcp://127.0.0.1:8786"
-    assert (bound.kwargs["solver"], bound.kwargs["timeout"]) == ("fast", 60.0)
+    how, workers = bound.kwargs["how"], bound.kwargs["workers"]
+    assert workers.scheduler == "tcp://127.0.0.1:8786"
+    assert (how.solver, workers.timeout) == ("fast", 60.0)
 
 
 def test_jobs_are_asked_for_and_the_labels_exit_status_is_the_scripts(slurm, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_an_objective_that_asks_for_more_is_not_judged_by_frames_solved_for_anot
     held = " ".join(GeneratedFolder(folder).hold(NAME).contradictions)
     assert "OpenSim has not solved all frames that decide another frame" in held
     (verdict,) = validate(folder, jobs=1)
-    assert "Simulated again: OpenSim has not solved all frames" in verdict.reason
+    assert "OpenSim has not solved all frames" in verdict.again
     assert other in rows_of(label_of(folder)["shared_frames"]["opensim"])
 
 
