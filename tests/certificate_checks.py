@@ -41,5 +41,6 @@ def assert_certificate_says_what_opensim_wrote(folder: Path, name: str) -> bool:
 
     force = read_storage(folder / name / "grf.mot")
     vertical = sum(force.values[:, force.names.index(f"ground_force_{s}_vy")].mean() for s in "rl")
-    assert abs(vertical / (9.80665 * label["mass_kg"]) - 1.0) < 0.05, "the ground carries the body, on the whole"
+    carried = abs(vertical / (9.80665 * label["mass_kg"]) - 1.0) < 0.05
+    assert carried or label["status"] != "passed", "the ground carries the body, on the whole"
     return content["confirmed"]

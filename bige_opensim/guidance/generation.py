@@ -126,7 +126,7 @@ class MotionSearch:
         self.objective, self.solved = self.first, None
         references = self.networks.references
         if request.muscles is not None:
-            self.solved = _by_physics(request, channels, muscles, references.sizes["phase"], asked.cost)
+            self.solved = _by_physics(request, channels, muscles, references.sizes["sample"], asked.cost)
             self.objective = asked.bind(channels, muscles, self.skeleton, dynamics=self.solved.dynamics)
         person = subject_features(self.skeleton)
         self.build, self.features = (
