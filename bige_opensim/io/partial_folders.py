@@ -101,8 +101,12 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _lives(pid: int, born: int) -> bool:
-    """Whether the process is there and is the one that was born then, not a later one of the same number."""
+    """Whether the process is at work and is the one that was born then, not a later one of the same number.
+
+    One that has ended stays in the table as a zombie until its parent asks for it: it writes nothing any more.
+    """
     try:
-        return abs(psutil.Process(pid).create_time() - born) < 2.0
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - born) < 2.0
     except psutil.NoSuchProcess:
         return False

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bige_opensim.io import partial_folders
@@ -31,6 +32,18 @@ def test_folders_of_ended_processes_are_removed_and_those_of_living_ones_stay(tm
     (abandoned[0] / "states.sto").write_text("half")
     remove_abandoned(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([mine, label])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="zombies")
+def test_a_process_that_has_ended_and_was_not_asked_for_protects_nothing(tmp_path):
+    code = NAME.format((tmp_path / "squat").as_posix())
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        path = Path(process.stdout.readline().strip())
+        path.mkdir()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+        remove_abandoned(tmp_path)
+        assert not path.exists()
 
 
 def test_a_later_process_of_the_same_number_does_not_protect_a_folder(tmp_path):
