@@ -58,8 +58,9 @@ class Edited(Generated):
         met = "meets" if self.satisfied else "does not meet"
         return f"<Edited {self.record['objective']}: {met} the objective as predicted. {' '.join(self.changes)}>"
 
-    def _write(self, folder: Path) -> None:
-        super()._write(folder)
+    def write(self, folder: Path) -> None:
+        """As of any motions, with the recorded one beside them."""
+        super().write(folder)
         (folder / RECORDED).mkdir()
         write_coordinates(folder / RECORDED_MOTION, self.recorded, rotational=self.rotational)
         m = self.recorded_activations

@@ -38,11 +38,12 @@ RECORD, MODEL, OBJECTIVE = "generation.json", "model.osim", "objective.toml"
 class Rehearsal:
     """What a rehearsal of the verdict found of one motion: see `workflows.rehearsal`.
 
-    values of the terms by name; activations; the deciding terms that are not met; what else a verdict would say against
-    it, a sentence each.
+    values of the terms, and whether those that have a bound are met, by name; activations; the deciding terms that are
+    not met; what else a verdict would say against it, a sentence each.
     """
 
     values: dict[str, float]
+    met: dict[str, bool]
     activations: Motion | None
     unmet: tuple[str, ...]
     failed: tuple[str, ...]
@@ -109,7 +110,7 @@ class Generated:
         if self._place is None or not self._place.is_dir():
             self._temporary = TemporaryDirectory(prefix="bige-motions-")
             self._place = Path(self._temporary.name) / "motions"
-            self._write(self._place)
+            self.write(self._place)
         return self._place
 
     def save(self, folder: Path | str) -> Path:
@@ -131,14 +132,9 @@ class Generated:
             if self._place is not None and self._place.is_dir():
                 shutil.copytree(self._place, partial, dirs_exist_ok=True)
             else:
-                self._write(partial)
+                self.write(partial)
         self._place = out
         return out
-
-    def written(self, folder: Path) -> Path:
-        """Write the files into a folder that is another's, and remember nothing of it."""
-        self._write(folder)
-        return folder
 
     def with_rehearsals(self, rehearsals: Sequence[Rehearsal | None]) -> Generated:
         """The same with what rehearsals found, by motion, in place of what the search predicted."""
@@ -148,10 +144,9 @@ class Generated:
                 entry = entry | {
                     "searched": entry["predicted"],
                     "predicted": dict(found.values),
-                    "predicted_met": entry["predicted_met"] | dict.fromkeys(found.unmet, False),
+                    "predicted_met": dict(found.met),
                     "predicted_satisfied": found.holds,
                 }
-                entry["predicted_met"] |= {n: True for n in entry["predicted_met"] if n not in found.unmet}
             if found is not None and not found.holds:
                 entry = entry | {"predicted_satisfied": False, "against": found.against}
             if found is not None and found.activations is not None and entry["name"] in predicted:
@@ -182,7 +177,8 @@ class Generated:
         met = f"{self.satisfied} meet the objective as predicted"
         return f"<Generated {self.record['objective']}: {len(self)} motions, {met}>"
 
-    def _write(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
+        """Write the files into a new folder, and remember nothing of it; `save` does so whole or not at all."""
         (folder / "predicted").mkdir(parents=True)
         hashes = {}
         for name, motion in self.motions.items():

@@ -36,20 +36,23 @@ LABELS = replace(SETTINGS, solver="fast", geometry="exact", audit=0.0)
 def rehearse(found: Generated) -> list[Rehearsal]:
     """Label motions as `validate` will, and judge them, in a folder that is gone afterwards."""
     with TemporaryDirectory(prefix="bige-rehearsal-") as scratch:
-        folder = found.written(Path(scratch) / "motions")
+        folder = Path(scratch) / "motions"
+        found.write(folder)
         verdicts = {v.name: v for v in validate(folder, settings=LABELS)}
         return [_rehearsal(verdicts[name].certificate, verdicts[name].reason, folder / name) for name in found.motions]
 
 
 def _rehearsal(certificate: Certificate | None, reason: str, trial: Path) -> Rehearsal:
     if certificate is None:
-        return Rehearsal({}, None, (), (reason,))
+        return Rehearsal({}, {}, None, (), (reason,))
     gates = [f"{name}: {g.where}" for name, g in certificate.motion_gates.items() if not g.satisfied]
     failed = gates if certificate.labels["status"] == "passed" else [certificate.labels["reason"], *gates]
     unmet = tuple(name for name, t in certificate.terms.items() if t.decides and t.satisfied is False)
     table = read_storage(trial / "activations.sto")
     active = Motion(table.time - table.time[0], table.values, table.names)
-    return Rehearsal({n: t.simulated for n, t in certificate.terms.items()}, active, unmet, tuple(failed))
+    values = {name: t.simulated for name, t in certificate.terms.items()}
+    met = {name: t.satisfied for name, t in certificate.terms.items() if t.satisfied is not None}
+    return Rehearsal(values, met, active, unmet, tuple(failed))
 
 
 def rehearsed(prepared: MotionSearch, result: SearchResult, rounds: int, show: Show) -> Generated:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bige_opensim.guidance.generated import Rehearsal
+from bige_opensim.guidance.generated import Generated, Rehearsal
 from bige_opensim.guidance.language import SearchSettings
 from bige_opensim.guidance.search import SearchResult, search
 from bige_opensim.workflows import rehearsal
@@ -59,6 +59,7 @@ def verdict(result: SearchResult, factor: float, fails: Callable[[np.ndarray], b
     return [
         Rehearsal(
             {name: float(values[i]) for name, values in found.values.items()},
+            {name: bool(met[i]) for name, met in found.met.items()},
             None,
             () if found.met["vasti"][i] else ("vasti",),
             ("balance: at 0.5 s",) if fails(result.motions[i]) else (),
@@ -117,3 +118,20 @@ def test_what_never_holds_is_said(monkeypatch, start):
     assert not any(r.holds for r in rehearsals)
     assert all("balance: at 0.5 s" in r.against for r in rehearsals)
     assert len(result) == 5
+
+
+def test_a_record_says_what_the_rehearsal_found_of_every_term():
+    """A wish that is not met stays unmet, though the motion holds; what the search had predicted is kept beside it."""
+    asked = {"name": "motion_01", "predicted": {"vasti": 0.4, "depth": 0.3}, "predicted_satisfied": True}
+    record = {"motions": [asked | {"predicted_met": {"vasti": True, "depth": True}}], "predictor": "surrogate"}
+    searched = Generated({}, {}, record, None, b"", b"", frozenset(), None)
+    holds = Rehearsal({"vasti": 0.44, "depth": 0.1}, {"vasti": True, "depth": False}, None, (), ())
+    (told,) = searched.with_rehearsals([holds]).record["motions"]
+    assert told["predicted"] == {"vasti": 0.44, "depth": 0.1}
+    assert told["searched"] == {"vasti": 0.4, "depth": 0.3}
+    assert told["predicted_met"] == {"vasti": True, "depth": False}
+    assert told["predicted_satisfied"]
+    assert "against" not in told
+    fails = Rehearsal({"vasti": 0.5, "depth": 0.1}, {"vasti": False, "depth": False}, None, ("vasti",), ("balance",))
+    (told,) = searched.with_rehearsals([fails]).record["motions"]
+    assert (told["predicted_satisfied"], told["against"]) == (False, "balance; vasti is 0.5")
