@@ -6,7 +6,7 @@ from pathlib import Path
 
 import opensim
 
-from bige_opensim.osim.static_optimization import RESULT_NAME
+from bige_opensim.osim.static_optimization import RESULT_NAME, write_tool
 
 JOINT_REACTION = "setup_joint_reaction.xml"
 MUSCLE_FORCES = f"{RESULT_NAME}_StaticOptimization_force.sto"
@@ -27,23 +27,9 @@ def write_joint_reaction_setup(
     analysis.setForcesFileName(MUSCLE_FORCES)
     analysis.setInFrame(_words("ground"))
     analysis.setOnBody(_words("child"))
-    tool = opensim.AnalyzeTool()
-    tool.setName("joint_loads")
-    tool.setModelFilename(model_file)
-    tool.setCoordinatesFileName(coordinates_file)
-    tool.setLowpassCutoffFrequency(-1.0)
-    tool.setInitialTime(start)
-    tool.setFinalTime(end)
-    tool.setSolveForEquilibrium(False)
-    tool.setReplaceForceSet(False)
-    tool.setResultsDir(".")
-    tool.setOutputPrecision(12)
-    if external_loads_file is not None:
-        tool.setExternalLoadsFileName(external_loads_file)
-    tool.getAnalysisSet().cloneAndAppend(analysis)
-    path = folder / JOINT_REACTION
-    tool.printToXML(str(path))
-    return path
+    return write_tool(
+        folder / JOINT_REACTION, "joint_loads", analysis, model_file, coordinates_file, external_loads_file
+    )
 
 
 def _words(word: str) -> opensim.ArrayStr:

@@ -45,14 +45,27 @@ def write_setup(
 
     The tool's own low-pass filter is off: coordinates come filtered. The file is `setup_static_optimization.xml`.
     """
+    path = folder / f"setup_{RESULT_NAME}.xml"
     analysis = _analysis(start, end, exponent)
+    return write_tool(path, RESULT_NAME, analysis, model_file, coordinates_file, external_loads_file)
+
+
+def write_tool(
+    path: Path,
+    name: str,
+    analysis: opensim.Analysis,
+    model_file: str,
+    coordinates_file: str,
+    external_loads_file: str | None,
+) -> Path:
+    """Write an AnalyzeTool setup of one analysis, over its times, of a motion that is filtered already."""
     tool = opensim.AnalyzeTool()
-    tool.setName(RESULT_NAME)
+    tool.setName(name)
     tool.setModelFilename(model_file)
     tool.setCoordinatesFileName(coordinates_file)
     tool.setLowpassCutoffFrequency(-1.0)
-    tool.setInitialTime(start)
-    tool.setFinalTime(end)
+    tool.setInitialTime(analysis.getStartTime())
+    tool.setFinalTime(analysis.getEndTime())
     tool.setSolveForEquilibrium(False)
     tool.setReplaceForceSet(False)
     tool.setResultsDir(".")
@@ -60,7 +73,6 @@ def write_setup(
     if external_loads_file is not None:
         tool.setExternalLoadsFileName(external_loads_file)
     tool.getAnalysisSet().cloneAndAppend(analysis)
-    path = folder / f"setup_{RESULT_NAME}.xml"
     tool.printToXML(str(path))
     return path
 
