@@ -18,16 +18,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+from watched_process import watch
 
-LOOK_S = 1.0
 REPETITIONS = 4
 FLAT_MB = 100.0
 """Growth per million frames that counts as flat: the outcome of a trial of 300 frames takes some 10 kB."""
@@ -76,7 +74,7 @@ def _label(sessions: Path, out: Path, cache: Path, jobs: int) -> dict[str, Any]:
     command += ["--solver", "fast", "--jobs", str(jobs)]
     began = time.perf_counter()
     process = subprocess.Popen(command, env=os.environ | {"BIGE_CACHE": str(cache)}, stdout=subprocess.DEVNULL)
-    seen = _watch(process)
+    seen = watch(process)
     if process.wait() != 0:
         sys.exit(f"{' '.join(command)} failed")
     wall_s = time.perf_counter() - began
@@ -98,25 +96,6 @@ def _label(sessions: Path, out: Path, cache: Path, jobs: int) -> dict[str, Any]:
         "mb_per_million_frames": float(1e6 * per_frame),
         "memory_mb": memory[:: max(1, len(memory) // 200)].tolist(),
     }
-
-
-def _watch(process: subprocess.Popen[bytes]) -> list[tuple[float, float]]:
-    """Seconds and resident MB of a process and its children, filled in while it runs."""
-    found: list[tuple[float, float]] = []
-    began = time.perf_counter()
-
-    def look() -> None:
-        while process.poll() is None:
-            try:
-                family = [psutil.Process(process.pid)]
-                family += family[0].children(recursive=True)
-                found.append((time.perf_counter() - began, sum(p.memory_info().rss for p in family) / 1e6))
-            except psutil.NoSuchProcess:  # it ended between two looks
-                continue
-            time.sleep(LOOK_S)
-
-    threading.Thread(target=look, daemon=True).start()
-    return found
 
 
 def _table(report: dict[str, Any]) -> str:

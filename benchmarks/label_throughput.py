@@ -20,7 +20,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -28,11 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+from watched_process import watch
 
 OPENSIM_FRAMES = 20
 STEPS_OF = 6
-LOOK_S = 1.0
 
 
 def main() -> None:
@@ -76,7 +74,7 @@ def _label(arguments: argparse.Namespace, sessions: list[Path], name: str) -> di
         command += ["--solver", "fast", "--jobs", str(arguments.jobs)]
         before, began = _children_cpu_s(), time.perf_counter()
         process = subprocess.Popen(command, env=os.environ | {"BIGE_CACHE": cache}, stdout=subprocess.DEVNULL)
-        watched = _watch(process)
+        watched = watch(process)
         if process.wait() != 0:
             sys.exit(f"{' '.join(command)} failed")
         cpu_s, wall_s = _children_cpu_s() - before, time.perf_counter() - began
@@ -102,25 +100,6 @@ def _label(arguments: argparse.Namespace, sessions: list[Path], name: str) -> di
 def _children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _watch(process: subprocess.Popen[bytes]) -> list[tuple[float, float]]:
-    """Seconds and resident MB of a process and its children, filled in while it runs."""
-    found: list[tuple[float, float]] = []
-    began = time.perf_counter()
-
-    def look() -> None:
-        while process.poll() is None:
-            try:
-                family = [psutil.Process(process.pid)]
-                family += family[0].children(recursive=True)
-                found.append((time.perf_counter() - began, sum(p.memory_info().rss for p in family) / 1e6))
-            except psutil.NoSuchProcess:
-                pass
-            time.sleep(LOOK_S)
-
-    threading.Thread(target=look, daemon=True).start()
-    return found
 
 
 def _in_a_process(arguments: argparse.Namespace, child: str) -> dict[str, Any]:
