@@ -158,11 +158,12 @@ def search_motions(
     objective: Path, model: Path, generator: Path, surrogate: Path, settings: SearchSettings, show: Show = Silent
 ) -> Generated:
     """`generate` from files and settings."""
-    tables = compile_skeleton(model)
-    bind_to_model(Objective.load(objective), load(model), Skeleton(tables))
+    tables, asked = compile_skeleton(model), Objective.load(objective)
+    skeleton = Skeleton(tables)
+    bind_to_model(asked, load(model), skeleton)
     physics = settings.predictor == "physics"
     muscles = compile_muscles(model, reference_ranges(generator, tables)) if physics else None
-    pressed = any(term.quantity == "joint_load" for term in Objective.load(objective).terms)
+    pressed = any(term.quantity == "joint_load" for term in asked.terms)
     request = GenerationRequest(
         generator=generator,
         surrogate=surrogate,
@@ -174,7 +175,7 @@ def search_motions(
         iterations=settings.iterations,
         muscles=muscles,
         physics_share=settings.physics_share,
-        lines=compile_lines(model, Skeleton(tables), muscles) if pressed and muscles is not None else None,
+        lines=compile_lines(model, skeleton, muscles) if pressed and muscles is not None else None,
     )
     prepared, total = MotionSearch(request), request.iterations_in_all
     with show(total, "searching") as steps:
