@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bige_opensim.labelling.label import Label
     from bige_opensim.motion import Motion
     from bige_opensim.validation.certificate import Certificate
+    from bige_opensim.workflows.compare import compare
     from bige_opensim.workflows.dataset import repetitions
     from bige_opensim.workflows.edit import edit, edit_series
     from bige_opensim.workflows.export import export
@@ -56,6 +57,7 @@ __all__ = [
     "Motion",
     "Prediction",
     "check_objective",
+    "compare",
     "edit",
     "edit_series",
     "export",
@@ -87,6 +89,7 @@ _MODULES = {
     "Motion": "motion",
     "Prediction": "workflows.predict",
     "check_objective": "workflows.objectives",
+    "compare": "workflows.compare",
     "edit": "workflows.edit",
     "edit_series": "workflows.edit",
     "export": "workflows.export",
