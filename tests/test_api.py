@@ -199,7 +199,7 @@ SHORT = (
     ('solver="fast")', 'solver="fast", end=2.0)'),
     ('out="runs/surrogate"', 'out="runs/surrogate", epochs=3'),
     ('out="runs/generator"', 'out="runs/generator", epochs=3'),
-    ("count=20", "count=1, iterations=4"),
+    ("count=20", "count=1, iterations=4, rehearsals=1"),
 )
 AFTERWARDS = """
 print(type(motion).__name__, motion.frames, motion.names[0])

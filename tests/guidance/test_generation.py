@@ -201,7 +201,8 @@ def test_the_largest_settings_that_are_possible_keep_the_loss_finite(request_):
 
 def test_two_searches_at_once_into_one_folder_leave_one_whole_result(request_, tmp_path):
     words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate]
-    words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_), "-n"]
+    words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_)]
+    words += ["--rehearsals", 0, "-n"]
     command = [sys.executable, "-m", "bige_opensim.cli", *map(str, words)]
     crowd = [subprocess.Popen([*command, str(n)], stderr=subprocess.PIPE, text=True) for n in (2, 5)]
     ends = [process.communicate()[1] for process in crowd]
