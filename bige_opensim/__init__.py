@@ -24,6 +24,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bige_opensim.provenance import __version__ as __version__
+
 if TYPE_CHECKING:
     from bige_opensim.guidance.edited import Edited
     from bige_opensim.guidance.generated import Generated
@@ -46,8 +48,6 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.train import load_generator, load_surrogate, train_generator, train_surrogate
     from bige_opensim.workflows.validate import validate
     from bige_opensim.workflows.view import view
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Certificate",

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-import bige_opensim
 from bige_opensim.io import cache
+from bige_opensim.provenance import __version__
 
 BESIDE = ("torch", "numpy", "scipy", "xarray", "cyclopts")
 
@@ -25,7 +25,7 @@ def installation() -> dict[str, Any]:
     use = cache.cache_use()
     return {
         "format": "bige-info/1",
-        "bige_opensim": bige_opensim.__version__,
+        "bige_opensim": __version__,
         "python": platform.python_version(),
         "opensim": opensim,
         **{name: importlib.metadata.version(name) for name in BESIDE},

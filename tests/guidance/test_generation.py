@@ -91,7 +91,8 @@ def test_a_surrogate_of_another_dataset_is_told_and_the_search_goes_on(request_)
     generate(request_).save(out_of(request_))
     assert json.loads((out_of(request_) / RECORD).read_text())["notes"] == []
     retrained(request_, lambda ds: ds.assign(q=ds["q"] + 0.3))
-    words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate, "-n", 2, "--rehearsals", 0]
+    words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate]
+    words += ["-n", 2, "--rehearsals", 0]
     words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_)]
     assert app([str(word) for word in words], result_action="return_value") == 0
     (note,) = json.loads((out_of(request_) / RECORD).read_text())["notes"]
