@@ -27,6 +27,7 @@ from bige_opensim.commands.norms import norms
 from bige_opensim.commands.objectives import check_objective, list_objectives
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
+from bige_opensim.commands.serving import serve
 from bige_opensim.commands.solve import solve
 from bige_opensim.commands.viewing import view
 from bige_opensim.provenance import __version__
@@ -52,7 +53,7 @@ GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., 
         "edit": edit,
         "validate": validate,
     },
-    "Look and share": {"report": report, "view": view, "export": export},
+    "Look and share": {"serve": serve, "report": report, "view": view, "export": export},
     "All in one": {"demo": demo, "run": run},
     "This installation": {"info": info},
 }

@@ -44,9 +44,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
         "validation", "reporting", "workflows",
     },
+    "app": {
+        *BELOW, "built_in", "workers", "doctor", "labelling", "learning", "guidance", "validation", "reporting",
+        "viewer", "workflows",
+    },
     "commands": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "reporting", "viewer", "doctor", "pipeline", "workflows",
+        "validation", "reporting", "viewer", "doctor", "pipeline", "workflows", "app",
     },
     "cli": {"commands", "provenance"},
 }  # fmt: skip
@@ -167,6 +171,14 @@ def test_modules_are_named_for_their_work(path: Path):
 @pytest.mark.parametrize("name", ["bige_opensim", "bige_opensim.cli"])
 def test_importing_the_package_or_its_command_line_loads_neither_torch_nor_opensim(name: str):
     finished = run_python(f"import sys, {name}; print(sorted({{'torch', 'opensim'}} & set(sys.modules)))")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() == "[]"
+
+
+def test_the_server_of_the_app_leaves_torch_and_opensim_to_its_jobs():
+    finished = run_python(
+        "import sys, bige_opensim.app.server; print(sorted({'torch', 'opensim', 'scipy'} & set(sys.modules)))"
+    )
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.strip() == "[]"
 
