@@ -17,9 +17,9 @@ from bige_opensim.guidance.generation import (
 )
 from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.guidance.objective import Objective
+from bige_opensim.labelling.label_trials import NEED_BYTES
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
-from bige_opensim.labelling.label_trials import NEED_BYTES
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
