@@ -27,6 +27,7 @@ from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.rotations import rotation_triples, within_ranges
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
+from bige_opensim.physics.stance_loads import StanceLoads, stands
 
 PREDICTORS = ("surrogate", "physics")
 MOST_MOTIONS = 1000
@@ -133,6 +134,9 @@ class MotionSearch:
             torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
             for network in (self.networks.generator, self.networks.surrogate)
         )
+        self.loads: StanceLoads | None = None
+        if self.networks.surrogate.channels.loads and stands(self.skeleton):
+            self.loads = StanceLoads(self.skeleton, channels, references.sizes["sample"])
         self.planted = FootPlanting(self.skeleton, channels)
         recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
         self.references = plant_feet(self.skeleton, channels, recorded)
@@ -217,7 +221,9 @@ class MotionSearch:
         return self.networks.generator.encode(q, duration, self.build.expand(len(q), -1))
 
     def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
-        return self.networks.surrogate(q, duration, self.features.expand(len(q), -1))
+        surrogate = self.networks.surrogate
+        loads = None if self.loads is None else self.loads(q, duration, surrogate.config.frames)
+        return surrogate(q, duration, self.features.expand(len(q), -1), loads=loads)
 
 
 def _by_physics(
