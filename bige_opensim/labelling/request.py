@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import bige_opensim
 from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
@@ -18,6 +17,7 @@ from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
+from bige_opensim.provenance import __version__
 from bige_opensim.settings import in_range, one_of
 
 SOLVERS = ("opensim", "fast")
@@ -145,7 +145,7 @@ class TrialRequest:
             "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": settings.as_fingerprint(),
             **({} if self.asked is None else {"frames": DECIDING}),
-            "bige_opensim": bige_opensim.__version__,
+            "bige_opensim": __version__,
         }
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-import bige_opensim
 from bige_opensim.built_in import BUILT_IN
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.learning import baseline_training, checkpoint
@@ -21,6 +20,7 @@ from bige_opensim.learning.baseline_training import DiffusionTraining, PriorTrai
 from bige_opensim.learning.baselines import CodePrior, Drawn, MotionDiffusion
 from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.training_data import TrainingError
+from bige_opensim.provenance import __version__
 from bige_opensim.workflows.dataset import dataset_of
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.train import folder_of, run_training, training_settings
@@ -129,7 +129,7 @@ def draw(
     for name in ("q", "duration", "start", "end", "depth_deg", "activations"):
         drawn[name] = drawn[name].copy(data=known.get(name, np.full(drawn[name].shape, np.nan)))
     drawn.attrs |= {"drawn_from": kind, "drawn_by_sha256": _weights_of(folder), "drawn_seed": seed}
-    drawn.attrs["bige_opensim"] = bige_opensim.__version__
+    drawn.attrs["bige_opensim"] = __version__
     if out is not None:
         save_dataset(drawn, Path(out))
     return drawn
