@@ -192,12 +192,12 @@ def draw(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> int:
-    """Draw motions from a code prior or from diffusion, without a search, as a dataset that `bige evaluate` takes.
+    """Draw motions without a search, as a dataset that `bige evaluate` takes.
 
     Parameters
     ----------
     network
-        Checkpoint that `bige train prior` or `bige train diffusion` wrote.
+        Checkpoint of a code prior, of diffusion, or of a generator, whose codes are then drawn each by itself.
     data
         Dataset of repetitions whose training people motions are drawn for, in turn.
     out

@@ -20,6 +20,7 @@ from bige_opensim.learning.baseline_training import DiffusionTraining, PriorTrai
 from bige_opensim.learning.baselines import CodePrior, Drawn, MotionDiffusion
 from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.training_data import TrainingError
+from bige_opensim.learning.vqvae import Generator
 from bige_opensim.provenance import __version__
 from bige_opensim.workflows.dataset import dataset_of
 from bige_opensim.workflows.progress import Show, Silent
@@ -74,12 +75,13 @@ def draw(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Motions drawn from a code prior or from diffusion, for the training people of a dataset in turn.
+    """Motions drawn without a search, for the training people of a dataset in turn.
 
     Parameters
     ----------
     network
-        Checkpoint of a code prior or of diffusion.
+        Checkpoint of a code prior, of diffusion, or of a generator, whose codes are drawn each by itself, as often as
+        the training repetitions have it at its place.
     repetitions
         The dataset whose training people are drawn for.
     count
@@ -120,8 +122,10 @@ def draw(
         made = partial(_by_prior, folder, config, folder_of(generator, "generator"), random, temperature)
     elif kind == "diffusion":
         made = partial(_by_diffusion, folder, random)
+    elif kind == "generator":
+        made = partial(_by_codes, folder, random)
     else:
-        raise TrainingError(f"{folder} holds a {kind}; motions are drawn from a prior or from diffusion")
+        raise TrainingError(f"{folder} holds a {kind}; motions are drawn from a prior, diffusion or a generator")
     q, duration = made(data, rows)
     drawn = data.isel(repetition=rows).copy()
     seconds = duration.double().numpy()
@@ -155,6 +159,17 @@ def _by_prior(
     return _joined(parts)
 
 
+def _by_codes(folder: Path, random: torch.Generator, data: xr.Dataset, rows: np.ndarray) -> Drawn:
+    network = checkpoint.load_generator(folder)
+    train = np.flatnonzero(data["split"].values == "train")
+    q, duration = (torch.as_tensor(data[name].values[train], dtype=torch.float32) for name in ("q", "duration"))
+    with torch.no_grad():
+        known = network.codes(network.encode(q, duration, _bodies(folder, network, data, train)))
+        at = torch.randint(len(known), (len(rows), *known.shape[1:]), generator=random)
+        codes = known.gather(0, at)
+        return network.decode(network.from_codes(codes), quantised=False, body=_bodies(folder, network, data, rows))
+
+
 def _by_diffusion(folder: Path, random: torch.Generator, data: xr.Dataset, rows: np.ndarray) -> Drawn:
     model = checkpoint.load_diffusion(folder)
     return _joined([model.sample(body, random) for body in _bodies(folder, model, data, rows).split(TOGETHER)])
@@ -165,7 +180,9 @@ def _joined(parts: list[Drawn]) -> Drawn:
     return torch.cat(q), torch.cat(duration)
 
 
-def _bodies(folder: Path, network: CodePrior | MotionDiffusion, data: xr.Dataset, rows: np.ndarray) -> torch.Tensor:
+def _bodies(
+    folder: Path, network: CodePrior | MotionDiffusion | Generator, data: xr.Dataset, rows: np.ndarray
+) -> torch.Tensor:
     """Features of the people that are drawn for, in the network's order."""
     if tuple(map(str, data["coordinate"].values)) != network.channels.coordinates:
         raise TrainingError(f"{folder} knows other coordinates than the dataset has")

@@ -12,7 +12,7 @@ from bige_opensim.learning.dataset import load_dataset, save_dataset
 from bige_opensim.learning.training import GeneratorTraining, TrainingError
 from bige_opensim.learning.vqvae import GeneratorConfig
 from bige_opensim.workflows.peers import draw, train_diffusion, train_prior
-from bige_opensim.workflows.train import train_generator
+from bige_opensim.workflows.train import train_generator, train_surrogate
 
 GENERATOR = GeneratorTraining(epochs=1, model=GeneratorConfig(width=16, latent_width=8, codes=8, stages=1, groups=2))
 SMALL = {"width": 16, "heads": 2, "layers": 1}
@@ -34,7 +34,7 @@ def runs(dataset: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["prior", "diffusion"])
+@pytest.mark.parametrize("kind", ["prior", "diffusion", "generator"])
 def test_drawn_motions_are_repetitions_of_the_training_people_without_activations(
     kind: str, dataset: xr.Dataset, runs: Path, tmp_path: Path
 ) -> None:
@@ -59,8 +59,10 @@ def test_drawn_motions_are_repetitions_of_the_training_people_without_activation
 def test_what_cannot_be_drawn_is_a_sentence(dataset: xr.Dataset, runs: Path) -> None:
     with pytest.raises(TrainingError, match="prior of another generator"):
         draw(runs / "prior", dataset, count=1, generator=runs / "other")
-    with pytest.raises(TrainingError, match="holds a generator"):
-        draw(runs / "generator", dataset, count=1)
+    surrogate = runs / "surrogate"
+    train_surrogate(dataset, out=surrogate, settings={"epochs": 1, "model": SMALL})
+    with pytest.raises(TrainingError, match="holds a surrogate"):
+        draw(surrogate, dataset, count=1)
     with pytest.raises(TrainingError, match="must be above 0"):
         draw(runs / "diffusion", dataset, count=0)
     with pytest.raises(TrainingError, match="knows other coordinates"):
