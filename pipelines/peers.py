@@ -11,8 +11,8 @@ and writes the tables of `bige evaluate` into OUT/tables, beside noise, shuffled
 import argparse
 from pathlib import Path
 
-import bige_opensim as bige
 from bige_opensim.commands.display import Steps
+from bige_opensim.workflows.evaluate import evaluate
 from bige_opensim.workflows.peers import draw, train_diffusion, train_prior
 from bige_opensim.workflows.train import folder_of
 
@@ -52,7 +52,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     motions = drawn(given) | ({"guided": given.guided} if given.guided else {})
-    bige.evaluate(given.data, motions, given.out / "tables", models=given.models)
+    evaluate(given.data, motions, given.out / "tables", models=given.models)
 
 
 if __name__ == "__main__":

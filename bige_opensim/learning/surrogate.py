@@ -302,8 +302,11 @@ class Surrogate(nn.Module):
 
 
 def surrogate_loss(
-    predicted: Float[Tensor, "batch time muscle"], target: Float[Tensor, "batch time muscle"], peak_weight: float
+    predicted: Float[Tensor, "batch time muscle"],
+    target: Float[Tensor, "batch time muscle"],
+    peak_weight: float,
+    muscle_weight: Float[Tensor, " muscle"] | float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Mean absolute error; frames of high activation count more: weight 1 + peak_weight * target."""
-    weight = 1 + peak_weight * target
+    """Mean absolute error; frames of high activation count more: weight (1 + peak_weight * target) * muscle_weight."""
+    weight = (1 + peak_weight * target) * muscle_weight
     return (weight * (predicted - target).abs()).mean()

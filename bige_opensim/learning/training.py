@@ -46,6 +46,7 @@ from bige_opensim.learning.checkpoint import (
     save_checkpoint,
 )
 from bige_opensim.learning.familiarity import FAMILIAR, Familiar
+from bige_opensim.learning.intervals import LEAST_ACTIVATION
 from bige_opensim.learning.motion_stream import MotionStream, StreamSettings
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
@@ -106,12 +107,14 @@ class TrainingConfig:
 class SurrogateTraining(TrainingConfig):
     """How the surrogate is trained.
 
-    `peak_weight`: see `surrogate_loss`; `thinning`: every so many tokens of a motion are trained on at once; `start`:
-    checkpoint whose weights and scaling training starts from, none for random weights; `stream`: motions besides the
-    recorded.
+    `peak_weight`: see `surrogate_loss`; `evenness`: errors of a muscle count with the power -evenness of the standard
+    deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `thinning`: every so many
+    tokens of a motion are trained on at once; `start`: checkpoint whose weights and scaling training starts from, none
+    for random weights; `stream`: motions besides the recorded.
     """
 
     peak_weight: float = 2.0
+    evenness: float = 0.0
     thinning: int = 4
     start: str = ""
     stream: StreamSettings = field(default_factory=StreamSettings)
@@ -119,7 +122,7 @@ class SurrogateTraining(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within(self, {"peak_weight": (0.0, 1e6), "thinning": (1, 20)}, TrainingError)
+        require_within(self, {"peak_weight": (0.0, 1e6), "evenness": (0.0, 1.0), "thinning": (1, 20)}, TrainingError)
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,9 @@ class SurrogateTask:
         self.data, self.config = data, config
         names = (data.coordinates, data.muscles, data.feature_names)
         self.mirrors = tuple(Mirror.of(n) for n in names) if config.mirror else None
+        spread = data.activations[spread_over(data.rows["fit"], MEASURED)].flatten(0, 1).std(0, correction=0)
+        weight = (spread + LEAST_ACTIVATION) ** -config.evenness
+        self.muscle_weight = weight / weight.mean()
         self.mirror_loads = Mirror.of_loads(data.coordinates) if config.mirror else None
         self.loads = data.loads[:, :: config.model.frames]
         if config.start:
@@ -286,7 +292,7 @@ class SurrogateTask:
         frames = self.model.frames_of(chosen)
         predicted = self.model(q, self.data.duration[rows], features, chosen=chosen, loads=loads)
         target = target[:, frames]
-        return surrogate_loss(predicted, target, self.config.peak_weight)
+        return surrogate_loss(predicted, target, self.config.peak_weight, self.muscle_weight)
 
     def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " token"]:
         """Every so many tokens, from a random one on: neighbours teach nearly the same, other motions more."""
@@ -329,7 +335,7 @@ class SurrogateTask:
         """Loss (the score), root mean square and mean absolute error over frames and muscles, error of the peaks."""
         predicted, target = self.predict(rows), self.data.activations[rows]
         return {
-            "score": float(surrogate_loss(predicted, target, self.config.peak_weight)),
+            "score": float(surrogate_loss(predicted, target, self.config.peak_weight, self.muscle_weight)),
             "rmse": float((predicted - target).square().mean().sqrt()),
             "mae": float((predicted - target).abs().mean()),
             "peak_mae": float((predicted.amax(1) - target.amax(1)).abs().mean()),
