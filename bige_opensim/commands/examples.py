@@ -19,6 +19,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "dataset": ("bige dataset labels --out reps.nc",),
     "train surrogate": ("bige train surrogate --data reps.nc --out runs/surrogate",),
     "train generator": ("bige train generator --data reps.nc --out runs/generator",),
+    "train prior": ("bige train prior --data reps.nc --generator runs/generator --out runs/prior",),
+    "train diffusion": ("bige train diffusion --data reps.nc --out runs/diffusion",),
+    "draw": ("bige draw runs/diffusion --data reps.nc --count 40 --out drawn.nc",),
     "objective list": ("bige objective list",),
     "objective check": ("bige objective check deep_squat", "bige objective check mine.toml --model scaled.osim"),
     "generate": (
