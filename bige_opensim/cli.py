@@ -12,7 +12,6 @@ from cyclopts import App, CycloptsError, Group
 from rich.console import Console
 from rich.markup import escape
 
-import bige_opensim
 from bige_opensim.commands.checks import doctor, info
 from bige_opensim.commands.comparison import compare
 from bige_opensim.commands.display import explained, fail, show_warning
@@ -31,6 +30,7 @@ from bige_opensim.commands.pipelines import demo, run
 from bige_opensim.commands.serving import serve
 from bige_opensim.commands.solve import solve
 from bige_opensim.commands.viewing import view
+from bige_opensim.provenance import __version__
 
 GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., int | None]]]] = {
     "Prepare recordings": {
@@ -72,7 +72,7 @@ def build() -> App:
         name="bige",
         help="Exercise motions that OpenSim confirms.",
         help_epilogue=f"`bige COMMAND --help` explains a command. {EXIT_STATUS}",
-        version=bige_opensim.__version__,
+        version=__version__,
         error_console=Console(stderr=True, soft_wrap=True, highlight=False),
         error_formatter=misunderstood,
     )

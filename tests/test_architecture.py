@@ -14,11 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bige_opensim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BELOW = ("settings", "motion", "io", "physics", "osim")
+BELOW = ("settings", "provenance", "motion", "io", "physics", "osim")
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"motion", "labelling", "guidance", "validation", "workflows"},
+    "__init__": {"provenance", "motion", "labelling", "guidance", "validation", "workflows"},
     "built_in": set(),
     "settings": set(),
+    "provenance": set(),
     "motion": set(),
     "io": {"motion"},
     "physics": {"motion"},
@@ -28,8 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sessions": {*BELOW, "workers"},
     "doctor": {*BELOW, "sessions"},
     "labelling": {*BELOW, "sessions", "doctor", "movements", "workers"},
-    "learning": {"settings", "motion", "io", "physics", "movements"},
-    "guidance": {"settings", "motion", "io", "physics", "movements", "learning"},
+    "learning": {"settings", "provenance", "motion", "io", "physics", "movements"},
+    "guidance": {"settings", "provenance", "motion", "io", "physics", "movements", "learning"},
     "synthesis": {*BELOW, "workers"},
     "validation": {*BELOW, "sessions", "labelling", "movements", "learning", "guidance", "workers"},
     "reporting": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
@@ -51,10 +52,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
         "validation", "reporting", "viewer", "doctor", "pipeline", "workflows", "app",
     },
-    "cli": {"commands"},
+    "cli": {"commands", "provenance"},
 }  # fmt: skip
-WITHOUT_OPENSIM = ("motion", "io", "physics", "movements", "learning", "guidance")
-WITHOUT_TORCH = ("motion", "io", "movements")
+WITHOUT_OPENSIM = ("provenance", "motion", "io", "physics", "movements", "learning", "guidance")
+WITHOUT_TORCH = ("provenance", "motion", "io", "movements")
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc", "tools"}
 
 
