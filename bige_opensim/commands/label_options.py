@@ -61,6 +61,9 @@ class LabelOptions:
     """Unit of the rotations, whatever the file's header says."""
     allow_missing: Flag = False
     """Label motions that lack coordinates, which keep the model's default; the label says so."""
+    chair: str | None = None
+    """A chair carries besides the feet where somebody sits: auto finds its height, or HEIGHT of its seat above the
+    ground, m."""
     residual_reduction: bool = True
     """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
     trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
@@ -81,6 +84,7 @@ class LabelOptions:
             allow_missing=self.allow_missing,
             cost=cost,
             residual_reduction=self.residual_reduction,
+            chair=self.chair,
         )
 
 

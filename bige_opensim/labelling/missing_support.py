@@ -13,6 +13,7 @@ from scipy.ndimage import median_filter, uniform_filter1d
 
 from bige_opensim.physics.contact import FEET, ContactSettings, GroundForces, readiness
 from bige_opensim.physics.dynamics import State, body_point_velocity, body_wrenches
+from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.sessions.plates_to_feet import SIDES, compass, outside, runs
 
@@ -87,6 +88,7 @@ def find_missing_support(
     ground: float,
     contact: ContactSettings,
     measured: GroundForces | None = None,
+    seat: Seat | None = None,
 ) -> SupportCheck:
     """Frames in which the feet, or the plates, do not carry the body although it hardly accelerates.
 
@@ -120,6 +122,7 @@ def find_missing_support(
         ground: Height of the ground, m.
         contact: When a point of a foot counts as being on the ground.
         measured: Forces of plates; None if forces are estimated.
+        seat: Declared seat, whose points widen the hull of the feet while they can push.
     """
     step = float(np.median(np.diff(time)))
     width = max(min(2 * round(0.5 * WINDOW_S / step) + 1, 2 * (len(time) // 2) - 1), 1)
@@ -130,7 +133,11 @@ def find_missing_support(
         points = skeleton.contact_points(state.poses)
         velocity = body_point_velocity(skeleton, state, points, skeleton.contact_body_index)
         ready = readiness(points, velocity, ground, contact).numpy() > READY
-        lack = _feet_cannot(demand, ready, body, ground)
+        flat = body.feet
+        if seat is not None:
+            ready = np.concatenate([ready, seat.readiness(skeleton, state).numpy() > READY], axis=1)
+            flat = np.concatenate([flat, seat.points(skeleton, state).numpy()[..., [0, 2]]], axis=1)
+        lack = _feet_cannot(demand, ready, flat, body, ground)
     else:
         lack = _not_measured(demand, measured, body)
     quiet = np.linalg.norm(demand.mean(force) / demand.weight - [0.0, 1.0, 0.0], axis=1) < QUIET_G
@@ -195,10 +202,16 @@ class _Body:
         return "right of the feet" if across > 0 else "left of the feet"
 
 
-def _feet_cannot(demand: _Demand, ready: Bool[np.ndarray, "time point"], body: _Body, ground: float) -> _Lack:
+def _feet_cannot(
+    demand: _Demand,
+    ready: Bool[np.ndarray, "time point"],
+    points: Float[np.ndarray, "time point 2"],
+    body: _Body,
+    ground: float,
+) -> _Lack:
     normal, upward = compass(), np.maximum(demand.force[:, 1], 0.0)
     standing = np.asarray(ready.any(axis=1))
-    along = np.where(ready[..., None], body.feet @ normal.T, -np.inf).max(axis=1)
+    along = np.where(ready[..., None], points @ normal.T, -np.inf).max(axis=1)
     edge = np.where(standing[:, None], along, 0.0)
     about = np.stack([demand.moment[:, 2], -demand.moment[:, 0]], axis=1)  # F_y p on the plane y = 0
     pressed = (about + ground * demand.force[:, [0, 2]]) @ normal.T

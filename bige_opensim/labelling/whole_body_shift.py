@@ -28,6 +28,7 @@ from bige_opensim.physics.contact import ContactSettings, contact_columns
 from bige_opensim.physics.dynamics import inverse_dynamics, point_jacobian
 from bige_opensim.physics.joint_problem import CHUNK, take
 from bige_opensim.physics.least_effort import solve
+from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Skeleton
 
 
@@ -74,16 +75,17 @@ def make_consistent(
     contact: ContactSettings,
     settings: ConsistencySettings,
     unsupported: Bool[np.ndarray, " time"] | None = None,
+    seat: Seat | None = None,
 ) -> tuple[Prepared, Shift]:
     """Alternate between what the ground cannot supply and the shift that avoids it.
 
     Frames in which something besides the feet is known to carry (`unsupported`) are left alone, as are those that lack
-    more than `other_support`.
+    more than `other_support`. A declared `seat` carries as the feet do.
 
     The shift is low-passed at `band_hz`: contact at an edge pushes one way only, and without the filter the shift would
     answer with a shiver at the sampling rate.
     """
-    demand = RootDemand(skeleton, prepared, root, ground, contact)
+    demand = RootDemand(skeleton, prepared, root, ground, contact, seat)
     mass = float(skeleton.person_mass.sum())
     carried = np.abs(demand.in_ground(demand.residual)[:, 1]) < settings.other_support * mass * float(
         skeleton.gravity.norm()
@@ -135,6 +137,7 @@ class RootDemand:
         root: tuple[list[int], list[int]],
         ground: float,
         contact: ContactSettings,
+        seat: Seat | None = None,
     ) -> None:
         rows = [*root[0], *root[1]]
         state, qd = prepared.state(skeleton), prepared.tensor(skeleton, prepared.qd)
@@ -145,6 +148,9 @@ class RootDemand:
                 for part in torch.arange(len(qd)).split(CHUNK)
             ]
         )
+        if seat is not None:
+            seated = seat.columns(skeleton, state, contact).columns[:, rows]
+            self.columns = torch.cat([self.columns, seated], -1)
         com = skeleton.com(state.poses)
         self.com_jacobian = point_jacobian(skeleton, state, com.unsqueeze(-2), [_carrier(skeleton, rows)])[:, 0][
             ..., rows

@@ -18,6 +18,7 @@ from torch import Tensor
 from bige_opensim.physics.contact import (
     ContactSettings,
     GroundForces,
+    Supports,
     contact_columns,
     feet_of,
     sum_feet,
@@ -27,6 +28,7 @@ from bige_opensim.physics.least_effort import LeastEffort, solve
 from bige_opensim.physics.muscle_lines import Tendons
 from bige_opensim.physics.muscle_pulls import KnownPaths, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscles import Muscles
+from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
 
 CHUNK = 1024
@@ -88,8 +90,11 @@ def solve_with_ground(
     ground: float,
     settings: ContactSettings,
     start: Float[Tensor, "time coordinate"] | None = None,
+    seat: Seat | None = None,
 ) -> tuple[LeastEffort, GroundForces]:
     """Activations and ground forces together; the first M unknowns of the solution are the activations.
+
+    A `seat` carries as the feet do, where there is one.
 
     Frames are solved in chunks, so memory does not grow with their number. `start` are multipliers to start from.
     """
@@ -97,16 +102,18 @@ def solve_with_ground(
     optimal = actuators.reserve_optimal.clone()
     optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
     tau = actuators.left_to_do(net_generalized_forces(skeleton, state, None, actuators.passive))
-    solutions, forces = [], []
+    solutions, forces, supports = [], [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
         contact = contact_columns(skeleton, part, qd[rows], ground, settings)
+        seated = None if seat is None else seat.columns(skeleton, part, settings)
+        pushing = [contact.columns] if seated is None else [contact.columns, seated.columns]
         muscles = actuators.muscle_columns[rows]
-        n = contact.columns.shape[-1]
+        feet, n = contact.columns.shape[-1], sum(columns.shape[-1] for columns in pushing)
         exponents = actuators.exponents(n, [*rotations, *translations])
         solution = _solve_free(
             actuators.free,
-            torch.cat([muscles, contact.columns], -1),
+            torch.cat([muscles, *pushing], -1),
             tau[rows],
             weight=torch.cat([actuators.weights, qd.new_full((n,), settings.weight)]),
             lower=torch.cat([actuators.lower, qd.new_zeros(n)]),
@@ -116,8 +123,19 @@ def solve_with_ground(
             start=None if start is None else start[rows],
         )
         solutions.append(solution)
-        forces.append(sum_feet(skeleton, contact, solution.x[:, muscles.shape[-1] :], ground))
-    return join(solutions), GroundForces(*(torch.cat(parts) for parts in zip(*forces, strict=True)))
+        _, of_feet, of_seat = solution.x.split([muscles.shape[-1], feet, n - feet], dim=-1)
+        forces.append(sum_feet(skeleton, contact, of_feet, ground))
+        if seat is not None and seated is not None:
+            supports.append(seat.supports(skeleton, seated, of_seat))
+    force, point, torque = (torch.cat([getattr(f, name) for f in forces]) for name in ("force", "point", "torque"))
+    return join(solutions), GroundForces(force, point, torque, _joined(supports))
+
+
+def _joined(parts: list[Supports]) -> Supports | None:
+    if not parts:
+        return None
+    force, point, torque = (torch.cat([getattr(part, name) for part in parts]) for name in ("force", "point", "torque"))
+    return Supports(parts[0].bodies, force, point, torque)
 
 
 def solve_with_loads(
@@ -193,6 +211,11 @@ def net_generalized_forces(
     for foot, body in enumerate((right, left)):
         force[:, body] = ground.force[:, foot]
         moment[:, body] = ground.torque[:, foot] + torch.linalg.cross(ground.point[:, foot], ground.force[:, foot])
+    if ground.supports is not None:
+        s = ground.supports
+        bodies = [skeleton.bodies.index(name) for name in s.bodies]
+        force[:, bodies] += s.force
+        moment[:, bodies] += s.torque + torch.linalg.cross(s.point, s.force)
     return tau - wrench_to_generalized(skeleton, state, force, moment)
 
 
