@@ -64,6 +64,8 @@ class LabelOptions:
     chair: str | None = None
     """A chair carries besides the feet where somebody sits: auto finds its height, or HEIGHT of its seat above the
     ground, m."""
+    hands: Literal["rail", "knees"] | None = None
+    """Hands carry: on a rail or a table, or on the person's own knees and thighs."""
     residual_reduction: bool = True
     """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
     trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
@@ -85,6 +87,7 @@ class LabelOptions:
             cost=cost,
             residual_reduction=self.residual_reduction,
             chair=self.chair,
+            hands=self.hands,
         )
 
 

@@ -1,4 +1,4 @@
-"""The chair of a trial: declared by whoever labels, its height and place found from how the person rests on it."""
+"""What carries besides the feet: a declared chair, found from how the person rests on it, and hands."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from jaxtyping import Bool, Float
 
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.missing_support import SupportCheck
+from bige_opensim.physics.hand_contact import Carrier, OnThighs, Rail
 from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import SettingError
 
 AUTO = "auto"
+HANDS_ON = ("rail", "knees")
 LOWEST_M, HIGHEST_M = 0.1, 1.2
 """Heights above the ground that a declared seat may have: from a low step to a bar stool."""
 AGREES_M = 0.1
@@ -63,6 +65,27 @@ def check_chair(chair: str | None) -> None:
             f"chair = {chair!r}: auto, or the height of the seat above the ground from {LOWEST_M:g} to {HIGHEST_M:g} m "
             "was expected."
         )
+
+
+def carriers(skeleton: Skeleton, chair: Chair | None, hands: str | None) -> list[Carrier]:
+    """What carries besides the feet: a chair that was found, and hands on a rail or on the thighs.
+
+    Raises
+    ------
+    ChairError
+        Hands are to carry, and the model has none.
+
+    """
+    found: list[Carrier] = [] if chair is None else [chair.seat]
+    if hands is not None:
+        held = Rail.of(skeleton) if hands == "rail" else OnThighs.of(skeleton)
+        if held is None:
+            raise ChairError(
+                f"Hands on {'a rail' if hands == 'rail' else 'the knees'} are to carry, but the model has no hands "
+                "(expected hand_r, hand_l or radius_r, radius_l). Use a model with arms, or leave out --hands."
+            )
+        found.append(held)
+    return found
 
 
 def declared_chair(session: str, setting: str | None, of_session: str | None) -> str | None:

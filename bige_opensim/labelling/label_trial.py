@@ -19,7 +19,7 @@ from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.partial_folders import OutFolderError, whole_folder
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
-from bige_opensim.labelling.chair import Chair, ChairError, declared_chair, find_chair
+from bige_opensim.labelling.chair import Chair, ChairError, carriers, declared_chair, find_chair
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
@@ -38,7 +38,7 @@ from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
 from bige_opensim.physics.effort_cost import EffortCostError
-from bige_opensim.physics.seat import Seat
+from bige_opensim.physics.hand_contact import Carrier
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
@@ -151,9 +151,9 @@ def _label_into(
     declared = declared_chair(request.session, used.chair, request.chair)
     if declared is not None and support is not None and measured is None:
         chair, said = find_chair(skeleton, whole, ground, support, declared)
-    seat = None if chair is None else chair.seat
-    if seat is not None:
-        support = _support(skeleton, whole, ground, None, used, seat)
+    others = carriers(skeleton, chair, used.hands) if measured is None and support is not None else []
+    if others:
+        support = _support(skeleton, whole, ground, None, used, others)
     effect = _effect(plain, body, whole, request, used, (ground, support)) if measured is None else None
     shift = None
     if used.grf != "none" and loads is None and settings.consistency is not None:
@@ -166,7 +166,7 @@ def _label_into(
             settings.contact,
             settings.consistency,
             support.missing if support is not None else None,
-            seat,
+            others,
         )
         window = _at(whole, window.q.time)
     model_file = model_for_optimization(body.stripped, request, folder)
@@ -177,7 +177,7 @@ def _label_into(
     paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
     decided = None if request.asked is None else Decided(request.asked, request.motion_sha256)
     solution = solve(
-        folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided, seat
+        folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided, others
     )
     if support is not None:
         support = support.at(window.q.time)
@@ -187,6 +187,7 @@ def _label_into(
         preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
     found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
+    record["hands"] = used.hands
     record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":
@@ -219,7 +220,7 @@ def _support(
     ground: float,
     measured: Measured | None,
     settings: LabelSettings,
-    seat: Seat | None = None,
+    others: Sequence[Carrier] = (),
 ) -> SupportCheck | None:
     """Where something besides the feet or the plates carries; None where no ground forces were asked for."""
     if measured is None and settings.grf == "none":
@@ -232,7 +233,7 @@ def _support(
         ground,
         settings.contact,
         measured.forces if measured is not None else None,
-        seat,
+        others,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from scipy.ndimage import median_filter, uniform_filter1d
 
 from bige_opensim.physics.contact import FEET, ContactSettings, GroundForces, readiness
 from bige_opensim.physics.dynamics import State, body_point_velocity, body_wrenches
-from bige_opensim.physics.seat import Seat
+from bige_opensim.physics.hand_contact import HANDS, Carrier
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.sessions.plates_to_feet import SIDES, compass, outside, runs
 
@@ -30,7 +30,6 @@ WEIGHT_TOLERANCE, STEADY, LEAST_SHARE = 0.05, 0.15, 0.5
 SEAT_M = 0.15
 """What a seat may lie farther out than the pelvis' origin, between the front of the iliac crests."""
 NEAR_PELVIS_M, NEAR_HAND_M, UNDER_FOOT_M = 0.25, 0.2, 0.1
-HANDS = {"r": ("hand_r", "radius_r"), "l": ("hand_l", "radius_l")}
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def find_missing_support(
     ground: float,
     contact: ContactSettings,
     measured: GroundForces | None = None,
-    seat: Seat | None = None,
+    others: Sequence[Carrier] = (),
 ) -> SupportCheck:
     """Frames in which the feet, or the plates, do not carry the body although it hardly accelerates.
 
@@ -122,7 +121,7 @@ def find_missing_support(
         ground: Height of the ground, m.
         contact: When a point of a foot counts as being on the ground.
         measured: Forces of plates; None if forces are estimated.
-        seat: Declared seat, whose points widen the hull of the feet while they can push.
+        others: What is declared to carry besides; its points widen the hull of the feet while they can push.
     """
     step = float(np.median(np.diff(time)))
     width = max(min(2 * round(0.5 * WINDOW_S / step) + 1, 2 * (len(time) // 2) - 1), 1)
@@ -134,9 +133,10 @@ def find_missing_support(
         velocity = body_point_velocity(skeleton, state, points, skeleton.contact_body_index)
         ready = readiness(points, velocity, ground, contact).numpy() > READY
         flat = body.feet
-        if seat is not None:
-            ready = np.concatenate([ready, seat.readiness(skeleton, state).numpy() > READY], axis=1)
-            flat = np.concatenate([flat, seat.points(skeleton, state).numpy()[..., [0, 2]]], axis=1)
+        for other in others:
+            reached, able = other.footprint(skeleton, state)
+            ready = np.concatenate([ready, able.numpy() > READY], axis=1)
+            flat = np.concatenate([flat, reached.numpy()[..., [0, 2]]], axis=1)
         lack = _feet_cannot(demand, ready, flat, body, ground)
     else:
         lack = _not_measured(demand, measured, body)

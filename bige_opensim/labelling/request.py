@@ -13,7 +13,7 @@ from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
-from bige_opensim.labelling.chair import check_chair
+from bige_opensim.labelling.chair import HANDS_ON, check_chair
 from bige_opensim.labelling.deciding_frames import Asked
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
@@ -48,7 +48,7 @@ class LabelSettings:
     coordinates that the file lacks keep the model's default, even if much of the body hangs on them. cost: what effort
     costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
     person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
-    none.
+    none. hands: "rail" or "knees", where hands carry; None where they do not.
 
     Raises
     ------
@@ -73,6 +73,7 @@ class LabelSettings:
     cost: EffortCost = field(default_factory=EffortCost)
     residual_reduction: bool = False
     chair: str | None = None
+    hands: str | None = None
 
     def as_fingerprint(self) -> dict[str, Any]:
         """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
@@ -81,8 +82,9 @@ class LabelSettings:
             del settings["cost"]
         if not self.residual_reduction:
             del settings["residual_reduction"]
-        if self.chair is None:
-            del settings["chair"]
+        for name in ("chair", "hands"):
+            if settings[name] is None:
+                del settings[name]
         return settings
 
     def __post_init__(self) -> None:
@@ -92,6 +94,8 @@ class LabelSettings:
         if self.units is not None:
             one_of("units", self.units, UNITS)
         check_chair(self.chair)
+        if self.hands is not None:
+            one_of("hands", self.hands, HANDS_ON)
         in_range("audit", self.audit, "", 0.0, 1.0)
         in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
         if self.solver == "opensim" and self.cost.beyond_opensim:

@@ -8,6 +8,7 @@ doi:10.1016/j.jbiomech.2014.04.030; Skals et al. 2017, Multibody System Dynamics
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,11 +25,11 @@ from bige_opensim.physics.contact import (
     sum_feet,
 )
 from bige_opensim.physics.dynamics import Motions, State, inverse_dynamics, wrench_to_generalized
+from bige_opensim.physics.hand_contact import Carrier, together
 from bige_opensim.physics.least_effort import LeastEffort, solve
 from bige_opensim.physics.muscle_lines import Tendons
 from bige_opensim.physics.muscle_pulls import KnownPaths, polynomial_pulls, tension_arms
 from bige_opensim.physics.muscles import Muscles
-from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Chain, Displacement, Poses, Skeleton
 
 CHUNK = 1024
@@ -90,11 +91,11 @@ def solve_with_ground(
     ground: float,
     settings: ContactSettings,
     start: Float[Tensor, "time coordinate"] | None = None,
-    seat: Seat | None = None,
+    others: Sequence[Carrier] = (),
 ) -> tuple[LeastEffort, GroundForces]:
     """Activations and ground forces together; the first M unknowns of the solution are the activations.
 
-    A `seat` carries as the feet do, where there is one.
+    `others`, such as a seat, carry as the feet do.
 
     Frames are solved in chunks, so memory does not grow with their number. `start` are multipliers to start from.
     """
@@ -106,10 +107,11 @@ def solve_with_ground(
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
         contact = contact_columns(skeleton, part, qd[rows], ground, settings)
-        seated = None if seat is None else seat.columns(skeleton, part, settings)
-        pushing = [contact.columns] if seated is None else [contact.columns, seated.columns]
+        beside = [other.columns(skeleton, part, settings) for other in others]
+        pushing = [c.columns for c in (contact, *beside)]
         muscles = actuators.muscle_columns[rows]
-        feet, n = contact.columns.shape[-1], sum(columns.shape[-1] for columns in pushing)
+        counts = [columns.shape[-1] for columns in pushing]
+        n = sum(counts)
         exponents = actuators.exponents(n, [*rotations, *translations])
         solution = _solve_free(
             actuators.free,
@@ -123,15 +125,16 @@ def solve_with_ground(
             start=None if start is None else start[rows],
         )
         solutions.append(solution)
-        _, of_feet, of_seat = solution.x.split([muscles.shape[-1], feet, n - feet], dim=-1)
+        _, of_feet, *of_others = solution.x.split([muscles.shape[-1], *counts], dim=-1)
         forces.append(sum_feet(skeleton, contact, of_feet, ground))
-        if seat is not None and seated is not None:
-            supports.append(seat.supports(skeleton, seated, of_seat))
+        found = zip(others, beside, of_others, strict=True)
+        supports.append(together([other.supports(skeleton, c, x) for other, c, x in found]))
     force, point, torque = (torch.cat([getattr(f, name) for f in forces]) for name in ("force", "point", "torque"))
     return join(solutions), GroundForces(force, point, torque, _joined(supports))
 
 
-def _joined(parts: list[Supports]) -> Supports | None:
+def _joined(chunks: list[Supports | None]) -> Supports | None:
+    parts = [part for part in chunks if part is not None]
     if not parts:
         return None
     force, point, torque = (torch.cat([getattr(part, name) for part in parts]) for name in ("force", "point", "torque"))

@@ -94,6 +94,10 @@ class Seat:
         ready = self.readiness(skeleton, state)
         return columns_at(skeleton, state, self.on_plane(skeleton, state), bodies, ready, settings)
 
+    def footprint(self, skeleton: Skeleton, state: State) -> tuple[Tensor, Tensor]:
+        """Points that reach the seat, m, and how far they can push."""
+        return self.points(skeleton, state), self.readiness(skeleton, state)
+
     def supports(
         self, skeleton: Skeleton, contact: ContactColumns, coefficients: Float[Tensor, "time unknown"]
     ) -> Supports:

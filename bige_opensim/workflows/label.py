@@ -81,6 +81,7 @@ def label(
     passive: bool = False,
     residual_reduction: bool = True,
     chair: str | float | None = None,
+    hands: str | None = None,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -125,6 +126,8 @@ def label(
         much, and `label.adjusted_model` is the model.
     chair
         "auto", or the height of a seat above the ground, m: what carries pelvis and thighs where somebody sits.
+    hands
+        "rail" or "knees": what hands rest on, where they carry.
 
     Returns
     -------
@@ -157,6 +160,7 @@ def label(
         cost=EffortCost(exponent, weight_pairs(weights), volume_weighted, passive),
         residual_reduction=residual_reduction,
         chair=None if chair is None else str(chair),
+        hands=hands,
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

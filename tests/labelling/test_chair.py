@@ -48,7 +48,9 @@ def sitting(skeleton: Skeleton, seconds: float = 1.0) -> Prepared:
 
 def lacking(skeleton: Skeleton, w: Prepared, seat: Seat | None = None):
     qd = w.tensor(skeleton, w.qd)
-    return find_missing_support(skeleton, w.state(skeleton), qd, w.q.time, 0.0, CONTACT, seat=seat)
+    return find_missing_support(
+        skeleton, w.state(skeleton), qd, w.q.time, 0.0, CONTACT, others=[] if seat is None else [seat]
+    )
 
 
 def lowest(skeleton: Skeleton, w: Prepared) -> np.ndarray:
@@ -149,4 +151,4 @@ def test_the_chair_of_recorded_sit_to_stands_carries_until_the_seat_is_left(shar
     height = w.q["pelvis_ty"]
     seated = height < height.min() + 0.03
     assert chair.height_m == pytest.approx(np.median(lowest(skeleton, w)[seated]) - ground, abs=0.03)
-    assert find_missing_support(skeleton, state, qd, w.q.time, ground, CONTACT, seat=chair.seat).intervals == ()
+    assert find_missing_support(skeleton, state, qd, w.q.time, ground, CONTACT, others=[chair.seat]).intervals == ()
