@@ -66,6 +66,8 @@ class LabelOptions:
     ground, m."""
     hands: Literal["rail", "knees"] | None = None
     """Hands carry: on a rail or a table, or on the person's own knees and thighs."""
+    calves: Flag = False
+    """Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion."""
     residual_reduction: bool = True
     """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
     trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
@@ -88,6 +90,7 @@ class LabelOptions:
             residual_reduction=self.residual_reduction,
             chair=self.chair,
             hands=self.hands,
+            calves=self.calves,
         )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.missing_support import SupportCheck
-from bige_opensim.physics.hand_contact import Carrier, OnThighs, Rail
+from bige_opensim.physics.carriers import Carrier, OnCalves, OnThighs, Rail
 from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import SettingError
@@ -67,8 +67,8 @@ def check_chair(chair: str | None) -> None:
         )
 
 
-def carriers(skeleton: Skeleton, chair: Chair | None, hands: str | None) -> list[Carrier]:
-    """What carries besides the feet: a chair that was found, and hands on a rail or on the thighs.
+def carriers(skeleton: Skeleton, chair: Chair | None, hands: str | None, calves: bool) -> list[Carrier]:
+    """What carries besides the feet: a chair that was found, hands on a rail or on the thighs, calves under thighs.
 
     Raises
     ------
@@ -85,7 +85,8 @@ def carriers(skeleton: Skeleton, chair: Chair | None, hands: str | None) -> list
                 "(expected hand_r, hand_l or radius_r, radius_l). Use a model with arms, or leave out --hands."
             )
         found.append(held)
-    return found
+    legs = OnCalves.of(skeleton) if calves else None
+    return found if legs is None else [*found, legs]
 
 
 def declared_chair(session: str, setting: str | None, of_session: str | None) -> str | None:

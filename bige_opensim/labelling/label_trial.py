@@ -37,8 +37,8 @@ from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.carriers import Carrier
 from bige_opensim.physics.effort_cost import EffortCostError
-from bige_opensim.physics.hand_contact import Carrier
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
@@ -151,7 +151,7 @@ def _label_into(
     declared = declared_chair(request.session, used.chair, request.chair)
     if declared is not None and support is not None and measured is None:
         chair, said = find_chair(skeleton, whole, ground, support, declared)
-    others = carriers(skeleton, chair, used.hands) if measured is None and support is not None else []
+    others = carriers(skeleton, chair, used.hands, used.calves) if measured is None and support is not None else []
     if others:
         support = _support(skeleton, whole, ground, None, used, others)
     effect = _effect(plain, body, whole, request, used, (ground, support)) if measured is None else None
@@ -187,7 +187,7 @@ def _label_into(
         preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
     found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
-    record["hands"] = used.hands
+    record["hands"], record["calves"] = used.hands, used.calves
     record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":

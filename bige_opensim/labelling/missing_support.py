@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import median_filter, uniform_filter1d
 
+from bige_opensim.physics.carriers import HANDS, Carrier
 from bige_opensim.physics.contact import FEET, ContactSettings, GroundForces, readiness
 from bige_opensim.physics.dynamics import State, body_point_velocity, body_wrenches
-from bige_opensim.physics.hand_contact import HANDS, Carrier
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.sessions.plates_to_feet import SIDES, compass, outside, runs
 

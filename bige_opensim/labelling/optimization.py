@@ -26,10 +26,10 @@ from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.single_frames import FrameSolver
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
+from bige_opensim.physics.carriers import Carrier
 from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.effort_gap import farthest_from_least_effort
-from bige_opensim.physics.hand_contact import Carrier
 from bige_opensim.physics.joint_problem import (
     MusclesAndReserves,
     net_generalized_forces,

@@ -48,7 +48,8 @@ class LabelSettings:
     coordinates that the file lacks keep the model's default, even if much of the body hangs on them. cost: what effort
     costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
     person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
-    none. hands: "rail" or "knees", where hands carry; None where they do not.
+    none. hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs
+    rest on calves at the bottom of a deep squat.
 
     Raises
     ------
@@ -74,6 +75,7 @@ class LabelSettings:
     residual_reduction: bool = False
     chair: str | None = None
     hands: str | None = None
+    calves: bool = False
 
     def as_fingerprint(self) -> dict[str, Any]:
         """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
@@ -82,8 +84,8 @@ class LabelSettings:
             del settings["cost"]
         if not self.residual_reduction:
             del settings["residual_reduction"]
-        for name in ("chair", "hands"):
-            if settings[name] is None:
+        for name in ("chair", "hands", "calves"):
+            if not settings[name]:
                 del settings[name]
         return settings
 

@@ -25,9 +25,9 @@ from scipy.sparse.linalg import splu
 
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.motion import Motion
+from bige_opensim.physics.carriers import Carrier
 from bige_opensim.physics.contact import ContactSettings, contact_columns
 from bige_opensim.physics.dynamics import inverse_dynamics, point_jacobian
-from bige_opensim.physics.hand_contact import Carrier
 from bige_opensim.physics.joint_problem import CHUNK, take
 from bige_opensim.physics.least_effort import solve
 from bige_opensim.physics.skeleton import Skeleton

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bige_opensim.physics.carriers import Carrier, together
 from bige_opensim.physics.contact import (
     ContactSettings,
     GroundForces,
@@ -25,7 +26,6 @@ from bige_opensim.physics.contact import (
     sum_feet,
 )
 from bige_opensim.physics.dynamics import Motions, State, inverse_dynamics, wrench_to_generalized
-from bige_opensim.physics.hand_contact import Carrier, together
 from bige_opensim.physics.least_effort import LeastEffort, solve
 from bige_opensim.physics.muscle_lines import Tendons
 from bige_opensim.physics.muscle_pulls import KnownPaths, polynomial_pulls, tension_arms

