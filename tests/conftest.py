@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 NEEDS_OPENSIM = re.compile(
     r"^\s*(?:from|import) (?:opensim|small_models|recordings|front_door|bige_opensim\.(?:osim|sessions|doctor|labelling"
-    r"|validation|synthesis|reporting|viewer|exporting|workflows|pipeline))\b",
+    r"|validation|synthesis|reporting|viewer|exporting|workflows|pipeline|app\.(?:tasks|objective_check)))\b",
     re.MULTILINE,
 )
 

@@ -61,6 +61,9 @@ class LabelOptions:
     """Unit of the rotations, whatever the file's header says."""
     allow_missing: Flag = False
     """Label motions that lack coordinates, which keep the model's default; the label says so."""
+    residual_reduction: bool = True
+    """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
+    trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
 
     def settings(self, grf: str, cost: EffortCost) -> LabelSettings:
         """Settings of labels, with the ground forces that were found to be meant."""
@@ -77,6 +80,7 @@ class LabelOptions:
             units=self.units,
             allow_missing=self.allow_missing,
             cost=cost,
+            residual_reduction=self.residual_reduction,
         )
 
 

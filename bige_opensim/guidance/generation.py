@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from scipy.interpolate import CubicSpline
 
 from bige_opensim.guidance.by_physics import ByPhysics, refuse_dynamics, without_dynamics
 from bige_opensim.guidance.generated import Generated, generation_record, name_of, smooth
@@ -28,6 +30,8 @@ from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.rotations import rotation_triples, within_ranges
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
+DRAFT = 2
+"""While a search goes by the surrogate, motions are planted and measured at every so many samples."""
 PREDICTORS = ("surrogate", "physics")
 MOST_MOTIONS = 1000
 LEAVING_THE_GROUND = ("gait", "jump")
@@ -134,6 +138,7 @@ class MotionSearch:
             for network in (self.networks.generator, self.networks.surrogate)
         )
         self.planted = FootPlanting(self.skeleton, channels)
+        self.between = torch.as_tensor(between_samples(references.sizes["sample"], DRAFT), dtype=torch.float32)
         recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
         self.references = plant_feet(self.skeleton, channels, recorded)
         self.durations = torch.as_tensor(references["duration"].values, dtype=torch.float32)
@@ -187,7 +192,9 @@ class MotionSearch:
         known = {term.name for term in objective.terms}
         return search(
             objective,
-            GeneratorOfSearch(self._decode, self._encode, self.networks.generator.quantise),
+            GeneratorOfSearch(
+                self._decode, self._encode, self.networks.generator.quantise, None if physics else self._draft
+            ),
             self.references,
             self.durations,
             count=count,
@@ -213,11 +220,17 @@ class MotionSearch:
         q, duration = self.networks.generator.decode(z, body=self.build.expand(len(z), -1))
         return self.planted(q), duration
 
+    def _draft(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """At every other sample: planted feet and the balance of all bodies take most of a step's time."""
+        q, duration = self.networks.generator.decode(z, body=self.build.expand(len(z), -1))
+        return self.planted(q[:, ::DRAFT]), duration
+
     def _encode(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return self.networks.generator.encode(q, duration, self.build.expand(len(q), -1))
 
     def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
-        return self.networks.surrogate(q, duration, self.features.expand(len(q), -1))
+        full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
+        return self.networks.surrogate(full, duration, self.features.expand(len(q), -1))[:, ::every]
 
 
 def _by_physics(
@@ -258,6 +271,12 @@ def _require_free_pelvis(request: GenerationRequest) -> None:
         )
 
 
+def between_samples(samples: int, every: int) -> Float[np.ndarray, "sample draft"]:
+    """B with B x all samples of the natural cubic spline through every so many, x, the last one among them or not."""
+    kept = np.arange(0, samples, every)
+    return np.asarray(CubicSpline(kept, np.eye(len(kept)), bc_type="natural")(np.arange(samples)))
+
+
 def shortened(settings: SearchSettings, iterations: int) -> SearchSettings:
     """The same schedule over another number of iterations."""
     share = iterations / settings.iterations
@@ -282,6 +301,14 @@ def reference_ranges(checkpoint: Path, tables: SkeletonTables) -> dict[str, tupl
     return ranges
 
 
+def _complete(motion: Motion, tables: SkeletonTables) -> Motion:
+    """The motion with the model's other coordinates at their default: a generator may know fewer than a model has."""
+    others = [i for i, name in enumerate(tables.coordinates) if name not in motion.names]
+    still = np.broadcast_to(tables.default[others], (motion.frames, len(others)))
+    names = (*motion.names, *(tables.coordinates[i] for i in others))
+    return Motion(motion.time, np.concatenate([motion.values, still], axis=1), names)
+
+
 def _generated(
     request: GenerationRequest,
     objective: BoundObjective,
@@ -301,7 +328,8 @@ def _generated(
         duration = float(result.durations[i])
         motion = smooth(result.motions[i], duration, result.channels)
         values = planted(torch.as_tensor(motion.values)[None])[0].numpy()
-        motions[name_of(i)] = motion.with_values(within_ranges(values, motion.names, triples, ranges))
+        motion = motion.with_values(within_ranges(values, motion.names, triples, ranges))
+        motions[name_of(i)] = _complete(motion, request.tables)
         if result.activations is not None:
             time = np.linspace(0.0, duration, result.activations.shape[1])
             predicted[name_of(i)] = Motion(time, result.activations[i], muscles)

@@ -162,8 +162,10 @@ class SearchSettings:
     `manifold` weighs, inside proximity, the distance of latents to their codes, which holds a search to the codes it
     begins with; `novelty` is the least distance to the nearest training motion that is not penalised, in usual
     distances between training motions; 0 leaves it to the training motions' own distances;
-    `joint_limits`, `penetration`, `floating` and `balance` weigh the plausibility penalties (set floating = 0 for
-    jumps).
+    `joint_limits`, `penetration`, `floating`, `balance` and `self_intersection` weigh the plausibility penalties (set
+    floating = 0 for jumps). A motion whose loss stays where it is for `patience` iterations goes on from its best with
+    a smaller learning rate, and leaves the search after some such reductions; with 0 none leaves before all that there
+    is to meet is met.
     """
 
     iterations: int = 600
@@ -177,6 +179,8 @@ class SearchSettings:
     penetration: float = 0.5
     floating: float = 0.5
     balance: float = 1.0
+    self_intersection: float = 1.0
+    patience: int = 25
 
 
 class Document(NamedTuple):
@@ -410,7 +414,7 @@ def _settings(table: Any, where: Place) -> SearchSettings:
             raise ObjectiveError(
                 f"{where.at(key)}: {key} = {value:g} is beyond {LARGEST_SETTING[key]:g}, where no search settles"
             )
-        if key in ("iterations", "warmup", "final"):
+        if key in ("iterations", "warmup", "final", "patience"):
             if value != int(value):
                 raise ObjectiveError(f"{where.at(key)}: {key} must be a whole number, not {value:g}")
             value = int(value)

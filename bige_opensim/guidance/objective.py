@@ -39,6 +39,9 @@ CONTACT_SCALE_M = 0.01
 
 SUPPORT_MARGIN_M, SUPPORT_SCALE_M = 0.01, 0.02
 
+OVERLAP, OVERLAP_SCALE = 0.2, 0.1
+"""Share of their thickness by which limbs may overlap beyond that of standing upright: a verdict allows 0.3."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -214,6 +217,8 @@ class BoundObjective:
         range. penetration and floating: cycle's mean of (h / 1 cm)^2, h the depth of the deepest contact point, or the
         height of the lowest, beyond 1 cm; recorded squats show that much (estimated ground, fixed-radius spheres).
         balance: cycle's mean of (d / 2 cm)^2, d how much less than 1 cm the zero-moment point is inside the feet.
+        self_intersection: sum over pairs of segments of the cycle's mean of ((e - 0.2) / 0.1)^2, e the share of their
+        thickness by which they overlap, beyond that of standing upright.
         """
         low, high = channel_range(self.frame)
         scale = observation.q.new_tensor([LIMIT_SCALE[angle] for angle in self.frame.rotational])
@@ -225,6 +230,8 @@ class BoundObjective:
             found[name] = ((height - CONTACT_TOLERANCE_M).clamp(min=0) / CONTACT_SCALE_M).square().mean(-1)
         outside = (observation.beyond_support + SUPPORT_MARGIN_M).clamp(min=0) / SUPPORT_SCALE_M
         found["balance"] = outside.square().mean(-1)
+        through = (observation.overlap - OVERLAP).clamp(min=0) / OVERLAP_SCALE
+        found["self_intersection"] = through.square().mean(1).sum(-1)
         return found
 
     def limit_violations(self, q: Float[Tensor, "batch time channel"]) -> list[dict[str, float]]:

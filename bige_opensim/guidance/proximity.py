@@ -81,8 +81,9 @@ class Neighbourhood:
         self.tube = terms.ProximityScale(near, max(far, WIDEN * near))
 
     def novelty(self, motions: Float[Tensor, "n time channel"]) -> Novelty:
-        """Nearest reference of each motion and the distance to it."""
-        distance = terms.normalised_distance(motions.to(self.scale), self.references, self.scale)
+        """Nearest reference of each motion and the distance to it; motions may have every so many samples only."""
+        every = max((self.references.shape[1] - 1) // (motions.shape[1] - 1), 1)
+        distance = terms.normalised_distance(motions.to(self.scale), self.references[:, ::every], self.scale)
         nearest, index = distance.min(1)
         return Novelty(nearest, index, self.usual, self.usual_nearest)
 

@@ -15,6 +15,7 @@ from bige_opensim.guidance import terms
 from bige_opensim.guidance.balance import beyond_support
 from bige_opensim.guidance.language import ObjectiveError, Term, closest
 from bige_opensim.learning.channels import MIDLINE_ODD
+from bige_opensim.physics.capsules import Capsules, capsules_of
 from bige_opensim.physics.dynamics import body_wrenches, kinematics
 from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.rotations import rotation_triples
@@ -75,6 +76,17 @@ class Frame:
         return [[self.channels.index(name) for name in triple] for triple in found]
 
     @cached_property
+    def capsules(self) -> Capsules:
+        """The segments that may not pass through each other."""
+        return capsules_of(self.skeleton)
+
+    @cached_property
+    def upright_overlap(self) -> Float[Tensor, " pair"]:
+        """By how much they overlap in a person who stands upright, at least 0."""
+        zero = self.skeleton.range.new_zeros(len(self.skeleton.coordinates))
+        return self.capsules.overlap(self.skeleton(zero)).clamp(min=0.0)
+
+    @cached_property
     def columns(self) -> list[int]:
         """Place of each channel among the skeleton's coordinates."""
         return [self.skeleton.coordinates.index(name) for name in self.channels]
@@ -120,6 +132,11 @@ class Observation:
         """How far the zero-moment point is outside the feet on the ground, m, negative inside: see `balance`."""
         force, moment = demand_on_ground(self)
         return beyond_support(force, moment, self.contact_points, self.frame.body_weight_n, self.frame.ground_height)
+
+    @cached_property
+    def overlap(self) -> Float[Tensor, "batch time pair"]:
+        """Share of their thickness by which segments overlap, beyond that of standing upright; negative apart."""
+        return self.frame.capsules.overlap(self.poses) - self.frame.upright_overlap
 
     @cached_property
     def com(self) -> Tensor:

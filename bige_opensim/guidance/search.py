@@ -5,14 +5,13 @@ with proximity and schedule changed: see `proximity` and `SearchSettings`. Each 
 
     sum_k w_k penalty_k  +  sum_p w_p plausibility_p  +  beta (tube + manifold)
 
-by Adam on its own latent, through the decoder, with a learning rate that falls to a tenth along a cosine. The motions
-do not see one another. Kept is, for each motion, the best iterate: one that meets the verdict before one that does not,
-then the lowest loss; quantised latents jump, and the last iterate is not special.
+by Adam on its own latent, through the decoder, with a learning rate that falls to a tenth along a cosine: see
+`descent`. The motions do not see one another. Kept is, for each motion, the best iterate: one that meets the verdict
+before one that does not, then the lowest loss; quantised latents jump, and the last iterate is not special.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bige_opensim.guidance import conflicts
+from bige_opensim.guidance.descent import Descent
 from bige_opensim.guidance.language import ObjectiveError, SearchSettings
 from bige_opensim.guidance.objective import BoundObjective, Evaluation
 from bige_opensim.guidance.proximity import Manifold, Neighbourhood
 
 START_NOISE = 0.1
 """Perturbation of the initial latents, in standard deviations of the reference latents."""
+STARTS = 6
+"""So many starting points are drawn for each motion; those with the least loss are searched from."""
 
 PER_MOTION = (
     "motions", "durations", "activations", "latents", "values", "channel_values", "met", "satisfied", "loss", "nearest",
@@ -49,12 +51,14 @@ class Generator:
 
     decode: latents (n, ...) -> motions (n, time, channel) in rad and m, durations (n,) in s; quantiser inside, its
     gradients let through. encode: (motions, durations) -> latents, before quantisation. quantise, where there is one:
-    latents -> quantised latents of the same shape.
+    latents -> quantised latents of the same shape. draft, where there is one: decode at every so many samples, which
+    the search goes by on its way.
     """
 
     decode: Decoder
     encode: Encoder
     quantise: Callable[[Tensor], Tensor] | None = None
+    draft: Decoder | None = None
 
     def anchor(self, latents: Tensor) -> Tensor:
         """Where the generator stands for these latents: their codes, or the latents of the motions they decode to."""
@@ -155,15 +159,22 @@ class _Search:
     manifold: Manifold
     unit: float
     errors: Mapping[str, Tensor] | None = None
-    history: dict[str, list[float]] = field(default_factory=dict)
 
-    def step(self, scaled: Tensor) -> _Step:
-        """Decode and measure; `scaled` are latents in units of the references' standard deviation."""
-        latents = scaled * self.unit
-        q, duration = self.generator.decode(latents)
-        predicted = self.predict(q, duration) if self.predict is not None else None
+    def step(self, scaled: Tensor, rows: Tensor | None = None) -> _Step:
+        """Decode and measure; `scaled` are latents in units of the references' standard deviation, of motions `rows`.
+
+        Without rows, of all motions, in full; drafts on the way have activations where a term measures them.
+        """
+        latents, draft = scaled * self.unit, rows is not None
+        decode = self.generator.draft if draft and self.generator.draft is not None else self.generator.decode
+        q, duration = decode(latents)
+        asked = self.predict is not None and (not draft or self.objective.needs_activations)
+        predicted = self.predict(q, duration) if asked and self.predict is not None else None
         observation = self.objective.observe(q, duration, predicted)
-        evaluation = self.objective.judge(observation, self.errors)
+        errors = self.errors
+        if errors is not None and rows is not None:
+            errors = {name: error[rows] for name, error in errors.items()}
+        evaluation = self.objective.judge(observation, errors)
         plausibility = self.objective.plausibility(observation)
         off_codes = self.settings.manifold * self.manifold.penalty(latents).to(observation.q)
         proximity = self.neighbourhood.penalty(observation.q) + off_codes
@@ -171,13 +182,6 @@ class _Search:
         for name, penalty in plausibility.items():
             hold = hold + getattr(self.settings, name) * penalty
         return _Step(q, duration, predicted, evaluation, plausibility, proximity, hold, hold + evaluation.loss)
-
-    def note(self, step: _Step) -> None:
-        """Append one iteration to the history."""
-        row = {"total": step.total, "proximity": step.proximity} | step.plausibility
-        row |= {f"term: {name}": penalty for name, penalty in step.evaluation.penalties.items()}
-        for name, values in row.items():
-            self.history.setdefault(name, []).append(float(values.detach().mean()))
 
 
 def search(
@@ -239,9 +243,9 @@ def search(
     unit = max(float(reference_latents.std()), 1e-12)
     manifold = Manifold(generator.anchor, reference_latents)
     run = _Search(objective, generator, activations, settings, neighbourhood, manifold, unit, errors)
-    scaled = _starts(reference_latents / unit, count, seed) if start is None else start / unit
-    best, record = _descend(run, scaled, progress)
-    return _result(run, best, record, seed)
+    scaled = _promising(run, _starts(reference_latents / unit, STARTS * count, seed)) if start is None else start / unit
+    best, record, history = _descend(run, scaled, progress)
+    return _result(run, best, record, history, seed)
 
 
 def _starts(latents: Float[Tensor, "r ..."], count: int, seed: int) -> Tensor:
@@ -255,45 +259,70 @@ def _starts(latents: Float[Tensor, "r ..."], count: int, seed: int) -> Tensor:
     return mixed + START_NOISE * noise
 
 
-def _descend(run: _Search, start: Tensor, progress: Progress | None) -> tuple[Tensor, conflicts.Record]:
-    """Adam; returns each motion's best latents and what was met on the way."""
-    s = run.settings
-    scaled = start.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([scaled], lr=s.learning_rate)
-    decay = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda i: 0.55 + 0.45 * math.cos(math.pi * min(i, s.iterations) / s.iterations)
-    )
-    best, best_total = start.clone(), torch.full((len(start),), torch.inf, device=start.device)
-    best_satisfied = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-    record = conflicts.Record(run.objective)
+def _promising(run: _Search, starts: Tensor) -> Tensor:
+    """The starting points with the least loss, one in `STARTS`, in the order they were drawn."""
+    count = len(starts) // STARTS
+    with torch.no_grad():
+        totals = torch.cat([run.step(some, torch.arange(0)).total for some in starts.split(count)])
+    return starts[totals.nan_to_num(torch.inf).argsort(stable=True)[:count].sort().values.to(starts.device)]
+
+
+def _descend(
+    run: _Search, start: Tensor, progress: Progress | None
+) -> tuple[Tensor, conflicts.Record, dict[str, np.ndarray]]:
+    """Each motion's best latents, what was met on the way, and the mean of every penalty at every iteration."""
+    s, least = run.settings, 0.0 if all(t.bounded for t in run.objective.terms) else -torch.inf
+    descent, record, history = Descent(start, s, least), conflicts.Record(run.objective), _History(len(start))
     for iteration in range(s.iterations + 1):
-        step = run.step(scaled)
-        run.note(step)
+        scaled, rows = descent.latents.requires_grad_(True), descent.rows
+        step = run.step(scaled, rows)
+        history.note(step, rows)
         record.add(step.evaluation)
-        total, satisfied = step.total.detach().to(best_total), step.evaluation.satisfied
-        better = torch.where(satisfied == best_satisfied, total < best_total, satisfied & torch.isfinite(total))
-        best[better], best_total[better] = scaled.detach()[better], total[better]
-        best_satisfied = best_satisfied | (better & satisfied)
+        total = step.total.detach()
         if not torch.isfinite(total).all():
-            bad = int((~torch.isfinite(total)).nonzero()[0])
+            bad = int(rows[int((~torch.isfinite(total)).nonzero()[0])])
             raise SearchError(
                 f"the loss of motion {bad} is not finite at iteration {iteration}; "
                 "check the generator and the surrogate on a training motion, or lower learning_rate"
             )
+        descent.note(total, step.evaluation.satisfied, iteration)
         if iteration == s.iterations:
             break
         guided = s.warmup <= iteration < s.iterations - s.final
-        optimiser.zero_grad()
         (gradient,) = torch.autograd.grad((step.total if guided else step.hold).sum(), scaled)
-        scaled.grad = gradient
-        optimiser.step()
-        decay.step()
+        descent.move(gradient, iteration)
         if progress is not None:
-            progress(iteration + 1, s.iterations, float(total.mean()))
-    return best, record
+            progress(s.iterations if descent.over else iteration + 1, s.iterations, float(total.mean()))
+        if descent.over:
+            break
+    return descent.best, record, history.means()
 
 
-def _result(run: _Search, scaled: Tensor, record: conflicts.Record, seed: int) -> SearchResult:
+class _History:
+    """The mean over motions of every penalty, by iteration; motions that left count with what they left with."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.last: dict[str, Tensor] = {}
+        self.rows: dict[str, list[float]] = {}
+
+    def note(self, step: _Step, rows: Tensor) -> None:
+        """Append one iteration."""
+        found = {"total": step.total, "proximity": step.proximity} | step.plausibility
+        found |= {f"term: {name}": penalty for name, penalty in step.evaluation.penalties.items()}
+        for name, values in found.items():
+            last = self.last.setdefault(name, values.detach().new_zeros(self.count))
+            last[rows] = values.detach()
+            self.rows.setdefault(name, []).append(float(last.mean()))
+
+    def means(self) -> dict[str, np.ndarray]:
+        """By name."""
+        return {name: np.array(values) for name, values in self.rows.items()}
+
+
+def _result(
+    run: _Search, scaled: Tensor, record: conflicts.Record, history: dict[str, np.ndarray], seed: int
+) -> SearchResult:
     scaled = scaled.clone().requires_grad_(True)
     step = run.step(scaled)
     found: tuple[str, ...] = ()
@@ -320,7 +349,7 @@ def _result(run: _Search, scaled: Tensor, record: conflicts.Record, seed: int) -
         usual_nearest_distance=novelty.usual_nearest,
         plausibility={k: _array(v) for k, v in step.plausibility.items()},
         limit_violations=run.objective.limit_violations(step.q),
-        history={k: np.array(v) for k, v in run.history.items()},
+        history=history,
         conflicts=found,
         seed=seed,
         settings=run.settings,

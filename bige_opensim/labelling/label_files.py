@@ -45,6 +45,7 @@ JOINT_LOADS = "joint_loads.sto"
 COORDINATES, GROUND, LOADS = "coordinates.mot", "grf.mot", "external_loads.xml"
 SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
+ADJUSTED = "model_adjusted.osim"
 FORMAT = "bige-label/1"
 
 
@@ -163,6 +164,8 @@ def save_label(label: Label, out: Path) -> Path:
         )
     with whole_folder(out, LABEL) as folder:
         (folder / MODEL_NAME).write_bytes(label.model)
+        if label.adjusted_model is not None:
+            (folder / ADJUSTED).write_bytes(label.adjusted_model)
         write_files(folder, label, MODEL_NAME)
     return out
 
@@ -247,7 +250,12 @@ def _rotational(
 def with_model(label: Label, folder: Path) -> Label:
     """The label with the model that the setup of static optimization in a folder names, where it is there."""
     named = model_of(folder)
-    return label if named is None else replace(label, model=_bytes(named, file_sha256(named)))
+    if named is None:
+        return label
+    beside = named.with_name(ADJUSTED)
+    corrected = (label.record.get("residual_reduction") or {}).get("applied", False) and beside.is_file()
+    adjusted = _bytes(beside, file_sha256(beside)) if corrected else None
+    return replace(label, model=_bytes(named, file_sha256(named)), adjusted_model=adjusted)
 
 
 def model_of(folder: Path) -> Path | None:

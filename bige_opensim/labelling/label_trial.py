@@ -27,6 +27,7 @@ from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import SupportCheck, find_missing_support
 from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
 from bige_opensim.labelling.optimization import Decided, model_for_optimization, solve
+from bige_opensim.labelling.person_body import ADJUSTED, PersonBody, TrialEffect, person_body
 from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
@@ -125,20 +126,25 @@ def _label_into(
     """The label, and the path from the trial's folder to the model that static optimization runs on."""
     report("reading", 0.0)
     person = person_model(request.model)
-    model, skeleton = person.model, person.skeleton
+    model, plain = person.model, person.skeleton
     fitted = settings.solver == "fast" and settings.geometry == "polynomial"
     if fitted and len(beside) > 1:
         person.look_at(beside, settings)
     recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
-    preflight = preflight_of(request, settings, KnownModel(request.model, model, skeleton), recorded)
-    whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
-    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings)
+    preflight = preflight_of(request, settings, KnownModel(request.model, model, plain), recorded)
+    whole = prepare(model, plain, recorded.motion, settings.cutoff_hz)
+    report("residual reduction", 0.0)
+    body = person_body(person, request, settings)
+    skeleton = body.skeleton
+    preflight = (*preflight, *body.findings(request.model))
+    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings, body.floor)
     loads = measured.forces if measured is not None else None
     used = settings if skeleton.floats or loads is not None else replace(settings, grf="none")
     window = whole.between(settings.start, settings.end) if measured is None else _at(whole, measured.time)
     require_frames(window.q, "frames between --start and --end")
     support = _support(skeleton, whole if measured is None else window, ground, measured, used)
+    effect = _effect(plain, body, whole, request, used, (ground, support)) if measured is None else None
     shift = None
     if used.grf != "none" and loads is None and settings.consistency is not None:
         report("making the motion consistent with the ground", 0.0)
@@ -152,7 +158,9 @@ def _label_into(
             support.missing if support is not None else None,
         )
         window = _at(whole, window.q.time)
-    model_file = model_for_optimization(person.stripped, request, folder)
+    model_file = model_for_optimization(body.stripped, request, folder)
+    if body.adjusted is not None:
+        model_for_optimization(body.adjusted, request, folder, ADJUSTED)
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
     paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
@@ -166,11 +174,29 @@ def _label_into(
         preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
     found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
+    record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":
         record["geometry"] = settings.geometry
     if muscles is not None:
         record["muscle_paths"] = person.about_paths(muscles)
-    return replace(label_of(record, model, whole, window, solution), model=person.stripped), model_file
+    label = label_of(record, model, whole, window, solution)
+    return replace(label, model=body.stripped, adjusted_model=body.adjusted), model_file
+
+
+def _effect(
+    plain: Skeleton,
+    body: PersonBody,
+    whole: Prepared,
+    request: TrialRequest,
+    settings: LabelSettings,
+    corrected: tuple[float, SupportCheck | None],
+) -> TrialEffect | None:
+    """What correcting the body does to a trial whose forces are estimated; None where nothing was corrected."""
+    if body.adjusted is None or settings.grf == "none":
+        return None
+    ground, _, _ = ground_and_forces(plain, whole, request, replace(settings, grf="estimated"))
+    support = _support(plain, whole, ground, None, settings)
+    return TrialEffect.of((plain, ground, support), (body.skeleton, *corrected), whole, settings.contact)
 
 
 def _support(

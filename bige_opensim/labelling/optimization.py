@@ -44,15 +44,15 @@ BALANCED_NM, BALANCED_SHARE = 0.5, 0.01
 _NOTHING = (np.empty((0, 0)), np.empty((0, 0)))
 
 
-def model_for_optimization(stripped: bytes, request: TrialRequest, folder: Path) -> str:
+def model_for_optimization(stripped: bytes, request: TrialRequest, folder: Path, name: str = MODEL_NAME) -> str:
     """Write the stripped model, one for all trials of a model folder; the path from the trial's final folder to it.
 
     Another worker may be reading the shared file: it is replaced only where its content changes.
     """
-    fresh, shared = folder / MODEL_NAME, request.model_folder / MODEL_NAME
+    fresh, shared = folder / name, request.model_folder / name
     if request.model_folder == request.out:
         fresh.write_bytes(stripped)
-        return MODEL_NAME
+        return name
     if not (shared.is_file() and shared.read_bytes() == stripped):
         fresh.write_bytes(stripped)
         fresh.replace(shared)

@@ -138,12 +138,12 @@ def capsules_of(skeleton: Skeleton) -> Capsules:
     names = tuple(found)
     pairs = [(names.index(a), names.index(b)) for a, b in _pairs() if a in found and b in found]
     bodies, ends, radii = zip(*found.values(), strict=True) if found else ((), (), ())
-    zero = skeleton.mass.new_zeros
+    number = skeleton.mass.new_tensor
     return Capsules(
         names,
         torch.tensor(bodies, dtype=torch.long),
-        zero(len(names), 2, 3) + torch.as_tensor(np.array(ends, dtype=float).reshape(-1, 2, 3)),
-        zero(len(names)) + torch.tensor(radii, dtype=torch.float64),
+        number(np.array(ends, dtype=float).reshape(-1, 2, 3)),
+        number(radii),
         torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
     )
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-import bige_opensim
 from bige_opensim.io.storage import write_whole
+from bige_opensim.provenance import __version__
 from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
 from bige_opensim.reporting.figure_files import write_figures
@@ -165,7 +165,7 @@ def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float], norm
         "stages_total": number(sum(stages.values())),
         "phases": [f"{100 * p:.0f} %" for p in PHASES],
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "version": bige_opensim.__version__,
+        "version": __version__,
     }
 
 

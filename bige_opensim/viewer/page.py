@@ -8,7 +8,6 @@ sent and the graphics processor moves what is fixed in bodies: 1.0 MB, 50 ms of 
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import json
 import zlib
@@ -21,6 +20,7 @@ from jaxtyping import Float
 
 from bige_opensim.viewer.bodies import Shape, loft
 from bige_opensim.viewer.drawing import COLOURS, STOPS, UNKNOWN, quaternions, side_by_side
+from bige_opensim.viewer.script import script
 from bige_opensim.viewer.take import DrawnPerson, Take
 
 SHAPE_STEP_M, SCENE_STEP_M, TURN_STEP = 1e-4, 5e-4, 1.0 / 16384.0
@@ -63,20 +63,10 @@ def as_html(takes: Sequence[Take], *, overlaid: bool = False, title: str = "bige
         "title": html.escape(title),
         "gradient": _gradient(),
         "data": json.dumps(page_data(takes, overlaid=overlaid)).replace("<", "\\u003c"),
-        "script": _script(),
+        "script": script(),
     }
     pieces = page.split("{{ ")
     return pieces[0] + "".join(parts[name] + rest for name, _, rest in (p.partition(" }}") for p in pieces[1:]))
-
-
-def script_source() -> str:
-    """What a content security policy names to let a page's script run, and no other: its hash."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode('ascii')}"
-
-
-def _script() -> str:
-    folder = resources.files("bige_opensim.viewer")
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in ("scene.js", "player.js"))
 
 
 def page_data(takes: Sequence[Take], *, overlaid: bool) -> dict[str, Any]:

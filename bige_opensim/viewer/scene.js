@@ -221,7 +221,7 @@ class Take { // one motion: its frames, and what is drawn of it
   #colour(frame) {
     const { segments, muscleOf, loose } = this.person, many = this.about.muscles;
     const colours = [];
-    for (let m = 0; m < many; m++) colours.push(this.known[m] ? activationColour(this.activations[frame * many + m] / 255) : About.unknown.map((c) => c / 255));
+    for (let m = 0; m < many; m++) colours.push(this.known[m] ? activationColour(this.activations[frame * many + m] / 255) : this.about.unknown.map((c) => c / 255));
     for (let s = 0; s < segments.length / 2; s++) this.muscles.colour(s, colours[muscleOf[segments[2 * s]]]);
     loose.forEach((point, i) => { // points that move in their body are given in the scene
       const at = [0, 1, 2].map((k) => this.loose[3 * (frame * loose.length + i) + k] / 2000);

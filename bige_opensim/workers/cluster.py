@@ -86,8 +86,8 @@ def workers(count: int, scheduler: str | None = None) -> Iterator[Client]:
         with _connected(scheduler) as client:
             yield client
         return
-    PROCESSES.start(count)
-    try:
+    with PROCESSES.kept():
+        PROCESSES.start(count)
         with (
             dask.config.set(WITHOUT_PAGES),
             LocalCluster(
@@ -103,8 +103,6 @@ def workers(count: int, scheduler: str | None = None) -> Iterator[Client]:
             Client(cluster, set_as_default=False) as client,
         ):
             yield client
-    finally:
-        PROCESSES.close()
 
 
 def _connected(scheduler: str) -> Client:

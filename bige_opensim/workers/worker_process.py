@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -174,6 +175,18 @@ class Processes:
         self._idle: list[WorkerProcess] = []
         self._lock = threading.Lock()
         self._ready_for = ""
+        self._keepers = 0
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Let processes wait for more tasks within; when the outermost of such blocks ends, so do they."""
+        self._keepers += 1
+        try:
+            yield
+        finally:
+            self._keepers -= 1
+            if not self._keepers:
+                self.close()
 
     def start(self, count: int, ready_for: str = "") -> None:
         """Have `count` processes ready or starting; those made from now on import the module `ready_for` at once."""

@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-import bige_opensim
 from bige_opensim.exporting.animation import write_animation
 from bige_opensim.exporting.markers_and_forces import markers_of, write_markers_and_forces
 from bige_opensim.exporting.mjcf import MjcfModel
@@ -25,6 +24,7 @@ from bige_opensim.io.partial_folders import whole_folder
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.label import Label
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.provenance import __version__
 from bige_opensim.settings import one_of
 from bige_opensim.viewer.sources import MotionSource, MotionSources, ViewError
 
@@ -186,7 +186,7 @@ def _write_record(path: Path, format: str, selected: Sequence[Selected], notes: 
     """What was exported, by what: name, verdict and the hash of the model of every motion."""
     record: dict[str, Any] = {
         "format": f"bige-export-{format}/1",
-        "bige_opensim": bige_opensim.__version__,
+        "bige_opensim": __version__,
         "motions": [
             {"name": one.name, "verdict": one.recorded.verdict, "model_sha256": file_sha256(one.person.model)}
             for one in selected

@@ -17,6 +17,7 @@ from bige_opensim.guidance.generation import (
 )
 from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.guidance.objective import Objective
+from bige_opensim.labelling.label_trials import NEED_BYTES
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.osim.compile import compile_skeleton
@@ -27,6 +28,8 @@ from bige_opensim.osim.model import load
 from bige_opensim.physics.anthropometry import STRENGTH
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import in_range, one_of
+from bige_opensim.workers.cluster import local_count
+from bige_opensim.workers.worker_process import PROCESSES
 from bige_opensim.workflows.objectives import bind_to_model, objective_file
 from bige_opensim.workflows.personal import Limits, Person, Strength
 from bige_opensim.workflows.progress import Show, Silent
@@ -178,9 +181,12 @@ def search_motions(
         lines=compile_lines(model, skeleton, muscles) if pressed and muscles is not None else None,
     )
     prepared, total = MotionSearch(request), request.iterations_in_all
-    with show(total, "searching") as steps:
-        every = max(1, total // 10)
-        result = prepared.run(lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
-    if not settings.rehearsals:
-        return prepared.generated(result)
-    return rehearsed(prepared, result, settings.rehearsals, show)
+    with PROCESSES.kept():
+        if settings.rehearsals:  # they import OpenSim while the search runs
+            PROCESSES.start(local_count(settings.count, None, NEED_BYTES["fast"]), "bige_opensim.labelling.label_task")
+        with show(total, "searching") as steps:
+            every = max(1, total // 10)
+            result = prepared.run(lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
+        if not settings.rehearsals:
+            return prepared.generated(result)
+        return rehearsed(prepared, result, settings.rehearsals, show)

@@ -79,6 +79,7 @@ def label(
     weights: Weights = (),
     volume_weighted: bool = False,
     passive: bool = False,
+    residual_reduction: bool = True,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -117,6 +118,10 @@ def label(
     passive
         Let passive fibre forces act, which OpenSim's static optimization leaves out. Of these four choices OpenSim's
         solver has the exponent only.
+    residual_reduction
+        Correct the soles of the feet first, where the person stands for half a second, and the trunk's mass centre and
+        the segments' masses, where there are ten seconds of movement; `label.record["residual_reduction"]` says by how
+        much, and `label.adjusted_model` is the model.
 
     Returns
     -------
@@ -147,6 +152,7 @@ def label(
         units=units,
         allow_missing=allow_missing,
         cost=EffortCost(exponent, weight_pairs(weights), volume_weighted, passive),
+        residual_reduction=residual_reduction,
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

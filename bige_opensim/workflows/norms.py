@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-import bige_opensim
 from bige_opensim.io.opencap import Session, find_sessions
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.label import Label, LabelError
 from bige_opensim.learning.labelled_trials import LeftOut, label_files, labelled_trial
 from bige_opensim.movements.repetitions import AUTO, EVENT_RULES
+from bige_opensim.provenance import provenance
 from bige_opensim.settings import one_of
 from bige_opensim.validation.norms import MeasuredTrial, Performance, norms_of
 from bige_opensim.validation.norms_files import Norms, NormsError
@@ -83,7 +82,7 @@ def norms(
         ]
     if not performances:
         raise NormsError(f"No label has a repetition that can be used. {' '.join(left_out[:4])}".strip())
-    made = {"bige_opensim": bige_opensim.__version__, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    made = provenance()
     return Norms(norms_of(performances), tuple(left_out), {**made, "labels": used})
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import bige_opensim
 from bige_opensim.built_in import BUILT_IN
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import write_storage, write_whole
@@ -28,6 +27,7 @@ from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.contact import ground_height
 from bige_opensim.physics.rotations import one_branch, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.provenance import __version__
 from bige_opensim.workflows.label import read_motion
 from bige_opensim.workflows.train import load_surrogate
 
@@ -126,7 +126,7 @@ def predict(
         "distance": None if strange is None else {"motion": strange[0], "body": strange[1], "outside_above": 1.0},
         "outside": list(outside),
         "cutoff_hz": cutoff_hz,
-        "bige_opensim": bige_opensim.__version__,
+        "bige_opensim": __version__,
     }
     return Prediction(activations, lower, upper, outside, record)
 

@@ -5,7 +5,7 @@ filter, a label shifts the body by millimetres and fits muscle paths over the mo
 what no term of the objective speaks of. Rather than bring all of that into every step, the error e = simulated -
 predicted of each term, of each motion, is added to what the next, short search predicts (output space mapping, Bandler
 et al. 2004, doi:10.1109/TMTT.2003.820904): where the two functions are nearly parallel, a step or two make them agree.
-Motions that fail a gate are given up and others are searched in their place.
+Motions that fail a gate are given up and others are searched in their place, unless others fail as well.
 
 The labels are those of the fast solver, with OpenSim's own muscle paths; OpenSim itself decides later, in `validate`.
 """
@@ -25,11 +25,14 @@ from bige_opensim.io.storage import read_storage
 from bige_opensim.motion import Motion
 from bige_opensim.validation.certificate import Certificate
 from bige_opensim.validation.roundtrip import SETTINGS, validate
+from bige_opensim.workers.worker_process import PROCESSES
 from bige_opensim.workflows.progress import Show
 
 MOST_REHEARSALS = 20
 ON = 0.15
 """Length of a search that goes on after a rehearsal, in shares of the first."""
+HOPELESS = 2
+"""Rounds in a row in which every motion fails a gate, after which no others are searched."""
 LABELS = replace(SETTINGS, solver="fast", geometry="exact", audit=0.0)
 
 
@@ -60,19 +63,31 @@ def rehearsed(prepared: MotionSearch, result: SearchResult, rounds: int, show: S
     errors = {t.name: np.zeros(len(result)) for t in prepared.objective.terms if t.bounded}
     rehearsals: list[Rehearsal | None] = [None] * len(result)
     waiting, trial = list(range(len(result))), result
-    with show(rounds, "rehearsing the verdict") as steps:
+    hopeless = 0
+    with show(rounds, "rehearsing the verdict") as steps, PROCESSES.kept():
         for k in range(rounds):
             for place, now in zip(waiting, rehearse(prepared.generated(trial)), strict=True):
                 rehearsals[place] = now
             held = [r for r in rehearsals if r is not None and r.holds]
             steps.finish(f"round {k + 1}: {len(held)} of {len(result)} hold")
+            hopeless = 0 if held else hopeless + _hopeless(trial, rehearsals)
             waiting = [i for i, r in enumerate(rehearsals) if r is not None and not r.holds]
-            if not waiting or k == rounds - 1:
+            if not waiting or k == rounds - 1 or hopeless >= HOPELESS:
                 break
             _learn(errors, result, rehearsals, waiting)
             trial = _searched_on(prepared, result, rehearsals, waiting, errors, k + 1)
             result = result.with_motions(waiting, trial)
     return prepared.generated(result).with_rehearsals(rehearsals)
+
+
+def _hopeless(trial: SearchResult, rehearsals: list[Rehearsal | None]) -> int:
+    """How little a round in which nothing holds promises: 2 where the search met its objective in no motion either, or
+    nothing could be simulated, 1 where every motion fails a gate, 0 where some only miss a term.
+    """
+    tried = [r for r in rehearsals if r is not None]
+    if all(r.failed for r in tried):
+        return HOPELESS if not trial.satisfied.any() or not any(r.values for r in tried) else 1
+    return 0
 
 
 def _learn(

@@ -22,7 +22,8 @@ from bige_opensim.reporting.report import Scene, WrittenReport
 from bige_opensim.reporting.report import report as write_report
 from bige_opensim.validation.norms_files import Norms
 from bige_opensim.validation.roundtrip import ValidationError
-from bige_opensim.viewer.page import as_html, script_source
+from bige_opensim.viewer.page import as_html
+from bige_opensim.viewer.script import script_source
 from bige_opensim.viewer.sources import ViewError
 from bige_opensim.workflows.validate import motions_folder
 from bige_opensim.workflows.view import FILE_HZ, takes_of, title_of

@@ -38,7 +38,9 @@ class StiltBody(Skeleton):
     def __init__(self, dtype: torch.dtype = torch.float64) -> None:
         torch.nn.Module.__init__(self)
         self.tables = Tables(
-            kind=(), rotational=tuple(not n.startswith("pelvis_t") or n == "pelvis_tilt" for n in COORDINATES)
+            kind=(),
+            mass=(0.0, 70.0, 0.0, 0.0),
+            rotational=tuple(not n.startswith("pelvis_t") or n == "pelvis_tilt" for n in COORDINATES),
         )
         limits = torch.tensor([[-math.pi / 2, math.pi / 2]] * len(COORDINATES), dtype=dtype)
         limits[2:5] = torch.tensor([-5.0, 5.0])

@@ -186,9 +186,16 @@ def test_history_and_progress_cover_every_iteration() -> None:
     result = run(VASTI, settings=settings, progress=lambda *a: calls.append(a))
     assert [c[:2] for c in calls] == [(i + 1, 12) for i in range(12)]
     assert {len(v) for v in result.history.values()} == {13}
-    assert {"total", "proximity", "joint_limits", "penetration", "floating", "balance", "term: vasti"} == set(
-        result.history
-    )
+    assert {
+        "total",
+        "proximity",
+        "joint_limits",
+        "penetration",
+        "floating",
+        "balance",
+        "self_intersection",
+        "term: vasti",
+    } == set(result.history)
 
 
 def test_terms_are_off_in_the_warmup_and_on_after_it() -> None:
