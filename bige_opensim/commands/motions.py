@@ -21,7 +21,7 @@ def generate(
     count: Annotated[int, Parameter(name=["-n", "--count"])] = 8,
     seed: int = 0,
     iterations: int | None = None,
-    predictor: Literal["surrogate", "physics"] = "surrogate",
+    predictor: Literal["auto", "surrogate", "physics"] = "auto",
     rehearsals: int = 4,
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -48,7 +48,7 @@ def generate(
         Replaces the objective's number of search iterations.
     predictor
         What says how active the muscles are: the surrogate alone, or, after the surrogate's search, a shorter one
-        through the physics of the subject's model.
+        through the physics of the subject's model; auto takes the physics where a term measures moments or forces.
     rehearsals
         How often, at most, the motions are labelled as the verdict will label them, by the fast solver, and searched on
         where that differs from what was predicted; 0 for never.
@@ -90,8 +90,7 @@ def generate(
     except (ModelError, PersonError, SettingError) as error:
         return fail(str(error))
     console.print(
-        f"{found.satisfied} of {count} motions meet the objective by the {predictor}; `bige validate {out}` asks "
-        "OpenSim.",
+        f"{found.satisfied} of {count} motions meet the objective as predicted; `bige validate {out}` asks OpenSim.",
         highlight=False,
     )
     for sentence in (*found.record["notes"], *found.conflicts):

@@ -1,8 +1,8 @@
 """Adam on the latents of many motions at once, of which each leaves when it has arrived.
 
-Adam (Kingma and Ba 2015, arXiv:1412.6980) is elementwise: no motion sees another, and those that are still searched are
-moved as if they were alone. A motion has arrived when nothing is left to gain, its loss being as good as zero, or when
-its loss has stayed where it is for some iterations, at its own learning rate and at three smaller ones.
+Adam is elementwise: no motion sees another, and those that are still searched are moved as if they were alone. A motion
+has arrived when nothing is left to gain, its loss being as good as zero, or when its loss has stayed where it is for
+some iterations, at its own learning rate and at three smaller ones.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 Of all changes x of a recorded repetition (`deformation`) the one is sought that
 
     minimises |R(x)|^2 + sum_s k_s v_s^2     where every bounded term c holds with a margin,  low <= value_c(x) <= high,
+                                             and every gate g of a verdict does,              value_g(x) <= limit_g,
 
 R being the size of the change and v_s what wishes (terms that are not part of the verdict) and, where there is no other
 way, deciding terms are missed by, in their scales. Every step linearises both (sequential quadratic programming in
@@ -13,7 +14,7 @@ cost steps and no accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -28,13 +29,24 @@ from bige_opensim.guidance.least_change import Row, least_change
 from bige_opensim.guidance.objective import BoundObjective, BoundTerm
 from bige_opensim.guidance.quantities import Dynamics, Observation, statistic
 
-Forces = Callable[[Tensor, Tensor], tuple[Tensor, Dynamics]]
-"""(q (T, C), duration ()) -> activations (1, T, M) and dynamics of the motion, differentiable in both."""
+
+class Forces(NamedTuple):
+    """What a motion takes: activations (1, T, M), dynamics, and what gates judge, (T, K) in shares of their limits."""
+
+    activations: Tensor
+    dynamics: Dynamics
+    gates: dict[str, Float[Tensor, "time k"]]
+
+
+Physics = Callable[[Tensor, Tensor], Forces]
+"""(q (T, C), duration ()) -> forces, differentiable in both."""
 Limits = Mapping[str, tuple[float, float]]
 
 STEPS = 30
 FIRST_RADIUS_RAD, LARGEST_RADIUS_RAD, SMALLEST_RADIUS_RAD = 0.12, 0.3, 0.004
 """Largest change of a joint angle in one step: at first, after good steps, and where the search ends."""
+BALANCE_LIMIT_M, OVERLAP_LIMIT = 0.04, 0.3
+"""Limits of two gates of a verdict (`validation.motion_gates`)."""
 SHRINK, GROW, DAMPINGS = 0.5, 1.6, 40
 PEAKS, PEAK_STRIDE = 5, 4
 """Of a curve whose peak is bounded, so many frames are looked at, so far apart: peaks hop from one to another."""
@@ -46,14 +58,21 @@ NEAR = 3.0
 """Bounds that are farther than so many scales from a value are not looked at in a step."""
 LIMIT_SCALE_RAD, NEAR_LIMIT_RAD = 0.035, 0.09
 SETTLED = 0.05
+GATE_SCALE, GATE_ROOM, FARTHEST = 0.1, 0.05, 100.0
+"""What counts as a scale of a gate, and the margin to its limit, in shares of the limit; beyond so many scales its
+tangent tells nothing of what is near."""
 
 
 class Simulation(NamedTuple):
-    """What a label finds of a motion: values of every term per channel, in the units of the file, and its gates."""
+    """What a label finds of a motion: values of every term per channel, in the units of the file, and its gates.
+
+    `gates` are the values of the gates in shares of their limits.
+    """
 
     values: dict[str, Float[np.ndarray, " channel"]]
     passed: bool
     reason: str
+    gates: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -97,7 +116,7 @@ class Edit:
 def edit(
     objective: BoundObjective,
     deformation: Deformation,
-    forces: Forces,
+    forces: Physics,
     simulate: Callable[[Shape], Simulation],
     limits: Limits,
     *,
@@ -142,6 +161,7 @@ def edit(
         if new.cost >= current.cost:
             radius = SHRINK * min(radius, turn)
             linear.look(program.curves_of(new))
+            linear.cut(new)
             continue
         settled = best.holds and current.cost - new.cost < SETTLED * max(new.cost, 0.05)
         current, radius = new, min(GROW * max(radius, turn), LARGEST_RADIUS_RAD)
@@ -164,11 +184,18 @@ def _better(a: Try, b: Try) -> bool:
     return a.cost < b.cost
 
 
+class Curves(NamedTuple):
+    """Of one motion, (time, channel) of every term and of every gate, in their scales."""
+
+    terms: list[Tensor]
+    gates: dict[str, Tensor]
+
+
 @dataclass(frozen=True)
 class _Program:
     objective: BoundObjective
     deformation: Deformation
-    forces: Forces
+    forces: Physics
     limits: Limits
 
     def attempt(self, x: Tensor, simulate: Callable[[Shape], Simulation]) -> Try:
@@ -189,20 +216,27 @@ class _Program:
             beyond = float(np.maximum(term.low / term.scale - values, values - term.high / term.scale).max())
             if term.name in deciding and beyond > 0:
                 missed[term.name] = beyond
+        cost += sum(HARD * max(_excess(value), 0.0) ** 2 for value in simulation.gates.values())
         return Try(x, shape, size, simulation, missed, cost)
 
-    def curves(self, q: Tensor, duration: Tensor) -> list[Float[Tensor, "time channel"]]:
-        """What the terms measure, over time and in their scales; differentiable."""
-        activations, dynamics = self.forces(q, duration)
-        frame = replace(self.objective.frame, dynamics=lambda q, duration, activations: dynamics)
-        observation = Observation(frame, q[None], duration[None], activations)
-        return [t.measured.series(observation)[0] / UNITS[t.measured.unit].size / t.scale for t in self.objective.terms]
+    def curves(self, q: Tensor, duration: Tensor) -> Curves:
+        """What the terms measure, over time and in their scales, and what the gates judge; differentiable."""
+        forces = self.forces(q, duration)
+        frame = replace(self.objective.frame, dynamics=lambda q, duration, activations: forces.dynamics)
+        observation = Observation(frame, q[None], duration[None], forces.activations)
+        terms = [
+            t.measured.series(observation)[0] / UNITS[t.measured.unit].size / t.scale for t in self.objective.terms
+        ]
+        gates = forces.gates | {
+            "balance": observation.beyond_support[0, :, None] / BALANCE_LIMIT_M,
+            "self_intersection": observation.overlap[0] / OVERLAP_LIMIT,
+        }
+        return Curves(terms, {name: curve / GATE_SCALE for name, curve in gates.items() if curve.shape[1]})
 
-    def curves_of(self, tried: Try) -> list[Float[np.ndarray, "time channel"]]:
-        """Those of a try, as numbers."""
+    def curves_of(self, tried: Try) -> Curves:
+        """Those of a try, without gradients."""
         with torch.no_grad():
-            found = self.curves(tried.shape.q, torch.tensor(tried.shape.duration, dtype=torch.float64))
-        return [curve.numpy() for curve in found]
+            return self.curves(tried.shape.q, torch.tensor(tried.shape.duration, dtype=torch.float64))
 
     def limit_rows(self, current: Try) -> list[Row]:
         """Joints at the frame where they are nearest to, or farthest beyond, a limit."""
@@ -221,6 +255,36 @@ class _Program:
         return rows
 
 
+class _Point:
+    """What a change makes of the curves, and how they move with it."""
+
+    def __init__(self, program: _Program, tried: Try) -> None:
+        self.program, self.shape = program, tried.shape
+        self.q = tried.shape.q.clone().requires_grad_(True)
+        self.duration = torch.tensor(tried.shape.duration, dtype=self.q.dtype, requires_grad=True)
+        self.curves = program.curves(self.q, self.duration)
+
+    def slope(self, value: Tensor) -> Float[np.ndarray, " variable"]:
+        """Derivative of a number that was made of the curves."""
+        by_q, by_duration = torch.autograd.grad(value, [self.q, self.duration], retain_graph=True, allow_unused=True)
+        slope = np.zeros(self.program.deformation.variables)
+        if by_q is not None:
+            slope += torch.einsum("tc,tcn->n", by_q, self.shape.slopes).numpy()
+        if by_duration is not None:
+            slope[-1] += float(by_duration) * self.program.deformation.duration_slope(self.shape.duration)
+        return slope
+
+    def gate_rows(self, name: str, excess: float, seen: Float[np.ndarray, "time channel"]) -> list[Row]:
+        """Rows of a gate, which judges the largest of all channels: in frames where the largest was seen large."""
+        curve = self.curves.gates[name]
+        most, largest, rows = float(curve.detach().max()), seen.argmax(1), []
+        for weights in _tight("peak", 1.0, seen.max(1)) or []:
+            t = int(weights.argmax())
+            value = curve[t, largest[t]]
+            rows.append(Row(f"gate {name}", excess - most + float(value.detach()), self.slope(value), HARD))
+        return rows
+
+
 class _Linear:
     """The program linearised at a change: a row for every bound that is near, and the gradient of all else.
 
@@ -232,17 +296,16 @@ class _Linear:
 
     def __init__(self, program: _Program, current: Try) -> None:
         self.program, self.current = program, current
-        self.q = current.shape.q.clone().requires_grad_(True)
-        self.duration = torch.tensor(current.shape.duration, dtype=self.q.dtype, requires_grad=True)
-        self.curves = program.curves(self.q, self.duration)
+        self.point = _Point(program, current)
+        self.curves = self.point.curves
         self.gradient = np.zeros(program.deformation.variables)
         self.rows = program.limit_rows(current)
-        for term, curve in zip(program.objective.terms, self.curves, strict=True):
+        for term, curve in zip(program.objective.terms, self.curves.terms, strict=True):
             if not term.bounded:
                 channels = statistic(term.term, curve[None])[0]
                 wanted = channels.square().mean() if term.term.stat == "rms" else channels.mean()
-                self.gradient += _direction(term) * self._slope(wanted)
-        self.look([curve.detach().numpy() for curve in self.curves])
+                self.gradient += _direction(term) * self.point.slope(wanted)
+        self.look(self.curves)
 
     @property
     def pull(self) -> dict[str, float]:
@@ -253,10 +316,19 @@ class _Linear:
             found[row.name] = found.get(row.name, 0.0) + float(multiplier)
         return found
 
+<<<<<<< HEAD
     def look(self, seen: Sequence[np.ndarray]) -> None:
         """Add rows for the bounds that are tight on these curves, of every term (time, channels of the term)."""
+=======
+    def look(self, seen: Curves) -> None:
+        """Add rows for the bounds that are tight on these curves."""
+        for name, value in self.current.simulation.gates.items():
+            if name in self.curves.gates and _excess(value) > -NEAR:
+                self.rows += self.point.gate_rows(name, _excess(value), seen.gates[name].detach().numpy())
+>>>>>>> search
         deciding = {t.name for t in self.program.objective.verdict_terms}
-        for term, curve, other in zip(self.program.objective.terms, self.curves, seen, strict=True):
+        for term, curve, seen_curve in zip(self.program.objective.terms, self.curves.terms, seen.terms, strict=True):
+            other = seen_curve.detach().numpy()
             if not term.bounded:
                 continue
             low, high = _band(term)
@@ -274,15 +346,29 @@ class _Linear:
         weights = _tight(term.term.stat, sign, other)
         if weights is None:
             value = statistic(term.term, curve[None, :, None])[0, 0]
-            return [Row(term.name, excess, sign * self._slope(value), cost)]
+            return [Row(term.name, excess, sign * self.point.slope(value), cost)]
         here = curve.detach().numpy()
         own = _tight(term.term.stat, sign, here)
         assert own is not None
         most = max(float(w @ here) for w in own)
         return [
-            Row(term.name, excess - most + float(w @ here), self._slope(torch.as_tensor(w) @ curve), cost)
+            Row(term.name, excess - most + float(w @ here), self.point.slope(torch.as_tensor(w) @ curve), cost)
             for w in weights
         ]
+
+    def cut(self, failed: Try) -> None:
+        """Add rows for the gates that a step failed, linearised where it went: there forces run out, here they do not.
+
+        Up to the frame in which muscles are at their limit a residual hardly grows; beyond it does steeply. The tangent
+        beyond bounds a convex gate everywhere (Kelley 1960).
+        """
+        wrong = {n: _excess(v) for n, v in failed.simulation.gates.items() if 0.0 < _excess(v) < FARTHEST}
+        if not wrong:
+            return
+        there, way = _Point(self.program, failed), (failed.x - self.current.x).numpy()
+        for name in wrong.keys() & there.curves.gates.keys():
+            rows = there.gate_rows(name, wrong[name], there.curves.gates[name].detach().numpy())
+            self.rows += [row._replace(excess=row.excess - float(row.slope @ way)) for row in rows]
 
     def step(self, radius: float) -> tuple[Float[np.ndarray, " variable"], float]:
         """The step that does most within `radius`, and by how much it turns a joint, rad.
@@ -307,15 +393,6 @@ class _Linear:
 
     def _turn(self, step: Float[np.ndarray, " variable"]) -> float:
         return float((self.current.shape.slopes @ torch.as_tensor(step)).abs().max())
-
-    def _slope(self, value: Tensor) -> Float[np.ndarray, " variable"]:
-        by_q, by_duration = torch.autograd.grad(value, [self.q, self.duration], retain_graph=True, allow_unused=True)
-        slope = np.zeros(self.program.deformation.variables)
-        if by_q is not None:
-            slope += torch.einsum("tc,tcn->n", by_q, self.current.shape.slopes).numpy()
-        if by_duration is not None:
-            slope[-1] += float(by_duration) * self.program.deformation.duration_slope(self.current.shape.duration)
-        return slope
 
 
 def _tight(stat: str, sign: float, curve: Float[np.ndarray, " time"]) -> list[Float[np.ndarray, " time"]] | None:
@@ -348,6 +425,11 @@ def _band(term: BoundTerm) -> tuple[float, float]:
     low, high = term.low / term.scale, term.high / term.scale
     margin = min(margin, 0.25 * (high - low)) if np.isfinite(high - low) else margin
     return low + margin, high - margin
+
+
+def _excess(share: float) -> float:
+    """How far a gate's value, in shares of its limit, is above the limit less a margin, in scales."""
+    return (share - 1.0 + GATE_ROOM) / GATE_SCALE
 
 
 def _cost(term: BoundTerm, deciding: set[str]) -> float:

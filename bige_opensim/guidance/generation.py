@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,8 +32,8 @@ from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 from bige_opensim.physics.stance_loads import StanceLoads, stands
 
 DRAFT = 2
-"""While a search goes by the surrogate, motions are planted and measured at every so many samples."""
-PREDICTORS = ("surrogate", "physics")
+"""On its way a search plants and measures motions at every so many samples."""
+AUTO, SURROGATE, PHYSICS = PREDICTORS = ("auto", "surrogate", "physics")
 MOST_MOTIONS = 1000
 LEAVING_THE_GROUND = ("gait", "jump")
 
@@ -189,16 +189,20 @@ class MotionSearch:
         physics: bool = False,
         start: np.ndarray | None = None,
         errors: Mapping[str, np.ndarray] | None = None,
+        deciding: Collection[str] | None = None,
         progress: Tell | None = None,
     ) -> SearchResult:
-        """One search, by the surrogate or by the physics; `start`, `errors` as `search` takes them."""
+        """One search, by the surrogate or by the physics; `start`, `errors` as `search` takes them.
+
+        `deciding` are the terms that decide, instead of the objective's own.
+        """
         objective = self.objective if physics else self.first
+        if deciding is not None:
+            objective = objective.decided_by(deciding)
         known = {term.name for term in objective.terms}
         return search(
             objective,
-            GeneratorOfSearch(
-                self._decode, self._encode, self.networks.generator.quantise, None if physics else self._draft
-            ),
+            GeneratorOfSearch(self._decode, self._encode, self.networks.generator.quantise, self._draft),
             self.references,
             self.durations,
             count=count,

@@ -1,6 +1,7 @@
 """An objective: loaded from TOML, bound to a model's channels, evaluated on a batch of motions."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ CONTACT_SCALE_M = 0.01
 
 SUPPORT_MARGIN_M, SUPPORT_SCALE_M = 0.01, 0.02
 
+GIVEN_UP = 0.2
 OVERLAP, OVERLAP_SCALE = 0.2, 0.1
 """Share of their thickness by which limbs may overlap beyond that of standing upright: a verdict allows 0.3."""
 
@@ -170,6 +172,16 @@ class BoundObjective:
         """The hard terms; all bounded terms where none is hard."""
         return tuple(t for t in self.terms if t.term.hard) or tuple(t for t in self.terms if t.bounded)
 
+    def decided_by(self, names: Collection[str]) -> "BoundObjective":
+        """The same, decided by these terms; what decided before and does not now is a wish of a fifth of its weight."""
+        deciding = {t.name for t in self.verdict_terms}
+        terms = []
+        for t in self.terms:
+            share = GIVEN_UP if t.name in deciding and t.name not in names else 1.0
+            term = dataclasses.replace(t.term, hard=t.name in names, weight=share * t.term.weight)
+            terms.append(t._replace(term=term))
+        return dataclasses.replace(self, terms=tuple(terms))
+
     @property
     def needs_activations(self) -> bool:
         """Whether any term measures muscles."""
@@ -220,6 +232,7 @@ class BoundObjective:
         self_intersection: sum over pairs of segments of the cycle's mean of ((e - 0.2) / 0.1)^2, e the share of their
         thickness by which they overlap, beyond that of standing upright.
         """
+        outside = (observation.beyond_support + SUPPORT_MARGIN_M).clamp(min=0) / SUPPORT_SCALE_M
         low, high = channel_range(self.frame)
         scale = observation.q.new_tensor([LIMIT_SCALE[angle] for angle in self.frame.rotational])
         excess = terms.joint_excess(observation.q, low, high, self.frame.triples) / scale
@@ -228,7 +241,6 @@ class BoundObjective:
         for name, measure in measures.items():
             height = measure(observation.contact_points, ground_height=self.frame.ground_height)
             found[name] = ((height - CONTACT_TOLERANCE_M).clamp(min=0) / CONTACT_SCALE_M).square().mean(-1)
-        outside = (observation.beyond_support + SUPPORT_MARGIN_M).clamp(min=0) / SUPPORT_SCALE_M
         found["balance"] = outside.square().mean(-1)
         through = (observation.overlap - OVERLAP).clamp(min=0) / OVERLAP_SCALE
         found["self_intersection"] = through.square().mean(1).sum(-1)

@@ -16,7 +16,7 @@ from bige_opensim.guidance.balance import beyond_support
 from bige_opensim.guidance.language import ObjectiveError, Term, closest
 from bige_opensim.learning.channels import MIDLINE_ODD
 from bige_opensim.physics.capsules import Capsules, capsules_of
-from bige_opensim.physics.dynamics import body_wrenches, kinematics
+from bige_opensim.physics.dynamics import State, body_wrenches, kinematics
 from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Poses, Skeleton
@@ -119,7 +119,17 @@ class Observation:
     @cached_property
     def poses(self) -> Poses:
         """Body poses; coordinates that the motion does not carry stay at their default."""
+        if "state" in self.__dict__:
+            return self.state.poses
         return self.frame.skeleton(self.full(self.q, self.frame.skeleton.get_buffer("default")))
+
+    @cached_property
+    def state(self) -> State:
+        """Poses, velocities and accelerations of all bodies."""
+        default = self.frame.skeleton.get_buffer("default")
+        acceleration = terms.second_time_derivative(self.q, self.duration)
+        rates = (self.full(x, torch.zeros_like(default)) for x in (self.velocity, acceleration))
+        return kinematics(self.frame.skeleton, self.full(self.q, default), *rates)
 
     def full(self, channels: Tensor, others: Tensor) -> Tensor:
         """Values of all coordinates of the skeleton, from those of the channels and the others' own."""
@@ -158,12 +168,7 @@ class Observation:
 
 def demand_on_ground(o: Observation) -> tuple[Float[Tensor, "batch time 3"], Float[Tensor, "batch time 3"]]:
     """Force (N) and moment about the ground's origin (N·m) that motions take from their surroundings."""
-    skeleton = o.frame.skeleton
-    default = skeleton.get_buffer("default")
-    acceleration = terms.second_time_derivative(o.q, o.duration)
-    rates = (o.full(x, torch.zeros_like(default)) for x in (o.velocity, acceleration))
-    state = kinematics(skeleton, o.full(o.q, default), *rates)
-    force, moment = body_wrenches(skeleton, state)
+    force, moment = body_wrenches(o.frame.skeleton, o.state)
     return force.sum(-2), moment.sum(-2)
 
 

@@ -171,11 +171,11 @@ class _Search:
         asked = self.predict is not None and (not draft or self.objective.needs_activations)
         predicted = self.predict(q, duration) if asked and self.predict is not None else None
         observation = self.objective.observe(q, duration, predicted)
+        plausibility = self.objective.plausibility(observation)  # first: its poses serve all terms
         errors = self.errors
         if errors is not None and rows is not None:
             errors = {name: error[rows] for name, error in errors.items()}
         evaluation = self.objective.judge(observation, errors)
-        plausibility = self.objective.plausibility(observation)
         off_codes = self.settings.manifold * self.manifold.penalty(latents).to(observation.q)
         proximity = self.neighbourhood.penalty(observation.q) + off_codes
         hold = self.settings.beta * proximity

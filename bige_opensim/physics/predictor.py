@@ -8,6 +8,7 @@ function theorem, so that a search can descend through muscle redundancy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,8 @@ class Predicted(NamedTuple):
     activations (N, T, M); moments (N, T, K): net generalized forces of the channels, N·m and N; grf (N, T, 6): x, y, z
     on the right foot, then on the left, N; joint_loads (N, T, J): resultant contact forces of `loaded_joints`, in body
     weights, None where the predictor has no lines of action; residual_force, residual_moment (N, T): size of what the
-    root lacks, N and N·m, 0 where nothing floats; solved (N, T): whether the solver ended with forces in balance.
+    root lacks, N and N·m, 0 where nothing floats; reserves (N, T, C): of the skeleton's coordinates, N and N·m; solved
+    (N, T): whether the solver ended with forces in balance.
     """
 
     activations: Tensor
@@ -49,6 +51,7 @@ class Predicted(NamedTuple):
     joint_loads: Tensor | None
     residual_force: Tensor
     residual_moment: Tensor
+    reserves: Tensor
     solved: Tensor
 
     def carried(self, limit: float) -> Bool[Tensor, " batch"]:
@@ -128,7 +131,8 @@ class PhysicsPredictor(torch.nn.Module):
         full = self.skeleton.get_buffer("default").double().expand(*q.shape[:2], -1).clone()
         full[..., self.columns] = q[..., self.channels].double()
         self.outside = ~self.muscles.in_range(full.detach())
-        rate = self.rate / duration.double()[:, None, None]
+        rate = self.rate if q.shape[1] == len(self.rate) else torch.as_tensor(derivative_matrix(q.shape[1]))
+        rate = rate / duration.double()[:, None, None]
         qd = rate @ full
         qdd = rate @ qd
         full, qd, qdd = (x[:, ::every] for x in (full, qd, qdd))
@@ -175,10 +179,12 @@ class PhysicsPredictor(torch.nn.Module):
             joint_loads=loads,
             residual_force=solution.reserve[:, translations].norm(dim=-1).reshape(N, T),
             residual_moment=solution.reserve[:, rotations].norm(dim=-1).reshape(N, T),
+            reserves=solution.reserve.reshape(N, T, -1),
             solved=solution.solved.reshape(N, T),
         )
 
 
+@lru_cache(maxsize=8)
 def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:
     """D with (D x)_i = x'(t_i) of the natural quintic spline through x on `samples` even times from 0 to 1."""
     t = np.linspace(0.0, 1.0, samples)

@@ -13,7 +13,7 @@ import torch
 
 from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.deformation import Deformation, DeformationError, Shape
-from bige_opensim.guidance.edit import STEPS, Edit, Limits, Simulation
+from bige_opensim.guidance.edit import STEPS, Edit, Forces, Limits, Simulation
 from bige_opensim.guidance.edit import edit as smallest_change
 from bige_opensim.guidance.edited import Edited
 from bige_opensim.guidance.generated import FORMAT, name_of
@@ -25,6 +25,7 @@ from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import read_coordinates
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.person_model import fitted_muscles
+from bige_opensim.labelling.quality_gates import GATE_LIMITS, MOMENT_FLOOR_NM
 from bige_opensim.motion import Motion
 from bige_opensim.movements.events import RepetitionError
 from bige_opensim.movements.repetitions import find_repetitions
@@ -202,10 +203,20 @@ class Editor:
                 progress=lambda i, n, text: progress.advance(i, text, every=1),
             )  # fmt: skip
 
-    def forces(self, q: torch.Tensor, duration: torch.Tensor) -> tuple[torch.Tensor, Dynamics]:
-        """Activations and dynamics of a motion, differentiable."""
-        found = self.physics.solve(q[None], duration[None])
-        return found.activations, Dynamics(found.moments, found.grf, found.joint_loads)
+    def forces(self, q: torch.Tensor, duration: torch.Tensor) -> Forces:
+        """What a motion takes, differentiable; gates as `quality_gates` defines them, their divisors held."""
+        found, skeleton = self.physics.solve(q[None], duration[None]), self.simulator.skeleton
+        external = float(found.grf[0].detach().unflatten(-1, (2, 3)).sum(1).norm(dim=-1).max())
+        height = float(skeleton.com(skeleton(q.detach()))[:, 1].mean())
+        driven = torch.tensor([name in skeleton.tables.muscle_driven for name in skeleton.coordinates])
+        peaks = found.moments[0].detach().abs().amax(0).clamp(min=MOMENT_FLOOR_NM)[driven]
+        limits = {name: GATE_LIMITS[name] / 100.0 for name in ("residual_force", "residual_moment", "reserves")}
+        gates = {
+            "residual_force": found.residual_force[0, :, None] / external / limits["residual_force"],
+            "residual_moment": found.residual_moment[0, :, None] / (external * height) / limits["residual_moment"],
+            "reserves": found.reserves[0][:, driven].abs() / peaks / limits["reserves"],
+        }
+        return Forces(found.activations, Dynamics(found.moments, found.grf, found.joint_loads), gates)
 
 
 def edit(
@@ -422,7 +433,11 @@ def _conflicts(objective: BoundObjective, found: Edit) -> list[str]:
     units = {t.name: (t.scale, "" if t.measured.unit == "1" else f" {t.measured.unit}") for t in objective.terms}
     missed = [f"'{n}' by {units[n][0] * x:.3g}{units[n][1]}" for n, x in best.missed.items()]
     pulling = [f"'{n}'" for n, x in found.pull.items() if x > 1e-6 and n in units]
-    beside = [f"the range of {n}" for n, x in found.pull.items() if x > 1e-6 and n not in units]
+    beside = [
+        f"the gate {n.removeprefix('gate ')}" if n.startswith("gate ") else f"the range of {n}"
+        for n, x in found.pull.items()
+        if x > 1e-6 and n not in units
+    ]
     return [
         f"No change was found that meets every deciding term. The best compromise misses {', '.join(missed)}; what "
         f"stands against each other there: {', '.join([*pulling, *beside]) or 'nothing that is known'}."

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bige_opensim.built_in import BUILT_IN
+from bige_opensim.guidance.compromise import explained
 from bige_opensim.guidance.generated import Generated
 from bige_opensim.guidance.generation import (
+    AUTO,
     MOST_MOTIONS,
+    PHYSICS,
     PREDICTORS,
     GenerationRequest,
     MotionSearch,
@@ -17,6 +20,7 @@ from bige_opensim.guidance.generation import (
 )
 from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.guidance.objective import Objective
+from bige_opensim.guidance.quantities import needs_dynamics
 from bige_opensim.labelling.label_trials import NEED_BYTES
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
@@ -48,7 +52,8 @@ class SearchSettings:
     """How motions are searched.
 
     count: how many motions; seed: of the starting points; iterations: instead of the objective's; predictor: what says
-    how active muscles are, the surrogate alone, or, after its search, a shorter one through the physics of the model;
+    how active muscles are, the surrogate alone, or, after its search, a shorter one through the physics of the model,
+    or the physics only where a term measures forces ("auto");
     physics_share: length of that one in shares of the first; rehearsals: how often, at most, motions are labelled as
     the verdict will label them, and searched on where that differs from what was predicted.
 
@@ -62,7 +67,7 @@ class SearchSettings:
     count: int = 8
     seed: int = 0
     iterations: int | None = None
-    predictor: str = "surrogate"
+    predictor: str = AUTO
     physics_share: float = 0.25
     rehearsals: int = 4
 
@@ -85,7 +90,7 @@ def generate(
     count: int = 8,
     seed: int = 0,
     iterations: int | None = None,
-    predictor: str = "surrogate",
+    predictor: str = AUTO,
     physics_share: float = 0.25,
     rehearsals: int = 4,
     strength: Strength | None = None,
@@ -110,7 +115,8 @@ def generate(
         Iterations of the search, instead of the objective's.
     predictor
         "surrogate", or "physics": after the surrogate's search a shorter one in which activations come from the
-        physics of the person's model, which closes most of the gap to what OpenSim finds.
+        physics of the person's model; "auto" does so where terms measure moments, ground forces or joint loads, which
+        no surrogate predicts.
     physics_share
         Iterations through the physics, in shares of those before.
     rehearsals
@@ -145,7 +151,7 @@ def generate(
         found = search_motions(objective_file(objective), path, *networks, settings, show)
     if not person.usual:
         found.record["person"] = person.record(own)
-    if person.strength and predictor == "surrogate" and not _knows_single_muscles(networks[1]):
+    if person.strength and predictor != PHYSICS and not _knows_single_muscles(networks[1]):
         found.record["notes"].append(WEAKNESS)
     return found
 
@@ -164,7 +170,8 @@ def search_motions(
     tables, asked = compile_skeleton(model), Objective.load(objective)
     skeleton = Skeleton(tables)
     bind_to_model(asked, load(model), skeleton)
-    physics = settings.predictor == "physics"
+    forces = any(needs_dynamics(term) for term in asked.terms)
+    physics = settings.predictor == PHYSICS or (settings.predictor == AUTO and forces)
     muscles = compile_muscles(model, reference_ranges(generator, tables)) if physics else None
     pressed = any(term.quantity == "joint_load" for term in asked.terms)
     request = GenerationRequest(
@@ -188,5 +195,6 @@ def search_motions(
             every = max(1, total // 10)
             result = prepared.run(lambda i, n, loss: steps.advance(i, f"loss {loss:.4g}", every=every))
         if not settings.rehearsals:
-            return prepared.generated(result)
+            found = prepared.generated(result)
+            return found if result.satisfied.any() else explained(found, prepared, result)
         return rehearsed(prepared, result, settings.rehearsals, show)

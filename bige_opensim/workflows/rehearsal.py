@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from bige_opensim.guidance.compromise import explained
 from bige_opensim.guidance.generated import Generated, Rehearsal
 from bige_opensim.guidance.generation import MotionSearch, shortened
 from bige_opensim.guidance.search import SearchResult
@@ -29,8 +30,9 @@ from bige_opensim.workers.worker_process import PROCESSES
 from bige_opensim.workflows.progress import Show
 
 MOST_REHEARSALS = 20
-ON = 0.15
-"""Length of a search that goes on after a rehearsal, in shares of the first."""
+ON, CLOSER = 0.15, 0.4
+"""Length of a search that goes on after a rehearsal, and its learning rate, in shares of the first: a motion that stays
+near keeps the error that is known of it."""
 HOPELESS = 2
 """Rounds in a row in which every motion fails a gate, after which no others are searched."""
 LABELS = replace(SETTINGS, solver="fast", geometry="exact", audit=0.0)
@@ -77,7 +79,10 @@ def rehearsed(prepared: MotionSearch, result: SearchResult, rounds: int, show: S
             _learn(errors, result, rehearsals, waiting)
             trial = _searched_on(prepared, result, rehearsals, waiting, errors, k + 1)
             result = result.with_motions(waiting, trial)
-    return prepared.generated(result).with_rehearsals(rehearsals)
+    found = prepared.generated(result).with_rehearsals(rehearsals)
+    if any(r is not None and r.holds for r in rehearsals):
+        return found
+    return explained(found, prepared, result, rehearsals)
 
 
 def _hopeless(trial: SearchResult, rehearsals: list[Rehearsal | None]) -> int:
@@ -115,8 +120,9 @@ def _searched_on(
     settings, seed = prepared.settings, prepared.request.seed
     trial = result.take(waiting)
     if on:
+        near = replace(settings, learning_rate=CLOSER * settings.learning_rate)
         part = prepared.find(
-            shortened(settings, max(1, round(ON * settings.iterations))),
+            shortened(near, max(1, round(ON * settings.iterations))),
             count=len(on),
             seed=seed,
             physics=prepared.by_physics,

@@ -83,7 +83,8 @@ class Simulator:
         wrong = [_failed(name, gate) for name, gate in gates.items() if not gate.satisfied]
         reason = " ".join([*([] if label.passed else [label.reason]), *wrong])
         values = {name: found[0].detach().numpy() for name, found in evaluation.channel_values.items()}
-        return Simulation(values, not reason, reason), label
+        shares = {name: gate.value / gate.limit for name, gate in (label.gates | gates).items()}
+        return Simulation(values, not reason, reason, shares), label
 
 
 def _failed(name: str, gate: MotionGate) -> str:

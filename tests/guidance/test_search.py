@@ -198,6 +198,47 @@ def test_history_and_progress_cover_every_iteration() -> None:
     } == set(result.history)
 
 
+def test_motions_leave_when_they_have_arrived_and_the_others_go_on_as_if_alone() -> None:
+    """Arrived motions cost nothing more; those that are left end where they end without the others."""
+    sizes: list[int] = []
+
+    def counted(z: Tensor) -> tuple[Tensor, Tensor]:
+        sizes.append(len(z))
+        return decode(z)
+
+    latents = encode(*references())[:4].clone()
+    latents[:3] = torch.tensor([6.5, 6.5, -2.0, 2.5])
+    settings = dataclasses.replace(QUICK, iterations=400)
+    all_ = run(VASTI, generator=Generator(counted, encode), start=latents, count=4, settings=settings)
+    assert all_.satisfied.all()
+    assert sizes[1:5] == [4, 4, 1, 1]  # each step decodes once more, for the manifold
+    assert len(all_.history["total"]) < 200
+    alone = run(VASTI, start=latents[3:], count=1, settings=settings)
+    np.testing.assert_allclose(all_.motions[3], alone.motions[0], atol=1e-9)
+
+
+def test_drafts_are_searched_by_and_results_are_whole() -> None:
+    def thin(z: Tensor) -> tuple[Tensor, Tensor]:
+        q, duration = decode(z)
+        return q[:, ::4], duration
+
+    result = run(VASTI, generator=Generator(decode, encode, None, thin))
+    assert result.motions.shape[1] == FRAMES
+    assert result.activations is not None
+    assert result.activations.shape[1] == FRAMES
+    assert result.satisfied.all()
+    novelty = Neighbourhood(references()[0], bind(VASTI).frame.rotational)
+    q = torch.tensor(result.motions)
+    np.testing.assert_allclose(novelty.novelty(q[:, ::4]).nearest, novelty.novelty(q).nearest, rtol=0.1)
+
+
+def test_starts_are_the_most_promising_of_many() -> None:
+    none = dataclasses.replace(QUICK, iterations=1, learning_rate=0.0)
+    losses = [run(VASTI, count=count, settings=none).loss for count in (1, 5)]
+    assert losses[0].mean() < 0.2
+    assert losses[1].mean() < 0.5 * run(VASTI, count=5, settings=none, start=encode(*references())[:5]).loss.mean()
+
+
 def test_terms_are_off_in_the_warmup_and_on_after_it() -> None:
     settings = SearchSettings(60, 30, 0, 0.05, beta=0.0, joint_limits=0.0, penetration=0.0, floating=0.0, balance=0.0)
     history = run(VASTI | {"between": [0.1, 0.2]}, settings=settings).history["term: vasti"]

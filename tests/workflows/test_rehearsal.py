@@ -3,6 +3,7 @@
 The verdict on stilts is another predictor than the search's, and a gate that some motions fail.
 """
 
+import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -76,6 +77,7 @@ def start() -> SearchResult:
 def go(monkeypatch: pytest.MonkeyPatch, start: SearchResult, judge: Verdict, rounds: int):
     prepared = Prepared(5)
     monkeypatch.setattr(rehearsal, "rehearse", lambda found: judge(found.result))
+    monkeypatch.setattr(rehearsal, "explained", lambda found, *why: found)
     result, rehearsals = rehearsed(prepared, start, rounds, Silent)
     return prepared, result, rehearsals
 
@@ -110,6 +112,19 @@ def test_others_take_the_places_of_motions_that_fail_a_gate(monkeypatch, start):
     assert prepared.began == 2
     np.testing.assert_array_equal(result.motions[2:], start.motions[2:])
     assert not (result.motions[:2] == start.motions[:2]).all()
+
+
+def test_where_others_fail_as_well_no_more_are_searched(monkeypatch, start):
+    prepared, _, rehearsals = go(monkeypatch, start, lambda found: verdict(found, 1.0, lambda q: True), 9)
+    assert prepared.began == 5
+    assert prepared.went_on == 0
+    assert not any(r.holds for r in rehearsals)
+
+
+def test_a_search_that_meets_its_objective_nowhere_is_not_begun_again(monkeypatch, start):
+    nowhere = dataclasses.replace(start, satisfied=np.zeros(5, dtype=bool))
+    prepared, _, _ = go(monkeypatch, nowhere, lambda found: verdict(found, 1.0, lambda q: True), 9)
+    assert prepared.began == 0
 
 
 def test_what_never_holds_is_said(monkeypatch, start):
