@@ -316,16 +316,11 @@ class _Linear:
             found[row.name] = found.get(row.name, 0.0) + float(multiplier)
         return found
 
-<<<<<<< HEAD
-    def look(self, seen: Sequence[np.ndarray]) -> None:
-        """Add rows for the bounds that are tight on these curves, of every term (time, channels of the term)."""
-=======
     def look(self, seen: Curves) -> None:
         """Add rows for the bounds that are tight on these curves."""
         for name, value in self.current.simulation.gates.items():
             if name in self.curves.gates and _excess(value) > -NEAR:
                 self.rows += self.point.gate_rows(name, _excess(value), seen.gates[name].detach().numpy())
->>>>>>> search
         deciding = {t.name for t in self.program.objective.verdict_terms}
         for term, curve, seen_curve in zip(self.program.objective.terms, self.curves.terms, seen.terms, strict=True):
             other = seen_curve.detach().numpy()
