@@ -211,6 +211,7 @@ def _judged(folder: Path, motions: Path, progress: Progress) -> str:
     progress.finish("results")
     files = [path, folder / VIEW, *(p for p in motions.rglob("*") if p.is_file())]
     _bundle(folder / BUNDLE, folder, files)
+    progress.finish("bundle")
     confirmed = sum(verdict.confirmed for verdict in verdicts)
     return f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim."
 

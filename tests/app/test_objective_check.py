@@ -60,6 +60,7 @@ def test_a_model_that_cannot_be_read_is_a_sentence(tmp_path: Path):
     )["ok"]
 
 
+@pytest.mark.slow
 def test_the_process_beside_the_server_checks(tmp_path: Path):
     checker = Checker()
     try:
