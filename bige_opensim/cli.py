@@ -22,7 +22,15 @@ from bige_opensim.commands.exporting import export
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
-from bige_opensim.commands.networks import dataset, predict, train_generator, train_surrogate
+from bige_opensim.commands.networks import (
+    dataset,
+    draw,
+    predict,
+    train_diffusion,
+    train_generator,
+    train_prior,
+    train_surrogate,
+)
 from bige_opensim.commands.norms import norms
 from bige_opensim.commands.objectives import check_objective, list_objectives
 from bige_opensim.commands.people import scale, synth
@@ -43,7 +51,13 @@ GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., 
     "Label": {"label": label, "solve": solve, "compare": compare, "norms": norms},
     "Learn": {
         "dataset": dataset,
-        "train": {"surrogate": train_surrogate, "generator": train_generator},
+        "train": {
+            "surrogate": train_surrogate,
+            "generator": train_generator,
+            "prior": train_prior,
+            "diffusion": train_diffusion,
+        },
+        "draw": draw,
         "predict": predict,
         "evaluate": evaluate,
     },

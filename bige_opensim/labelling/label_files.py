@@ -147,8 +147,13 @@ def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
         write_storage(
             folder / JOINT_LOADS, time, loads.values, loads.names, in_degrees=False, title="Joint contact forces"
         )
-    (folder / LABEL).write_text(json.dumps(label.record, indent=1), encoding="utf-8")
+    (folder / LABEL).write_text(record_text(label.record), encoding="utf-8")
     return LabelText(time, activations, coordinates.at(np.searchsorted(found.coordinates.time, time - 1e-9)))
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """What `label.json` holds, an entry a line."""
+    return "{\n" + ",\n".join(f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in record.items()) + "\n}\n"
 
 
 def save_label(label: Label, out: Path) -> Path:
