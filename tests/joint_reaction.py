@@ -26,7 +26,8 @@ def by_opensim(
     arms = muscle_moments(skeleton, p, frames, tension)
     reserves = {n: (net - arms)[:, c].numpy() for c, n in enumerate(skeleton.coordinates)}
     write_coordinates(folder / "coordinates.mot", (whole or p).q, rotational=model.rotational)
-    right, left = (tuple(part[:, i].numpy() for part in ground) for i in range(2))
+    feet = (ground.force, ground.point, ground.torque)
+    right, left = (tuple(part[:, i].numpy() for part in feet) for i in range(2))
     write_ground_forces(folder / "grf.mot", p.q.time, {"r": right, "l": left})
     write_external_loads(folder / "loads.xml", "grf.mot", ground_forces({"r": "calcn_r", "l": "calcn_l"}))
     names = [*model.muscle_names, *(f"reserve_{n}" for n in reserves)]

@@ -20,7 +20,7 @@ from bige_opensim.io.text import number
 
 _METADATA = "sessionMetadata.yaml"
 _SEX, _AGE = ("sex", "gender_mf", "gender", "sex_at_birth"), ("age_years", "age")
-_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic", "chair", *_SEX, *_AGE)
+_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic", "chair", "hands", "calves", *_SEX, *_AGE)
 _SEXES = {"f": "f", "female": "f", "woman": "f", "m": "m", "male": "m", "man": "m"}
 _TEXT = "tag:yaml.org,2002:str"
 _NOTHING = ("", "~", "null")
@@ -74,6 +74,10 @@ class Session:
         From the metadata; None if not given.
     chair
         What people sit on, as `bige label --chair` takes it ("auto", or a height in m); None if not given.
+    hands
+        What hands rest on, as `bige label --hands` takes it; None if not given.
+    calves
+        Whether the metadata says that thighs rest on calves in deep squats.
 
     """
 
@@ -90,6 +94,8 @@ class Session:
     sex: str | None = None
     age_years: float | None = None
     chair: str | None = None
+    hands: str | None = None
+    calves: bool = False
 
 
 def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -> list[Session]:
@@ -169,6 +175,8 @@ def _read_session(path: Path, name: str) -> Session:
         sex=next((_SEXES[metadata[key].lower()] for key in _SEX if metadata.get(key, "").lower() in _SEXES), None),
         age_years=age_years,
         chair=metadata.get("chair"),
+        hands=metadata.get("hands"),
+        calves=metadata.get("calves", "").lower() == "true",
     )
 
 

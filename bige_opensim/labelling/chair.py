@@ -13,7 +13,7 @@ from bige_opensim.labelling.missing_support import SupportCheck
 from bige_opensim.physics.carriers import Carrier, OnCalves, OnThighs, Rail
 from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.settings import SettingError
+from bige_opensim.settings import SettingError, one_of
 
 AUTO = "auto"
 HANDS_ON = ("rail", "knees")
@@ -67,44 +67,51 @@ def check_chair(chair: str | None) -> None:
         )
 
 
-def carriers(skeleton: Skeleton, chair: Chair | None, hands: str | None, calves: bool) -> list[Carrier]:
-    """What carries besides the feet: a chair that was found, hands on a rail or on the thighs, calves under thighs.
+@dataclass(frozen=True)
+class Declared:
+    """What carries besides the feet: chair ("auto" or a height, m), hands ("rail" or "knees"), calves under thighs."""
 
-    Raises
-    ------
-    ChairError
-        Hands are to carry, and the model has none.
+    chair: str | None = None
+    hands: str | None = None
+    calves: bool = False
 
-    """
-    found: list[Carrier] = [] if chair is None else [chair.seat]
-    if hands is not None:
-        held = Rail.of(skeleton) if hands == "rail" else OnThighs.of(skeleton)
-        if held is None:
-            raise ChairError(
-                f"Hands on {'a rail' if hands == 'rail' else 'the knees'} are to carry, but the model has no hands "
-                "(expected hand_r, hand_l or radius_r, radius_l). Use a model with arms, or leave out --hands."
-            )
-        found.append(held)
-    legs = OnCalves.of(skeleton) if calves else None
-    return found if legs is None else [*found, legs]
+    def of_session(self, session: str, metadata: Declared) -> Declared:
+        """What the command declares, and where it says nothing, what the metadata of a session do.
 
+        Raises
+        ------
+        ChairError
+            The metadata's are none.
 
-def declared_chair(session: str, setting: str | None, of_session: str | None) -> str | None:
-    """The chair of the settings, else the one that a session's metadata declare.
+        """
+        try:
+            check_chair(metadata.chair)
+            if metadata.hands is not None:
+                one_of("hands", metadata.hands, HANDS_ON)
+        except SettingError as error:
+            raise ChairError(f"sessionMetadata.yaml of {session}: {error}") from error
+        return Declared(self.chair or metadata.chair, self.hands or metadata.hands, self.calves or metadata.calves)
 
-    Raises
-    ------
-    ChairError
-        The metadata's is no chair.
+    def carriers(self, skeleton: Skeleton, chair: Chair | None) -> list[Carrier]:
+        """What carries in a trial, where its chair was found.
 
-    """
-    if setting is not None:
-        return setting
-    try:
-        check_chair(of_session)
-    except SettingError as error:
-        raise ChairError(f"sessionMetadata.yaml of {session}: {error}") from error
-    return of_session
+        Raises
+        ------
+        ChairError
+            Hands are to carry, and the model has none.
+
+        """
+        found: list[Carrier] = [] if chair is None else [chair.seat]
+        if self.hands is not None:
+            held = Rail.of(skeleton) if self.hands == "rail" else OnThighs.of(skeleton)
+            if held is None:
+                raise ChairError(
+                    f"Hands on {'a rail' if self.hands == 'rail' else 'the knees'} are to carry, but the model has no "
+                    "hands (expected hand_r, hand_l or radius_r, radius_l). Use a model with arms, or no --hands."
+                )
+            found.append(held)
+        legs = OnCalves.of(skeleton) if self.calves else None
+        return found if legs is None else [*found, legs]
 
 
 def find_chair(

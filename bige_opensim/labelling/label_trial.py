@@ -19,7 +19,7 @@ from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.partial_folders import OutFolderError, whole_folder
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
-from bige_opensim.labelling.chair import Chair, ChairError, carriers, declared_chair, find_chair
+from bige_opensim.labelling.chair import Chair, ChairError, find_chair
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
@@ -148,10 +148,10 @@ def _label_into(
     support = _support(skeleton, whole if measured is None else window, ground, measured, used)
     chair: Chair | None = None
     said: tuple[str, ...] = ()
-    declared = declared_chair(request.session, used.chair, request.chair)
-    if declared is not None and support is not None and measured is None:
-        chair, said = find_chair(skeleton, whole, ground, support, declared)
-    others = carriers(skeleton, chair, used.hands, used.calves) if measured is None and support is not None else []
+    declared = used.carried.of_session(request.session, request.carried)
+    if declared.chair is not None and support is not None and measured is None:
+        chair, said = find_chair(skeleton, whole, ground, support, declared.chair)
+    others = declared.carriers(skeleton, chair) if measured is None and support is not None else []
     if others:
         support = _support(skeleton, whole, ground, None, used, others)
     effect = _effect(plain, body, whole, request, used, (ground, support)) if measured is None else None
@@ -187,7 +187,7 @@ def _label_into(
         preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
     found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
-    record["hands"], record["calves"] = used.hands, used.calves
+    record["hands"], record["calves"] = declared.hands, declared.calves
     record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":

@@ -13,6 +13,7 @@ from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.opencap import Session
 from bige_opensim.io.partial_folders import remove_abandoned, remove_partial
+from bige_opensim.labelling.chair import Declared
 from bige_opensim.labelling.label_task import audit_labels, label_and_place, label_that_is_there
 from bige_opensim.labelling.person_model import MOST_TRIALS
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
@@ -103,7 +104,7 @@ def requests_of(
                     forces=trial.forces_path,
                     synthetic=session.synthetic,
                     stated=Stated(session.mass_kg, session.height_m),
-                    chair=session.chair,
+                    carried=Declared(session.chair, session.hands, session.calves),
                     person_trials=tuple(_evenly(motions, MOST_TRIALS)) if motions else (),
                 )
             )

@@ -13,7 +13,7 @@ from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
-from bige_opensim.labelling.chair import HANDS_ON, check_chair
+from bige_opensim.labelling.chair import HANDS_ON, Declared, check_chair
 from bige_opensim.labelling.deciding_frames import Asked
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
@@ -107,6 +107,11 @@ class LabelSettings:
             )
 
     @property
+    def carried(self) -> Declared:
+        """What is declared to carry besides the feet."""
+        return Declared(self.chair, self.hands, self.calves)
+
+    @property
     def audited(self) -> bool:
         """Whether OpenSim checks the labels; it has no passive fibre forces to check them with."""
         return self.solver == "fast" and self.audit > 0 and not self.cost.passive
@@ -121,8 +126,8 @@ class TrialRequest:
     `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name. `asked` is what a
     verdict asks of the label: with it, OpenSim's solver solves the frames that decide it (`deciding_frames`); without,
     every frame. `person_trials` are motions of the same person on the same model, this one among them, from which the
-    body is corrected; this one alone where none are named. `chair` is what the session says of one, where the
-    settings name none.
+    body is corrected; this one alone where none are named. `carried` is what the session says of chair, hands
+    and calves, where the settings say nothing.
     """
 
     model: Path
@@ -140,7 +145,7 @@ class TrialRequest:
     recorded: Motion | None = None
     asked: Asked | None = None
     person_trials: tuple[Path, ...] = ()
-    chair: str | None = None
+    carried: Declared = field(default_factory=Declared)
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
@@ -169,7 +174,7 @@ class TrialRequest:
             "files": hashes,
             "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": settings.as_fingerprint(),
-            **({} if self.chair is None else {"chair": self.chair}),
+            **({} if self.carried == Declared() else {"carried": asdict(self.carried)}),
             **({} if self.asked is None else {"frames": DECIDING}),
             "bige_opensim": __version__,
         }

@@ -114,6 +114,7 @@ def make_session(request: PersonRequest) -> dict[str, Any]:
         "mass_kg": round(mass_kg, 1),
         "height_m": round(height_m, 2),
         "openSimModel": request.model.stem,
+        "calves": "true",  # deep squats, in which knees reach the 140 degrees at which models end
         "estimated": ["mass_kg", "height_m"],
         "estimated_from": f"height of marker C7 / {CERVICALE_OF_HEIGHT}; body mass index {BODY_MASS_INDEX:g} kg/m2",
         "source": "UI-PRMD, Vakanski et al. 2018, doi:10.3390/data3010002",

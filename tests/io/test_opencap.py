@@ -188,3 +188,12 @@ def test_paths_without_a_session_are_refused(tmp_path):
     with pytest.raises(SessionError, match="not a folder"):
         find_sessions([tmp_path / "absent"])
     assert find_sessions([]) == []
+
+
+def test_the_metadata_declare_what_carries_besides_the_feet(tmp_path):
+    said = only(
+        make_session(tmp_path / "s", METADATA + "chair: 0.45\nhands: knees\ncalves: true\n", files=[MODEL, SQUAT])
+    )
+    assert (said.chair, said.hands, said.calves) == ("0.45", "knees", True)
+    plain = only(make_session(tmp_path / "p", files=[MODEL, SQUAT]))
+    assert (plain.chair, plain.hands, plain.calves) == (None, None, False)

@@ -11,7 +11,7 @@ from small_models import biped
 
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.storage import read_storage, write_coordinates
-from bige_opensim.labelling.chair import ChairError, check_chair, declared_chair, find_chair
+from bige_opensim.labelling.chair import ChairError, Declared, check_chair, find_chair
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_task import label_and_place
 from bige_opensim.labelling.label_trial import label_into_folder
@@ -93,12 +93,20 @@ def test_who_stands_uses_no_chair(skeleton):
 
 
 def test_a_session_declares_its_chair_unless_the_command_does(request_of, fast):
-    assert declared_chair("s1", None, "auto") == "auto"
-    assert declared_chair("s1", "0.45", "auto") == "0.45"
-    with pytest.raises(ChairError, match=r"sessionMetadata.yaml of s1: chair = '-0.2'"):
-        declared_chair("s1", None, "-0.2")
-    plain, seated = request_of(), request_of(chair="auto")
+    nothing, auto = Declared(), Declared(chair="auto", calves=True)
+    assert nothing.of_session("s1", auto) == auto
+    assert Declared("0.45", "rail").of_session("s1", auto) == Declared("0.45", "rail", True)
+    for wrong, what in ((Declared(chair="-0.2"), r"chair = '-0.2'"), (Declared(hands="table"), r"hands = 'table'")):
+        with pytest.raises(ChairError, match=rf"sessionMetadata.yaml of s1: {what}"):
+            nothing.of_session("s1", wrong)
+    plain, seated = request_of(), request_of(carried=auto)
     assert plain.fingerprint(fast) != seated.fingerprint(fast)
+    assert "carried" not in plain.fingerprint(fast)
+
+
+def test_hands_that_the_model_lacks_are_one_message(skeleton):
+    with pytest.raises(ChairError, match="the model has no hands"):
+        Declared(hands="rail").carriers(skeleton, None)
 
 
 @pytest.mark.parametrize("height", ["-0.2", "0", "3", "high", "nan"])
