@@ -6,15 +6,14 @@ Runs in a process beside the server, because models and OpenSim are large and ma
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from bige_opensim.guidance.language import ObjectiveError
+from bige_opensim.guidance.language import ObjectiveError, check_document
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.guidance.objective_text import objective_text
+from bige_opensim.io.toml_lines import TomlLines
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import ModelError, OsimModel, load
@@ -26,7 +25,7 @@ LONGEST_TEXT = 50_000
 SOURCE = "objective.toml"
 
 
-def checked(asked: dict[str, Any], model: str, report: Callable[[str, float], None]) -> dict[str, Any]:
+def checked(asked: dict[str, Any], model: str) -> dict[str, Any]:
     """What is said of an objective, given as text (`toml`) or as the table that such a text holds (`content`).
 
     ok; error and key where it is not; toml and content in the package's own form; words: what each term measures and
@@ -60,13 +59,12 @@ def _read(asked: dict[str, Any]) -> Objective:
         return Objective.from_dict(content, source="objective")
     if not isinstance(text, str) or len(text) > LONGEST_TEXT:
         raise ObjectiveError(f"an objective is a text of up to {LONGEST_TEXT} characters")
-    with TemporaryDirectory(prefix="bige-objective-") as scratch:
-        path = Path(scratch) / SOURCE
-        path.write_text(text, encoding="utf-8", newline="")
-        try:
-            return Objective.load(path)
-        except ObjectiveError as error:
-            raise ObjectiveError(str(error).replace(str(path), SOURCE), error.key) from error
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ObjectiveError(f"{SOURCE}: not TOML ({error}).") from error
+    found = check_document(table, source=SOURCE, lines=TomlLines(text))
+    return Objective(found.name, found.terms, found.settings, found.description, SOURCE, found.cost)
 
 
 @lru_cache(maxsize=4)

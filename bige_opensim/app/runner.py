@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from bige_opensim.app.job_process import OUTPUT, PROCESS, RESULT
-from bige_opensim.app.job_queue import Job, JobQueue
+from bige_opensim.app.job_queue import Job, JobQueue, State
 from bige_opensim.app.places import read_json
 
 LANES: dict[str, tuple[str, ...]] = {"short": ("examine", "label"), "long": ("search", "edit")}
@@ -118,7 +118,7 @@ class Runner:
     def _note(self, job: Job, folder: Path, stopped: str | None) -> None:
         result = read_json(folder / RESULT)
         if result is not None:
-            state = "done" if result.get("state") == "done" else "failed"
+            state: State = "done" if result.get("state") == "done" else "failed"
             self.queue.end(job.name, state, str(result.get("message", "")))
         elif stopped is not None:
             self.queue.end(job.name, "failed", stopped)

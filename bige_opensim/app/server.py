@@ -11,8 +11,6 @@ import json
 import re
 import secrets
 import shutil
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -25,6 +23,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from bige_opensim.app import pages
+from bige_opensim.app.checker import Checker
 from bige_opensim.app.job_process import JOB, PROGRESS
 from bige_opensim.app.job_queue import Job, JobQueue, QueueFullError
 from bige_opensim.app.places import NotHereError, PersonFolder, UserFolder, new_identity, read_json, safe_name
@@ -44,12 +43,9 @@ from bige_opensim.app.uploads import USUAL, UploadError, UploadLimits, accepted_
 from bige_opensim.built_in import SAMPLE_SESSION, built_in_objectives
 from bige_opensim.io.whole_files import write_whole
 from bige_opensim.viewer.script import script_source
-from bige_opensim.workers.worker_process import Limits, ProcessLostError, TaskStoppedError, WorkerProcess
 
 LARGEST_REQUEST = 1_000_000
 MOST_MOTIONS = 8
-CHECK_S = 60.0
-CHECK_IDLE_S = 86400.0
 LOGIN_S = 1.0
 LANE_OF = {kind: kinds for kinds in LANES.values() for kind in kinds}
 FILES = {  # of a job: type, and what the browser saves it as; None for what it shows
@@ -59,36 +55,6 @@ FILES = {  # of a job: type, and what the browser saves it as; None for what it 
 }
 STATIC = {"app.css": "text/css", "app.js": "text/javascript"}
 CHUNK = 1 << 18
-
-
-class Checker:
-    """One process that reads objectives for everybody, started again where it ended."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(1, "bige-check")  # the process ends with the thread that started it
-        self._process: WorkerProcess | None = None
-
-    async def check(self, asked: dict[str, Any], model: Path) -> dict[str, Any]:
-        """What `objective_check.checked` says."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._check, asked, str(model))
-
-    def _check(self, asked: dict[str, Any], model: str) -> dict[str, Any]:
-        from bige_opensim.app.objective_check import checked
-
-        if self._process is None or not self._process.usable:
-            self._process = WorkerProcess(CHECK_IDLE_S, "bige_opensim.app.objective_check")
-        try:
-            found: dict[str, Any] = self._process.run(checked, asked, model, limits=Limits(CHECK_S, 4 * 10**9))
-        except (ProcessLostError, TaskStoppedError):
-            return {"ok": False, "error": "The check of this objective failed. Change it, or try again.", "key": ""}
-        return found
-
-    def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.kill()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass

@@ -32,7 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "predict": ("bige predict --model scaled.osim --motion squat.mot --out predicted",),
     "edit": ("bige edit squat.mot --model scaled.osim --objective symmetric_retraining --out edited",),
     "evaluate": ("bige evaluate --reference reps.nc guided=motions --out tables",),
-    "serve": ("bige serve", "BIGE_TOKEN=a-long-secret-phrase bige serve --host 0.0.0.0 --folder lab --port 8090"),
+    "serve": ("bige serve", "bige serve --folder lab --port 8090 --no-open"),
     "report": ("bige report motions", "bige report motions --norms norms.json --out report.html"),
     "view": ("bige view labels/OpenCapData_a/squats1", "bige view motions --html motions.html"),
     "export": ("bige export labels/OpenCapData_a --format csv --out tables", "bige export motions --format opensim"),

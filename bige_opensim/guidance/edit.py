@@ -253,8 +253,8 @@ class _Linear:
             found[row.name] = found.get(row.name, 0.0) + float(multiplier)
         return found
 
-    def look(self, seen: Sequence[Float[np.ndarray, "time channel"]]) -> None:
-        """Add rows for the bounds that are tight on these curves."""
+    def look(self, seen: Sequence[np.ndarray]) -> None:
+        """Add rows for the bounds that are tight on these curves, of every term (time, channels of the term)."""
         deciding = {t.name for t in self.program.objective.verdict_terms}
         for term, curve, other in zip(self.program.objective.terms, self.curves, seen, strict=True):
             if not term.bounded:

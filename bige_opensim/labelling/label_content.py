@@ -161,7 +161,7 @@ def labelled_of(
     rotations, translations = root_of(model, skeleton)
     driven = muscle_driven(model, skeleton)
     weight = float(skeleton.weight_n)
-    external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
+    external = s.ground.total.norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
     com = skeleton.com(window.state(skeleton).poses)[:, 1]
     return Labelled(
         residual_force=s.reserves[rows][:, translations],

@@ -19,6 +19,7 @@ from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.partial_folders import OutFolderError, whole_folder
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
+from bige_opensim.labelling.chair import Chair, ChairError, carriers, declared_chair, find_chair
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
@@ -36,12 +37,13 @@ from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.carriers import Carrier
 from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError, EffortCostError, OutFolderError),
+    *(PreflightError, StaticOptimizationError, EffortCostError, OutFolderError, ChairError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -144,6 +146,14 @@ def _label_into(
     window = whole.between(settings.start, settings.end) if measured is None else _at(whole, measured.time)
     require_frames(window.q, "frames between --start and --end")
     support = _support(skeleton, whole if measured is None else window, ground, measured, used)
+    chair: Chair | None = None
+    said: tuple[str, ...] = ()
+    declared = declared_chair(request.session, used.chair, request.chair)
+    if declared is not None and support is not None and measured is None:
+        chair, said = find_chair(skeleton, whole, ground, support, declared)
+    others = carriers(skeleton, chair, used.hands, used.calves) if measured is None and support is not None else []
+    if others:
+        support = _support(skeleton, whole, ground, None, used, others)
     effect = _effect(plain, body, whole, request, used, (ground, support)) if measured is None else None
     shift = None
     if used.grf != "none" and loads is None and settings.consistency is not None:
@@ -156,6 +166,7 @@ def _label_into(
             settings.contact,
             settings.consistency,
             support.missing if support is not None else None,
+            others,
         )
         window = _at(whole, window.q.time)
     model_file = model_for_optimization(body.stripped, request, folder)
@@ -165,15 +176,19 @@ def _label_into(
     muscles = person.muscles(window.q, beside, settings) if fitted else None
     paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
     decided = None if request.asked is None else Decided(request.asked, request.motion_sha256)
-    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided)
+    solution = solve(
+        folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided, others
+    )
     if support is not None:
         support = support.at(window.q.time)
-    notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
+    notes = (*recorded.notes, *window.notes, *noted, *said, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     if solution.joint_loads is not None:
         preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
     found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
+    record["hands"], record["calves"] = used.hands, used.calves
+    record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":
         record["geometry"] = settings.geometry
@@ -195,12 +210,17 @@ def _effect(
     if body.adjusted is None or settings.grf == "none":
         return None
     ground, _, _ = ground_and_forces(plain, whole, request, replace(settings, grf="estimated"))
-    support = _support(plain, whole, ground, None, settings)
+    support = _support(plain, whole, ground, None, settings)  # before any chair, as the model was given
     return TrialEffect.of((plain, ground, support), (body.skeleton, *corrected), whole, settings.contact)
 
 
 def _support(
-    skeleton: Skeleton, frames: Prepared, ground: float, measured: Measured | None, settings: LabelSettings
+    skeleton: Skeleton,
+    frames: Prepared,
+    ground: float,
+    measured: Measured | None,
+    settings: LabelSettings,
+    others: Sequence[Carrier] = (),
 ) -> SupportCheck | None:
     """Where something besides the feet or the plates carries; None where no ground forces were asked for."""
     if measured is None and settings.grf == "none":
@@ -213,6 +233,7 @@ def _support(
         ground,
         settings.contact,
         measured.forces if measured is not None else None,
+        others,
     )
 
 

@@ -103,6 +103,7 @@ def requests_of(
                     forces=trial.forces_path,
                     synthetic=session.synthetic,
                     stated=Stated(session.mass_kg, session.height_m),
+                    chair=session.chair,
                     person_trials=tuple(_evenly(motions, MOST_TRIALS)) if motions else (),
                 )
             )

@@ -13,6 +13,7 @@ from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.labelling.chair import HANDS_ON, check_chair
 from bige_opensim.labelling.deciding_frames import Asked
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
@@ -46,7 +47,9 @@ class LabelSettings:
     can be used, else estimated) or none. External loads of a trial are applied whatever `grf` says. allow_missing:
     coordinates that the file lacks keep the model's default, even if much of the body hangs on them. cost: what effort
     costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
-    person's trials first (`residual_reduction`).
+    person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
+    none. hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs
+    rest on calves at the bottom of a deep squat.
 
     Raises
     ------
@@ -70,6 +73,9 @@ class LabelSettings:
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
     cost: EffortCost = field(default_factory=EffortCost)
     residual_reduction: bool = False
+    chair: str | None = None
+    hands: str | None = None
+    calves: bool = False
 
     def as_fingerprint(self) -> dict[str, Any]:
         """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
@@ -78,6 +84,9 @@ class LabelSettings:
             del settings["cost"]
         if not self.residual_reduction:
             del settings["residual_reduction"]
+        for name in ("chair", "hands", "calves"):
+            if not settings[name]:
+                del settings[name]
         return settings
 
     def __post_init__(self) -> None:
@@ -86,6 +95,9 @@ class LabelSettings:
         one_of("grf", self.grf, GROUND_FORCES)
         if self.units is not None:
             one_of("units", self.units, UNITS)
+        check_chair(self.chair)
+        if self.hands is not None:
+            one_of("hands", self.hands, HANDS_ON)
         in_range("audit", self.audit, "", 0.0, 1.0)
         in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
         if self.solver == "opensim" and self.cost.beyond_opensim:
@@ -109,7 +121,8 @@ class TrialRequest:
     `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name. `asked` is what a
     verdict asks of the label: with it, OpenSim's solver solves the frames that decide it (`deciding_frames`); without,
     every frame. `person_trials` are motions of the same person on the same model, this one among them, from which the
-    body is corrected; this one alone where none are named.
+    body is corrected; this one alone where none are named. `chair` is what the session says of one, where the
+    settings name none.
     """
 
     model: Path
@@ -127,6 +140,7 @@ class TrialRequest:
     recorded: Motion | None = None
     asked: Asked | None = None
     person_trials: tuple[Path, ...] = ()
+    chair: str | None = None
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
@@ -155,6 +169,7 @@ class TrialRequest:
             "files": hashes,
             "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": settings.as_fingerprint(),
+            **({} if self.chair is None else {"chair": self.chair}),
             **({} if self.asked is None else {"frames": DECIDING}),
             "bige_opensim": __version__,
         }

@@ -88,6 +88,9 @@ def label_sessions(
     volume_weighted: bool = False,
     passive: bool = False,
     residual_reduction: bool = True,
+    chair: str | float | None = None,
+    hands: str | None = None,
+    calves: bool = False,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -108,7 +111,7 @@ def label_sessions(
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
     solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive,
-    residual_reduction
+    residual_reduction, chair, hands, calves
         As of `label`, the body from all trials of a session; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -146,6 +149,9 @@ def label_sessions(
         allow_missing=allow_missing,
         cost=EffortCost(exponent, weight_pairs(weights), volume_weighted, passive),
         residual_reduction=residual_reduction,
+        chair=None if chair is None else str(chair),
+        hands=hands,
+        calves=calves,
     )
     folder = Path(out)
     requests, rejected = requests_of(

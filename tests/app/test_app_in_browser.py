@@ -22,9 +22,10 @@ from test_job_queue import make_app
 from test_server import StandInChecker
 
 import bige_opensim as bige
+from bige_opensim.app.checker import Checker
 from bige_opensim.app.job_queue import JobQueue
 from bige_opensim.app.runner import Runner
-from bige_opensim.app.server import App, Checker, serve
+from bige_opensim.app.server import App, serve
 from bige_opensim.workflows.sample import SAMPLE_SESSION
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")

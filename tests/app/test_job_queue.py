@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from app_stand_ins import RAN
 
+from bige_opensim.app.checker import Checker
 from bige_opensim.app.job_process import JOB, PROCESS
 from bige_opensim.app.job_queue import Job, JobQueue, QueueFullError
 from bige_opensim.app.places import NotHereError, UserFolder, new_identity, read_json
 from bige_opensim.app.runner import JobLimits, Runner
 from bige_opensim.app.security import Access
-from bige_opensim.app.server import App, Checker
+from bige_opensim.app.server import App
 
 KINDS = ("search",)
 USUAL_LIMITS = JobLimits()
