@@ -26,7 +26,7 @@ class Augmentation:
 
     `mixed`: share of repetitions moved along the line to another one of the batch, by a factor in `mix_range`.
     `angle_deg`, `translation_m`: standard deviation of the smooth curves added to a channel.
-    `tempo`: standard deviation of the logarithm of the factor on the duration.
+    `tempo`, `pace`: standard deviation and mean of the logarithm of the factor on the duration; a pace below 0 hurries.
     """
 
     mixed: float = 0.5
@@ -36,10 +36,17 @@ class Augmentation:
     translation_m: float = 0.002
     curves: int = 4
     tempo: float = 0.1
+    pace: float = 0.0
 
     def __post_init__(self) -> None:
         mix = {"mixed": (0.0, 1.0), "mix_low": (-1.0, 2.0), "mix_high": (-1.0, 2.0)}
-        size = {"angle_deg": (0.0, 45.0), "translation_m": (0.0, 0.5), "curves": (1, 100), "tempo": (0.0, 1.0)}
+        size = {
+            "angle_deg": (0.0, 45.0),
+            "translation_m": (0.0, 0.5),
+            "curves": (1, 100),
+            "tempo": (0.0, 1.0),
+            "pace": (-1.0, 1.0),
+        }
         require_within(self, mix | size)
 
 
@@ -64,7 +71,7 @@ def varied(
     share = (share * (torch.rand(batch, generator=random) < settings.mixed)).to(q)
     q = torch.lerp(q, q[partner], share[:, None, None])
     log_duration = torch.lerp(duration.log(), duration[partner].log(), share)
-    log_duration = log_duration + settings.tempo * torch.randn(batch, generator=random).to(q)
+    log_duration = log_duration + settings.pace + settings.tempo * torch.randn(batch, generator=random).to(q)
     angle = torch.deg2rad(torch.tensor(settings.angle_deg))
     size = torch.tensor([angle if r else settings.translation_m for r in rotational]).to(q)
     return q + size * smooth_curves(q.shape, settings.curves, random).to(q), log_duration.exp()

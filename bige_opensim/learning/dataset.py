@@ -290,12 +290,18 @@ def _variable(name: str, values: list[Any]) -> tuple[tuple[str, ...], np.ndarray
 def _provenance(trials: Sequence[LabelledTrial]) -> dict[str, str]:
     return {
         "labels_sha256": json.dumps({trial.name: trial.sha256 for trial in trials}),
-        "models": json.dumps({trial.name: trial.label["model"] for trial in trials}),
+        "models": json.dumps({trial.name: _models(trial) for trial in trials}),
         "label_provenance": json.dumps({trial.name: trial.label.get("provenance", {}) for trial in trials}),
         "bige_opensim": __version__,
         "numpy": np.__version__,
         "xarray": xr.__version__,
     }
+
+
+def _models(trial: LabelledTrial) -> dict[str, Any]:
+    """File and sha256 of a trial's model, and of the one that residual reduction made of it, where it did."""
+    adjusted = (trial.label.get("residual_reduction") or {}).get("model")
+    return trial.label["model"] | ({"adjusted_sha256": adjusted["sha256"]} if adjusted else {})
 
 
 def _root(trial: LabelledTrial) -> Root:

@@ -133,7 +133,7 @@ class Surrogate(nn.Module):
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
         chosen: Int[Tensor, " token"] | None = None,
-        loads: Float[Tensor, "batch token load"] | None = None,
+        loads: Float[Tensor, "batch every_token load"] | None = None,
     ) -> Float[Tensor, "batch frame muscle"]:
         """Activations in [0, 1].
 

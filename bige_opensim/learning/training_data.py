@@ -178,14 +178,12 @@ def _held_out_models(dataset: xr.Dataset) -> tuple[str, ...]:
     """sha256 of the models of validation and test subjects, as the dataset's provenance has them by trial."""
     models = json.loads(dataset.attrs.get("models", "{}"))
     trained = dataset["split"].values.astype(str) == "train"
-    of_subject = {
-        str(subject): str(models.get(f"{session}/{trial}", {}).get("sha256"))
-        for subject, session, trial, train in zip(
-            *(dataset[n].values for n in ("subject", "session", "trial")), trained, strict=True
-        )
-        if not train
-    }
-    return tuple(sorted(set(of_subject.values()) - {"None"}))
+    found: set[str] = set()
+    for session, trial, train in zip(*(dataset[n].values for n in ("session", "trial")), trained, strict=True):
+        if not train:
+            known = models.get(f"{session}/{trial}", {})
+            found |= {known[name] for name in ("sha256", "adjusted_sha256") if name in known}
+    return tuple(sorted(found))
 
 
 def _fingerprint(dataset: xr.Dataset) -> str:

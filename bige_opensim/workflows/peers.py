@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -118,6 +118,7 @@ def draw(
     config = checkpoint.read_config(folder)
     kind = config.get("kind")
     random = torch.Generator().manual_seed(seed)
+    made: Callable[[xr.Dataset, np.ndarray], Drawn]
     if kind == "prior":
         made = partial(_by_prior, folder, config, folder_of(generator, "generator"), random, temperature)
     elif kind == "diffusion":

@@ -86,11 +86,16 @@ def _name(model: Path) -> str:
 
 @quiet_opensim()
 def loads_of(dataset: xr.Dataset, models: Sequence[Path]) -> Float[Tensor, "repetition time load"]:
-    """What joints carry in repetitions whose people's models are given, by `StanceLoads`; not a number in others."""
+    """What joints carry in repetitions whose people's models are given, by `StanceLoads`; not a number in others.
+
+    A model that residual reduction corrected counts before the one that it was made of, where both are given.
+    """
     of_hash = {file_sha256(model): model for model in models}
     known = json.loads(dataset.attrs.get("models", "{}"))
     trials = [f"{s}/{t}" for s, t in zip(dataset["session"].values, dataset["trial"].values, strict=True)]
-    hashes = np.array([known.get(trial, {}).get("sha256", "") for trial in trials])
+    stated = [known.get(trial, {}) for trial in trials]
+    named = [(model.get("adjusted_sha256", ""), model.get("sha256", "")) for model in stated]
+    hashes = np.array([next((sha256 for sha256 in pair if sha256 in of_hash), "") for pair in named])
     channels = [str(name) for name in dataset["coordinate"].values]
     q, duration = (torch.as_tensor(dataset[name].values) for name in ("q", "duration"))
     loads = torch.full((*q.shape[:2], len(channels) + len(GROUND_LOADS)), torch.nan)

@@ -231,8 +231,14 @@ def test_bodies_of_other_families_and_no_bodies_are_refused(data: Repetitions, b
         MotionStream(replace(data, coordinates=(*data.coordinates[:-1], "flying")), [body], SETTINGS, tmp_path / "s", 0)
 
 
-def test_models_of_people_who_are_held_out_are_no_bodies(data: Repetitions, model: Path, tmp_path: Path) -> None:
+def test_models_of_people_who_are_held_out_are_no_bodies(
+    data: Repetitions, dataset: xr.Dataset, model: Path, tmp_path: Path
+) -> None:
     assert data.held_out_models == (file_sha256(model),)
+    adjusted = {k: v | {"adjusted_sha256": "f" * 64} for k, v in json.loads(dataset.attrs["models"]).items()}
+    both = dataset.assign_attrs(models=json.dumps(adjusted))
+    read = Repetitions.read(both, labelled=True, seed=0, device="cpu")
+    assert read.held_out_models == (file_sha256(model), "f" * 64)
     with pytest.raises(StreamError, match="validation or test subjects"):
         list(stream_bodies(data, models_in([model]), SETTINGS))
     with pytest.raises(StreamError, match="no model"):
@@ -247,6 +253,10 @@ def test_loads_of_repetitions_are_those_of_their_own_models(
     last = f"{mine['session'].values[-1]}/{mine['trial'].values[-1]}"
     mine.attrs["models"] = json.dumps({k: v | {"sha256": "0" * 64} if k == last else v for k, v in known.items()})
     found = loads_of(mine, [model])
+    adjusted = {k: {"sha256": "0" * 64, "adjusted_sha256": v["sha256"]} for k, v in known.items()}
+    torch.testing.assert_close(
+        loads_of(mine.assign_attrs(models=json.dumps(adjusted)), [model]), loads_of(dataset, [model])
+    )
     trials = zip(mine["session"].values, mine["trial"].values, strict=True)
     others = torch.as_tensor([f"{session}/{trial}" != last for session, trial in trials])
     assert torch.isnan(found[~others]).all()

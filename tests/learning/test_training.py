@@ -1,7 +1,9 @@
 import json
+import math
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -377,6 +379,8 @@ def test_varied_motions_stay_smooth_near_and_positive_in_time() -> None:
     assert torch.rad2deg(found[..., 0].std()).item() == pytest.approx(2.0, rel=0.1)
     assert found[..., 1].std().item() == pytest.approx(0.01, rel=0.1)
     assert times.log().std().item() == pytest.approx(0.1, rel=0.2)
+    hurried = varied(q, duration, (True, False), replace(settings, pace=-0.3), torch.Generator().manual_seed(0))[1]
+    torch.testing.assert_close(hurried, times * math.exp(-0.3))
     spectrum = torch.fft.rfft(found[..., 0], dim=1).abs().square().mean(0)
     assert spectrum[8:].sum() < 0.05 * spectrum.sum()
 
