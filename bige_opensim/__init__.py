@@ -24,12 +24,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bige_opensim.provenance import __version__ as __version__
+
 if TYPE_CHECKING:
     from bige_opensim.guidance.edited import Edited
     from bige_opensim.guidance.generated import Generated
     from bige_opensim.labelling.label import Label
     from bige_opensim.motion import Motion
     from bige_opensim.validation.certificate import Certificate
+    from bige_opensim.workflows.compare import compare
     from bige_opensim.workflows.dataset import repetitions
     from bige_opensim.workflows.edit import edit, edit_series
     from bige_opensim.workflows.export import export
@@ -46,8 +49,6 @@ if TYPE_CHECKING:
     from bige_opensim.workflows.validate import validate
     from bige_opensim.workflows.view import view
 
-__version__ = "0.1.0"
-
 __all__ = [
     "Certificate",
     "Edited",
@@ -56,6 +57,7 @@ __all__ = [
     "Motion",
     "Prediction",
     "check_objective",
+    "compare",
     "edit",
     "edit_series",
     "export",
@@ -87,6 +89,7 @@ _MODULES = {
     "Motion": "motion",
     "Prediction": "workflows.predict",
     "check_objective": "workflows.objectives",
+    "compare": "workflows.compare",
     "edit": "workflows.edit",
     "edit_series": "workflows.edit",
     "export": "workflows.export",

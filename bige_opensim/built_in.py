@@ -7,6 +7,8 @@ from pathlib import Path
 MODEL = "osim_models/fullbody80.osim"
 DEMO = "pipelines/squat.toml"
 NETWORK_FOLDER = Path(__file__).resolve().parent / "networks"
+OBJECTIVES = "pipelines/objectives/bige_squat.toml"
+SAMPLE_SESSION = Path(__file__).resolve().parent / "sample_data" / "session.zip"
 BUILT_IN = "built-in"
 """Stands for a network that comes with the package, wherever the folder of a trained one may be named."""
 
@@ -25,6 +27,11 @@ def built_in(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{package}: {name} is not part of this installation. Install the package again.")
+
+
+def built_in_objectives() -> dict[str, Path]:
+    """Files of the objectives that come with the package, by name."""
+    return {path.stem: path for path in sorted(built_in(OBJECTIVES).parent.glob("*.toml"))}
 
 
 def built_in_network(kind: str) -> Path:

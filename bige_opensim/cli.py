@@ -12,7 +12,6 @@ from cyclopts import App, CycloptsError, Group
 from rich.console import Console
 from rich.markup import escape
 
-import bige_opensim
 from bige_opensim.commands.checks import doctor, info
 from bige_opensim.commands.comparison import compare
 from bige_opensim.commands.display import explained, fail, show_warning
@@ -23,13 +22,23 @@ from bige_opensim.commands.exporting import export
 from bige_opensim.commands.labels import label
 from bige_opensim.commands.markers import ik, import_ui_prmd
 from bige_opensim.commands.motions import generate, report, validate
-from bige_opensim.commands.networks import dataset, predict, train_generator, train_surrogate
+from bige_opensim.commands.networks import (
+    dataset,
+    draw,
+    predict,
+    train_diffusion,
+    train_generator,
+    train_prior,
+    train_surrogate,
+)
 from bige_opensim.commands.norms import norms
 from bige_opensim.commands.objectives import check_objective, list_objectives
 from bige_opensim.commands.people import scale, synth
 from bige_opensim.commands.pipelines import demo, run
+from bige_opensim.commands.serving import serve
 from bige_opensim.commands.solve import solve
 from bige_opensim.commands.viewing import view
+from bige_opensim.provenance import __version__
 
 GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., int | None]]]] = {
     "Prepare recordings": {
@@ -42,7 +51,13 @@ GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., 
     "Label": {"label": label, "solve": solve, "compare": compare, "norms": norms},
     "Learn": {
         "dataset": dataset,
-        "train": {"surrogate": train_surrogate, "generator": train_generator},
+        "train": {
+            "surrogate": train_surrogate,
+            "generator": train_generator,
+            "prior": train_prior,
+            "diffusion": train_diffusion,
+        },
+        "draw": draw,
         "predict": predict,
         "evaluate": evaluate,
     },
@@ -52,7 +67,7 @@ GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., 
         "edit": edit,
         "validate": validate,
     },
-    "Look and share": {"report": report, "view": view, "export": export},
+    "Look and share": {"serve": serve, "report": report, "view": view, "export": export},
     "All in one": {"demo": demo, "run": run},
     "This installation": {"info": info},
 }
@@ -71,7 +86,7 @@ def build() -> App:
         name="bige",
         help="Exercise motions that OpenSim confirms.",
         help_epilogue=f"`bige COMMAND --help` explains a command. {EXIT_STATUS}",
-        version=bige_opensim.__version__,
+        version=__version__,
         error_console=Console(stderr=True, soft_wrap=True, highlight=False),
         error_formatter=misunderstood,
     )

@@ -28,7 +28,6 @@ from bige_opensim.workflows.train import train_surrogate
 
 SETTINGS = Path(__file__).with_suffix(".toml")
 VALIDATION = ("ui_prmd_s07", "synth_034", "synth_035", "synth_036")
-LAST_SYNTHETIC_BODY = "synth_012"
 LICENCE = """## Licence
 
 Apache-2.0, as the package. Trained on synthetic people (`bige synth`), on the deep squats of UI-PRMD, which are in the
@@ -53,10 +52,9 @@ def repetitions(labels: Path) -> xr.Dataset:
     )
 
 
-def bodies(people: list[Path]) -> list[Path]:
-    """Models of the recorded people, and of the first of the synthetic ones."""
-    found = [model for place in people for model in sorted(place.glob("*/OpenSimData/Model/*.osim"))]
-    return [m for m in found if not m.parts[-4].startswith("synth_") or m.parts[-4] <= LAST_SYNTHETIC_BODY]
+def models(people: list[Path]) -> list[Path]:
+    """Models of all people; the first train on streamed motions, too, as many as `stream.own_bodies`."""
+    return [model for place in people for model in sorted(place.glob("*/OpenSimData/Model/*.osim"))]
 
 
 def main() -> None:
@@ -71,7 +69,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     dataset = repetitions(given.labels) if given.labels else load_dataset(given.data)
-    train_surrogate(dataset, out=given.run, settings=SETTINGS, models=bodies(given.people), show=Steps)
+    train_surrogate(dataset, out=given.run, settings=SETTINGS, models=models(given.people), show=Steps)
     shutil.rmtree(given.out, ignore_errors=True)
     shutil.copytree(given.run, given.out)
     card = given.out / "card.md"

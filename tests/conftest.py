@@ -22,20 +22,20 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--check-shapes",
+        "--unchecked-shapes",
         action="store_true",
-        help="check every annotated shape and type of bige_opensim at run time (jaxtyping and beartype)",
+        help="do not check the annotated shapes of bige_opensim's arrays at run time (for timings)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("check_shapes"):
+    if not config.getoption("unchecked_shapes"):
         jaxtyping.install_import_hook("bige_opensim", "shape_checks.checked")
 
 
 NEEDS_OPENSIM = re.compile(
     r"^\s*(?:from|import) (?:opensim|small_models|recordings|front_door|bige_opensim\.(?:osim|sessions|doctor|labelling"
-    r"|validation|synthesis|reporting|viewer|exporting|workflows|pipeline))\b",
+    r"|validation|synthesis|reporting|viewer|exporting|workflows|pipeline|app\.(?:tasks|objective_check)))\b",
     re.MULTILINE,
 )
 

@@ -27,7 +27,7 @@ def run_script(code: str, folder: Path, *, timeout_s: float = 900.0) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "script.py"
     script.write_text(code, encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", "BROWSER": "true"}
     finished = subprocess.run(
         [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout_s,
         check=False,

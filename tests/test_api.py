@@ -188,24 +188,22 @@ label.plot(["vasmed_r", "vasmed_l"]); label.save("labels/squat")
 labels = bige.label_sessions(session, out="sessions", jobs=2)
 reps = bige.repetitions(labels)
 surrogate = bige.train_surrogate(reps, out="runs/surrogate")
-generator = bige.train_generator(reps, out="runs/generator")
-found = bige.generate("objective.toml", model=session.model, count=20, generator=generator, surrogate=surrogate)
+found = bige.generate("objective.toml", model=session.model, count=20)      # built-in networks unless given
 certificates = bige.validate(found, jobs=2)
-bige.report(found, "report.html")
+bige.report(found, "report.html"); bige.view(found)
 """
 """Section by section what a lab writes; only names of files are those of the sample."""
 SHORT = (
     ('out="sessions", jobs=2', 'out="sessions", jobs=2, solver="fast", audit=0'),
     ('solver="fast")', 'solver="fast", end=2.0)'),
     ('out="runs/surrogate"', 'out="runs/surrogate", epochs=3'),
-    ('out="runs/generator"', 'out="runs/generator", epochs=3'),
-    ("count=20", "count=1, iterations=4"),
+    ("count=20", "count=1, iterations=4, rehearsals=1"),
 )
 AFTERWARDS = """
 print(type(motion).__name__, motion.frames, motion.names[0])
 print(label.activations.shape[1], label.activations.index.name, label.passed, sorted(label.gates)[0])
 print(label.moments["knee_angle_r_moment"].abs().max() > 10, label.ground_forces["ground_force_r_vy"].mean() > 200)
-print(len(labels), reps.sizes["repetition"], type(surrogate).__name__, type(generator).__name__)
+print(len(labels), reps.sizes["repetition"], type(surrogate).__name__)
 print(len(found), len(certificates), type(certificates[0]).__name__, type(certificates[0].confirmed).__name__)
 print(list(certificates[0].to_frame().index))
 print(bige.Label.load("labels/squat").activations.equals(label.activations))
@@ -222,7 +220,7 @@ def check_snippet(code: str, folder: Path, count: int) -> None:
         "Motion 381 pelvis_tilt",
         "80 time True failed_frames",
         "True True",
-        "1 4 Surrogate Generator",
+        "1 4 Surrogate",
         f"{count} {count} Certificate bool",
         "['vastus medialis peak']",
         "True",

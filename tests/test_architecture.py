@@ -14,11 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bige_opensim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BELOW = ("settings", "motion", "io", "physics", "osim")
+BELOW = ("settings", "provenance", "motion", "io", "physics", "osim")
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"motion", "labelling", "guidance", "validation", "workflows"},
+    "__init__": {"provenance", "motion", "labelling", "guidance", "validation", "workflows"},
     "built_in": set(),
     "settings": set(),
+    "provenance": set(),
     "motion": set(),
     "io": {"motion"},
     "physics": {"motion"},
@@ -28,8 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sessions": {*BELOW, "workers"},
     "doctor": {*BELOW, "sessions"},
     "labelling": {*BELOW, "sessions", "doctor", "movements", "workers"},
-    "learning": {"settings", "motion", "io", "physics", "movements"},
-    "guidance": {"settings", "motion", "io", "physics", "movements", "learning"},
+    "learning": {"settings", "provenance", "motion", "io", "physics", "movements"},
+    "guidance": {"settings", "provenance", "motion", "io", "physics", "movements", "learning"},
     "synthesis": {*BELOW, "workers"},
     "validation": {*BELOW, "sessions", "labelling", "movements", "learning", "guidance", "workers"},
     "reporting": {*BELOW, "labelling", "movements", "learning", "guidance", "synthesis", "validation"},
@@ -43,14 +44,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
         "validation", "reporting", "workflows",
     },
+    "app": {
+        *BELOW, "built_in", "workers", "doctor", "labelling", "learning", "guidance", "validation", "reporting",
+        "viewer", "workflows",
+    },
     "commands": {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
-        "validation", "reporting", "viewer", "doctor", "pipeline", "workflows",
+        "validation", "reporting", "viewer", "doctor", "pipeline", "workflows", "app",
     },
-    "cli": {"commands"},
+    "cli": {"commands", "provenance"},
 }  # fmt: skip
-WITHOUT_OPENSIM = ("motion", "io", "physics", "movements", "learning", "guidance")
-WITHOUT_TORCH = ("motion", "io", "movements")
+WITHOUT_OPENSIM = ("provenance", "motion", "io", "physics", "movements", "learning", "guidance")
+WITHOUT_TORCH = ("provenance", "motion", "io", "movements")
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc", "tools"}
 
 
@@ -166,6 +171,14 @@ def test_modules_are_named_for_their_work(path: Path):
 @pytest.mark.parametrize("name", ["bige_opensim", "bige_opensim.cli"])
 def test_importing_the_package_or_its_command_line_loads_neither_torch_nor_opensim(name: str):
     finished = run_python(f"import sys, {name}; print(sorted({{'torch', 'opensim'}} & set(sys.modules)))")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() == "[]"
+
+
+def test_the_server_of_the_app_leaves_torch_and_opensim_to_its_jobs():
+    finished = run_python(
+        "import sys, bige_opensim.app.server; print(sorted({'torch', 'opensim', 'scipy'} & set(sys.modules)))"
+    )
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.strip() == "[]"
 

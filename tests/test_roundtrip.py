@@ -33,8 +33,8 @@ def chain(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run("train", network, *data, "--epochs", 4) == 0
     objective = Path(__file__).parents[1] / "pipelines/objectives/vasti_35_45.toml"
     networks = ("--generator", folder / "generator", "--surrogate", folder / "surrogate")
-    search = ("--objective", objective, "--model", model, "-n", 2, "--iterations", 3, "--out", folder / "motions")
-    assert run("generate", *networks, *search) == 0
+    search = ("--objective", objective, "--model", model, "-n", 2, "--iterations", 3, "--rehearsals", 1)
+    assert run("generate", *networks, *search, "--out", folder / "motions") == 0
     return folder
 
 

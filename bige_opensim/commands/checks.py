@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-import bige_opensim
 from bige_opensim.commands.display import Steps, console, fail
 from bige_opensim.commands.json_output import STANDARD_OUTPUT, JsonTarget, json_output
 
@@ -26,9 +25,10 @@ def info(*, clear_cache: Annotated[bool, Parameter(negative=())] = False, json: 
     """
     from bige_opensim.io import cache
     from bige_opensim.io.storage import StorageError
+    from bige_opensim.workflows.info import installation
 
     removed = cache.clear_cache() if clear_cache else None
-    content = _installation()
+    content = installation()
     try:
         with json_output(json) as write:
             write(content)
@@ -40,38 +40,6 @@ def info(*, clear_cache: Annotated[bool, Parameter(negative=())] = False, json: 
     except StorageError as error:
         return fail(str(error))
     return 0
-
-
-def _installation() -> dict[str, Any]:
-    """Versions, devices and cache."""
-    import importlib.metadata
-    import platform
-
-    import torch
-
-    from bige_opensim.io import cache
-
-    try:
-        from bige_opensim.osim.model import opensim_version
-
-        opensim = opensim_version()
-    except ImportError:
-        opensim = None
-    use = cache.cache_use()
-    return {
-        "format": "bige-info/1",
-        "bige_opensim": bige_opensim.__version__,
-        "python": platform.python_version(),
-        "opensim": opensim,
-        **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "xarray", "cyclopts")},
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"],
-        "cache": {
-            "folder": str(cache.cache_folder()),
-            "entries": use.entries,
-            "bytes": use.size,
-            "limit_bytes": cache.cache_limit(),
-        },
-    }
 
 
 def _as_table(content: dict[str, Any]) -> Table:

@@ -27,10 +27,10 @@ def compare(label: Path, /, *, emg: Path, out: Path, map: Path | None = None) ->
     from bige_opensim.io.emg import EmgError
     from bige_opensim.io.partial_folders import OutFolderError
     from bige_opensim.io.storage import StorageError
-    from bige_opensim.validation.electromyography_files import compare_files
+    from bige_opensim.workflows.compare import compare as run
 
     try:
-        found = compare_files(label, emg, out, map)
+        found = run(label, emg, map=map, out=out)
     except (EmgError, OutFolderError, StorageError) as problem:
         return fail(str(problem))
     table = Table("channel", "muscles", "r", "RMSE", "on/off alike", "own lag, s", "r at own lag")

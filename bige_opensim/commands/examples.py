@@ -19,6 +19,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "dataset": ("bige dataset labels --out reps.nc",),
     "train surrogate": ("bige train surrogate --data reps.nc --out runs/surrogate",),
     "train generator": ("bige train generator --data reps.nc --out runs/generator",),
+    "train prior": ("bige train prior --data reps.nc --generator runs/generator --out runs/prior",),
+    "train diffusion": ("bige train diffusion --data reps.nc --out runs/diffusion",),
+    "draw": ("bige draw runs/diffusion --data reps.nc --count 40 --out drawn.nc",),
     "objective list": ("bige objective list",),
     "objective check": ("bige objective check deep_squat", "bige objective check mine.toml --model scaled.osim"),
     "generate": (
@@ -29,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "predict": ("bige predict --model scaled.osim --motion squat.mot --out predicted",),
     "edit": ("bige edit squat.mot --model scaled.osim --objective symmetric_retraining --out edited",),
     "evaluate": ("bige evaluate --reference reps.nc guided=motions --out tables",),
+    "serve": ("bige serve", "bige serve --folder lab --port 8090 --no-open"),
     "report": ("bige report motions", "bige report motions --norms norms.json --out report.html"),
     "view": ("bige view labels/OpenCapData_a/squats1", "bige view motions --html motions.html"),
     "export": ("bige export labels/OpenCapData_a --format csv --out tables", "bige export motions --format opensim"),

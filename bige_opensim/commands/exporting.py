@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from bige_opensim.commands.display import console, fail
+from bige_opensim.commands.display import Steps, console, fail
 
 
 def export(
@@ -47,7 +47,7 @@ def export(
     unreadable = (LabelError, StorageError, ModelError, MotionError, ObjectiveError, ValidationError)
     target = out if out is not None else Path(f"{paths[0].absolute().stem}_{format}")
     try:
-        done = run(paths, format, target, model=model)
+        done = run(paths, format, target, model=model, show=Steps)
     except (*unreadable, ViewError, C3dError, OutFolderError) as error:
         return fail(str(error))
     for note in done.notes:

@@ -61,6 +61,16 @@ class LabelOptions:
     """Unit of the rotations, whatever the file's header says."""
     allow_missing: Flag = False
     """Label motions that lack coordinates, which keep the model's default; the label says so."""
+    chair: str | None = None
+    """A chair carries besides the feet where somebody sits: auto finds its height, or HEIGHT of its seat above the
+    ground, m."""
+    hands: Literal["rail", "knees"] | None = None
+    """Hands carry: on a rail or a table, or on the person's own knees and thighs."""
+    calves: Flag = False
+    """Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion."""
+    residual_reduction: bool = True
+    """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
+    trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
 
     def settings(self, grf: str, cost: EffortCost) -> LabelSettings:
         """Settings of labels, with the ground forces that were found to be meant."""
@@ -77,6 +87,10 @@ class LabelOptions:
             units=self.units,
             allow_missing=self.allow_missing,
             cost=cost,
+            residual_reduction=self.residual_reduction,
+            chair=self.chair,
+            hands=self.hands,
+            calves=self.calves,
         )
 
 

@@ -142,6 +142,7 @@ def report(
     *,
     reference: Path | None = None,
     norms: Path | None = None,
+    sessions: Path | None = None,
     figures: Path | None = None,
     scene: bool = True,
     out: Path | None = None,
@@ -157,6 +158,8 @@ def report(
         generator, where its folder lies beside that of the motions.
     norms
         Norms (norms.json) of `bige norms`, which the motions are shown beside.
+    sessions
+        Labels of the person's own recordings, which are marked in the bars of the norms.
     figures
         Also write all figures into this folder, as drawings (svg) and tables (csv).
     scene
@@ -174,7 +177,9 @@ def report(
     from bige_opensim.workflows.report import report_on
 
     try:
-        path, contradictions = report_on(motions, out, reference=reference, norms=norms, figures=figures, scene=scene)
+        path, contradictions = report_on(
+            motions, out, reference=reference, norms=norms, sessions=sessions, figures=figures, scene=scene
+        )
     except (ReportError, NormsError, DatasetError, ModelError, OutFolderError, StorageError) as error:
         return fail(str(error))
     for sentence in contradictions:

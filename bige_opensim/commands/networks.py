@@ -129,6 +129,102 @@ def train_generator(
     return _train("generator", data, out, seed, config, epochs)
 
 
+def train_prior(
+    *,
+    data: Path,
+    out: Path,
+    generator: str = "built-in",
+    seed: int = 0,
+    config: Path | None = None,
+    epochs: int | None = None,
+) -> int:
+    """Train a peer of the search: which codes of a generator follow which.
+
+    Parameters
+    ----------
+    data
+        Dataset of repetitions that `bige dataset` wrote.
+    out
+        Checkpoint folder; an interrupted training there goes on.
+    generator
+        Checkpoint of the generator; the one that comes with the package when none is named.
+    seed
+        Seed of weights, order and augmentation.
+    config
+        TOML or JSON file with training settings.
+    epochs
+        Replaces the configured number of epochs.
+
+    """
+    return _train("prior", data, out, seed, config, epochs, generator=generator)
+
+
+def train_diffusion(
+    *, data: Path, out: Path, seed: int = 0, config: Path | None = None, epochs: int | None = None
+) -> int:
+    """Train a peer of the search: diffusion, which makes motions out of noise.
+
+    Parameters
+    ----------
+    data
+        Dataset of repetitions that `bige dataset` wrote.
+    out
+        Checkpoint folder; an interrupted training there goes on.
+    seed
+        Seed of weights, order, augmentation and noise.
+    config
+        TOML or JSON file with training settings.
+    epochs
+        Replaces the configured number of epochs.
+
+    """
+    return _train("diffusion", data, out, seed, config, epochs)
+
+
+def draw(
+    network: Path,
+    /,
+    *,
+    data: Path,
+    out: Path,
+    count: int = 40,
+    generator: str = "built-in",
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> int:
+    """Draw motions without a search, as a dataset that `bige evaluate` takes.
+
+    Parameters
+    ----------
+    network
+        Checkpoint of a code prior, of diffusion, or of a generator, whose codes are then drawn each by itself.
+    data
+        Dataset of repetitions whose training people motions are drawn for, in turn.
+    out
+        The netCDF file to write.
+    count
+        How many motions.
+    generator
+        The generator that a code prior is of.
+    temperature
+        Of a code prior: below 1, likelier codes.
+    seed
+        Seed of what is drawn.
+
+    """
+    from bige_opensim.learning.checkpoint import CheckpointError
+    from bige_opensim.learning.dataset import DatasetError
+    from bige_opensim.learning.training import TrainingError
+    from bige_opensim.workflows.peers import draw as run
+
+    try:
+        run(network, data, count=count, out=out, generator=generator, temperature=temperature, seed=seed)
+    except (CheckpointError, DatasetError, FileNotFoundError, TrainingError) as error:
+        return fail(str(error))
+    console.print(f"{out}: {count} motions", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
 def predict(
     *,
     model: Path,
@@ -188,11 +284,16 @@ def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epo
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.learning.dataset import DatasetError
     from bige_opensim.learning.training import TrainingError
-    from bige_opensim.workflows import train
+    from bige_opensim.workflows import peers, train
 
-    run: Callable[..., Any] = train.train_surrogate if kind == "surrogate" else train.train_generator
+    kinds: dict[str, Callable[..., Any]] = {
+        "surrogate": train.train_surrogate,
+        "generator": train.train_generator,
+        "prior": peers.train_prior,
+        "diffusion": peers.train_diffusion,
+    }
     try:
-        run(data, out=out, seed=seed, epochs=epochs or None, settings=config, show=Steps, **more)
+        kinds[kind](data, out=out, seed=seed, epochs=epochs or None, settings=config, show=Steps, **more)
     except (FileNotFoundError, DatasetError, CheckpointError, LockedError, TrainingError) as error:
         return fail(str(error))
     console.print((out / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)

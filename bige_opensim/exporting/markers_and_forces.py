@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-import bige_opensim
 from bige_opensim.exporting.selection import Person, Selected, at_even_rate, frame_rate, poses_of
 from bige_opensim.io.c3d_writer import PlateForces, write_c3d
 from bige_opensim.osim.compile_markers import MarkerPlaces, marker_places
 from bige_opensim.osim.model import load
 from bige_opensim.physics.contact import FEET
+from bige_opensim.provenance import __version__
 from bige_opensim.viewer.take import Recorded, at_times, in_skeleton_order
 
 FEET_WORDS = {"r": "right", "l": "left"}
@@ -31,7 +31,7 @@ def write_markers_and_forces(selected: Selected, path: Path, markers: MarkerPlac
         first_frame=first,
         plates=_plates(recorded, even.time),
         ground_m=recorded.ground_m or 0.0,
-        about={"COMPANY": "bige_opensim", "SOFTWARE": f"bige_opensim {bige_opensim.__version__}"},
+        about={"COMPANY": "bige_opensim", "SOFTWARE": f"bige_opensim {__version__}"},
     )
     return () if recorded.ground_forces is not None else ("no ground forces are known, so there are no force plates",)
 

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-import bige_opensim
 from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.networks import GenerationError
 from bige_opensim.guidance.objective import BoundObjective
@@ -24,6 +22,7 @@ from bige_opensim.guidance.search import SearchResult
 from bige_opensim.io.partial_folders import whole_folder
 from bige_opensim.io.storage import write_coordinates, write_storage, write_whole
 from bige_opensim.motion import Motion
+from bige_opensim.provenance import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,14 +234,12 @@ def generation_record(
         "notes": list(notes),
         "usual_distance": result.usual_distance,
         "usual_nearest_distance": result.usual_nearest_distance,
-        "provenance": {
-            "bige_opensim": bige_opensim.__version__,
-            "torch": torch.__version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "provenance": provenance(
+            torch=torch.__version__,
             **made_by,
-            "seed": result.seed,
-            "settings": asdict(result.settings),
-        },
+            seed=result.seed,
+            settings=asdict(result.settings),
+        ),
     }
 
 

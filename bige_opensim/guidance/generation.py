@@ -29,6 +29,7 @@ from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.rotations import rotation_triples, within_ranges
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
+from bige_opensim.physics.stance_loads import StanceLoads, stands
 
 DRAFT = 2
 """On its way a search plants and measures motions at every so many samples."""
@@ -137,6 +138,9 @@ class MotionSearch:
             torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
             for network in (self.networks.generator, self.networks.surrogate)
         )
+        self.loads: StanceLoads | None = None
+        if self.networks.surrogate.channels.loads and stands(self.skeleton):
+            self.loads = StanceLoads(self.skeleton, channels, references.sizes["sample"])
         self.planted = FootPlanting(self.skeleton, channels)
         self.between = torch.as_tensor(between_samples(references.sizes["sample"], DRAFT), dtype=torch.float32)
         recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
@@ -234,7 +238,9 @@ class MotionSearch:
 
     def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
-        return self.networks.surrogate(full, duration, self.features.expand(len(q), -1))[:, ::every]
+        surrogate = self.networks.surrogate
+        loads = None if self.loads is None else self.loads(full, duration, surrogate.config.frames)
+        return surrogate(full, duration, self.features.expand(len(q), -1), loads=loads)[:, ::every]
 
 
 def _by_physics(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from bige_opensim.io.text import count
 
 GROUND_FORCES_TITLE = "Ground forces"
 _SIDES = ("r", "l")
+_SUPPORT = "support_force_"
 _DOCUMENT_VERSION = "40000"
 _DISABLES_NO_MORE = 30509  # the first document version in which OpenSim ignores <isDisabled>
 
@@ -148,6 +149,25 @@ def ground_forces(bodies: Mapping[str, str]) -> tuple[ExternalForce, ...]:
     )
 
 
+def external_forces(columns: Sequence[str]) -> tuple[ExternalForce, ...]:
+    """The forces of a label's `grf.mot` by its columns: those of both feet, and of what else supports bodies."""
+    forces = (column for column in columns if column.startswith(_SUPPORT) and column.endswith("_vx"))
+    bodies = [column.removeprefix(_SUPPORT).removesuffix("_vx") for column in forces]
+    return (
+        *ground_forces({"r": "calcn_r", "l": "calcn_l"}),
+        *(
+            ExternalForce(
+                name=f"{_SUPPORT}{body}",
+                applied_to_body=body,
+                force_identifier=f"{_SUPPORT}{body}_v",
+                point_identifier=f"{_SUPPORT}{body}_p",
+                torque_identifier=f"support_torque_{body}_",
+            )
+            for body in bodies
+        ),
+    )
+
+
 def write_ground_forces(
     path: Path | str,
     time: Float[np.ndarray, " time"],
@@ -178,17 +198,24 @@ def ground_force_columns(
     time: Float[np.ndarray, " time"],
     sides: Mapping[str, tuple[Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"]]],
     path: Path | str = "ground forces",
+    *,
+    supports: Mapping[str, tuple[Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"], Float[np.ndarray, "time 3"]]]
+    | None = None,
 ) -> tuple[list[str], Float[np.ndarray, "time column"]]:
-    """Names and values of the columns of `write_ground_forces`; errors as there, with `path`."""
+    """Names and values of the columns of `write_ground_forces`; errors as there, with `path`.
+
+    `supports` are those of other bodies, by name: `support_force_<body>_v*`, `_p*` and `support_torque_<body>_*`.
+    """
     unknown = [side for side in sides if side not in _SIDES]
     if unknown or not sides:
         raise StorageError(
             f"{path}: the sides 'r' and 'l' were expected, not {unknown or 'none'}. Nothing was written."
         )
     names, blocks = [], []
-    for side in (side for side in _SIDES if side in sides):
-        prefixes = (f"ground_force_{side}_v", f"ground_force_{side}_p", f"ground_torque_{side}_")
-        for prefix, block in zip(prefixes, sides[side], strict=True):
+    feet = ((f"ground_force_{side}", f"ground_torque_{side}", sides[side]) for side in _SIDES if side in sides)
+    others = ((f"{_SUPPORT}{name}", f"support_torque_{name}", of) for name, of in (supports or {}).items())
+    for force, torque, parts in (*feet, *others):
+        for prefix, block in zip((f"{force}_v", f"{force}_p", f"{torque}_"), parts, strict=True):
             if np.shape(block) != (len(time), 3):
                 raise StorageError(
                     f"{path}: {prefix}* has shape {np.shape(block)}, not ({len(time)}, 3). Nothing was written."

@@ -20,7 +20,7 @@ from bige_opensim.io.text import number
 
 _METADATA = "sessionMetadata.yaml"
 _SEX, _AGE = ("sex", "gender_mf", "gender", "sex_at_birth"), ("age_years", "age")
-_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic", *_SEX, *_AGE)
+_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic", "chair", *_SEX, *_AGE)
 _SEXES = {"f": "f", "female": "f", "woman": "f", "m": "m", "male": "m", "man": "m"}
 _TEXT = "tag:yaml.org,2002:str"
 _NOTHING = ("", "~", "null")
@@ -72,6 +72,8 @@ class Session:
         "f" or "m"; None where the metadata says neither.
     age_years
         From the metadata; None if not given.
+    chair
+        What people sit on, as `bige label --chair` takes it ("auto", or a height in m); None if not given.
 
     """
 
@@ -87,6 +89,7 @@ class Session:
     synthetic: bool = False
     sex: str | None = None
     age_years: float | None = None
+    chair: str | None = None
 
 
 def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -> list[Session]:
@@ -165,6 +168,7 @@ def _read_session(path: Path, name: str) -> Session:
         synthetic=metadata.get("synthetic", "").lower() == "true",
         sex=next((_SEXES[metadata[key].lower()] for key in _SEX if metadata.get(key, "").lower() in _SEXES), None),
         age_years=age_years,
+        chair=metadata.get("chair"),
     )
 
 

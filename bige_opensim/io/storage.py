@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,8 @@ from jaxtyping import Float
 
 from bige_opensim.io.rotation_units import WITHIN_RADIANS, Units, unit_by_range
 from bige_opensim.io.text import count, is_plain, number, read_text
+from bige_opensim.io.whole_files import StorageError, write_whole
 from bige_opensim.motion import Motion
-
-
-class StorageError(ValueError):
-    """A .mot or .sto file that cannot be used, or a table that must not be written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,25 +274,6 @@ def coordinates_text(motion: Motion, rotational: Collection[str], path: Path | s
     """Coordinates (radians, metres) as `write_coordinates` writes them."""
     turns = np.array([name in rotational for name in motion.names], dtype=bool)
     return columns_text(np.where(turns, np.rad2deg(motion.values), motion.values), motion.names, path)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all.
-
-    Raises
-    ------
-    StorageError
-        If the folder does not exist.
-
-    """
-    if not path.parent.is_dir():
-        raise StorageError(f"{path}: the folder {path.parent} does not exist; create it first.")
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 _DEGREES = {"yes": True, "true": True, "1": True, "y": True, "no": False, "false": False, "0": False, "n": False}

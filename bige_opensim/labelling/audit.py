@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bige_opensim.io.external_loads import GROUND_FORCES_TITLE, ground_forces, write_external_loads
+from bige_opensim.io.external_loads import GROUND_FORCES_TITLE, external_forces, write_external_loads
 from bige_opensim.io.storage import read_storage, write_storage
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_files import ACTIVATIONS, COORDINATES, GROUND, LOADS, STATES, state_columns
@@ -152,6 +152,12 @@ class _Piece:
         return float(self.time[CONTEXT])
 
 
+def _in_columns(piece: _Piece, columns: tuple[str, ...]) -> Float[np.ndarray, " column"]:
+    """A piece's loads under all columns; what another trial's chair did not carry is 0."""
+    values = {} if piece.ground is None else dict(zip(piece.ground_names, piece.ground.tolist(), strict=True))
+    return np.array([values.get(name, 0.0) for name in columns])
+
+
 def _pieces(trial: AuditedTrial, rows: Int[np.ndarray, " row"]) -> list[_Piece]:
     """The drawn rows of a label with the recording around them."""
     q, speeds = _beyond(trial.coordinates)
@@ -209,16 +215,15 @@ def _differences(
         own = piece.time - piece.time[0]
         time[k * size : (k + 1) * size] = shift + own
         shift += own[-1] + own[-1] / (size - 1)
-    columns = next((p.ground_names for p in pieces if p.ground is not None), None)
+    columns = max((p.ground_names for p in pieces if p.ground is not None), key=len, default=None)
     with TemporaryDirectory(prefix="bige-audit-") as scratch:
         folder = Path(scratch)
         states = np.concatenate([p.states for p in pieces])
         write_storage(folder / STATES, time, states, pieces[0].state_names, in_degrees=False, title="States")
         if columns is not None:
-            nothing = np.zeros(len(columns))
-            loads = np.repeat([nothing if p.ground is None else p.ground for p in pieces], size, axis=0)
+            loads = np.repeat([_in_columns(p, columns) for p in pieces], size, axis=0)
             write_storage(folder / GROUND, time, loads, columns, in_degrees=False, title=GROUND_FORCES_TITLE)
-            write_external_loads(folder / LOADS, GROUND, ground_forces({"r": "calcn_r", "l": "calcn_l"}))
+            write_external_loads(folder / LOADS, GROUND, external_forces(columns))
         of_muscles = np.ones(len(pieces[0].muscles))
         if cost.weight is not None:
             of_muscles, _ = stretch(cost.weight, cost.exponent)

@@ -10,7 +10,6 @@ import torch
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel, model_notes
-from bige_opensim.osim.muscles import bodies_with_muscles
 from bige_opensim.physics.dynamics import State, kinematics
 from bige_opensim.physics.rotations import continuous_rotations, fastest_rotation, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
@@ -80,7 +79,7 @@ def prepare(model: OsimModel, skeleton: Skeleton, motion: Motion, cutoff_hz: flo
     """
     motion, notes = continuous_rotations(motion, rotation_triples(skeleton.tables))
     motion = _held_in_place(model, motion)
-    fastest = fastest_rotation(skeleton, motion, {*bodies_with_muscles(model), "torso"})
+    fastest = fastest_rotation(skeleton, motion, {*model.bodies_with_muscles, "torso"})
     q = complete(model, motion.lowpass(cutoff_hz))
     missing = [c for c in model.free_coordinates if c not in motion]
     if missing:

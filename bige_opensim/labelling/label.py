@@ -56,6 +56,8 @@ class Label:
         Coordinates that are angles: rad here, degrees in files.
     model
         The file of the model that OpenSim's static optimization runs on; None where a folder came without it.
+    adjusted_model
+        The file of the person's model as residual reduction corrected it; None where it did not.
 
     """
 
@@ -64,6 +66,7 @@ class Label:
     joints: Mapping[str, str]
     rotational: frozenset[str]
     model: bytes | None
+    adjusted_model: bytes | None = None
 
     @property
     def trial(self) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time as clock
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import torch
 
-import bige_opensim
 from bige_opensim.doctor.findings import Finding
 from bige_opensim.doctor.preflight import as_entry, of_severity, sentences
 from bige_opensim.labelling.kinematics import Prepared
@@ -28,6 +26,7 @@ from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.provenance import provenance
 
 PASSED, GATES_FAILED = "passed", "gates_failed"
 
@@ -162,7 +161,7 @@ def labelled_of(
     rotations, translations = root_of(model, skeleton)
     driven = muscle_driven(model, skeleton)
     weight = float(skeleton.weight_n)
-    external = s.ground.force.sum(1).norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
+    external = s.ground.total.norm(dim=-1).numpy()[rows] if s.ground is not None else np.array([weight])
     com = skeleton.com(window.state(skeleton).poses)[:, 1]
     return Labelled(
         residual_force=s.reserves[rows][:, translations],
@@ -197,16 +196,14 @@ def _shift_entry(shift: Shift | None) -> dict[str, float] | None:
 
 def _provenance(request: TrialRequest, settings: LabelSettings, model: OsimModel) -> dict[str, Any]:
     fingerprint = request.fingerprint(settings)
-    return {
-        "bige_opensim": bige_opensim.__version__,
-        "opensim": opensim_version(),
-        "torch": torch.__version__,
-        "model_sha256": model.sha256,
-        "motion_sha256": fingerprint["files"]["motion"],
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "configuration": fingerprint["settings"],
-        "fingerprint": fingerprint,
-    }
+    return provenance(
+        opensim=opensim_version(),
+        torch=torch.__version__,
+        model_sha256=model.sha256,
+        motion_sha256=fingerprint["files"]["motion"],
+        configuration=fingerprint["settings"],
+        fingerprint=fingerprint,
+    )
 
 
 def _again_note(solution: OptimizedFrames) -> list[str]:

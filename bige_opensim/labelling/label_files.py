@@ -15,8 +15,8 @@ import numpy as np
 from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.external_loads import (
     GROUND_FORCES_TITLE,
+    external_forces,
     ground_force_columns,
-    ground_forces,
     write_external_loads,
 )
 from bige_opensim.io.file_hash import file_sha256
@@ -36,7 +36,7 @@ from bige_opensim.labelling.optimization_result import OptimizedFrames
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import write_setup
-from bige_opensim.physics.contact import GroundForces
+from bige_opensim.physics.contact import FEET, GroundForces, Supports
 from bige_opensim.physics.effort_cost import USUAL
 
 LABEL = "label.json"
@@ -45,6 +45,7 @@ JOINT_LOADS = "joint_loads.sto"
 COORDINATES, GROUND, LOADS = "coordinates.mot", "grf.mot", "external_loads.xml"
 SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
+ADJUSTED = "model_adjusted.osim"
 FORMAT = "bige-label/1"
 
 
@@ -65,7 +66,7 @@ def write_inputs(
     if ground is not None:
         path = folder / GROUND
         write_storage(path, ground.time, ground.values, ground.names, in_degrees=False, title=GROUND_FORCES_TITLE)
-        write_external_loads(folder / LOADS, GROUND, ground_forces({"r": "calcn_r", "l": "calcn_l"}))
+        write_external_loads(folder / LOADS, GROUND, external_forces(ground.names))
     write_setup(
         folder,
         model_file=model_file,
@@ -81,14 +82,15 @@ def ground_motion(time: np.ndarray, forces: GroundForces | None) -> Motion | Non
     """Ground forces of both feet as the columns of `grf.mot`."""
     if forces is None:
         return None
-    right, left = (tuple(part[:, i].numpy() for part in forces) for i in range(2))
-    names, values = ground_force_columns(time, {"r": _three(right), "l": _three(left)})
+    feet = {side: _three(forces, i) for i, side in enumerate(FEET)}
+    supports = forces.supports
+    others = {} if supports is None else {name: _three(supports, i) for i, name in enumerate(supports.bodies)}
+    names, values = ground_force_columns(time, feet, supports=others)
     return Motion(time, values, tuple(names))
 
 
-def _three(parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    force, point, torque = parts
-    return force, point, torque
+def _three(forces: GroundForces | Supports, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return forces.force[:, i].numpy(), forces.point[:, i].numpy(), forces.torque[:, i].numpy()
 
 
 def label_of(
@@ -145,8 +147,13 @@ def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
         write_storage(
             folder / JOINT_LOADS, time, loads.values, loads.names, in_degrees=False, title="Joint contact forces"
         )
-    (folder / LABEL).write_text(json.dumps(label.record, indent=1), encoding="utf-8")
+    (folder / LABEL).write_text(record_text(label.record), encoding="utf-8")
     return LabelText(time, activations, coordinates.at(np.searchsorted(found.coordinates.time, time - 1e-9)))
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """What `label.json` holds, an entry a line."""
+    return "{\n" + ",\n".join(f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in record.items()) + "\n}\n"
 
 
 def save_label(label: Label, out: Path) -> Path:
@@ -158,6 +165,8 @@ def save_label(label: Label, out: Path) -> Path:
         )
     with whole_folder(out, LABEL) as folder:
         (folder / MODEL_NAME).write_bytes(label.model)
+        if label.adjusted_model is not None:
+            (folder / ADJUSTED).write_bytes(label.adjusted_model)
         write_files(folder, label, MODEL_NAME)
     return out
 
@@ -242,7 +251,12 @@ def _rotational(
 def with_model(label: Label, folder: Path) -> Label:
     """The label with the model that the setup of static optimization in a folder names, where it is there."""
     named = model_of(folder)
-    return label if named is None else replace(label, model=_bytes(named, file_sha256(named)))
+    if named is None:
+        return label
+    beside = named.with_name(ADJUSTED)
+    corrected = (label.record.get("residual_reduction") or {}).get("applied", False) and beside.is_file()
+    adjusted = _bytes(beside, file_sha256(beside)) if corrected else None
+    return replace(label, model=_bytes(named, file_sha256(named)), adjusted_model=adjusted)
 
 
 def model_of(folder: Path) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
-from bige_opensim.labelling.label_files import LABEL, joints_of, model_of
+from bige_opensim.labelling.label_files import LABEL, joints_of, model_of, record_text
 from bige_opensim.labelling.label_trial import TrialError, label_into_folder
 from bige_opensim.labelling.muscle_capacity import muscle_weights
 from bige_opensim.labelling.opencap_activations import place_in_sessions
@@ -85,5 +85,5 @@ def _note(request: TrialRequest, record: dict[str, Any]) -> None:
     """Write a label's record again, as old as it was: what was made from the label is not older for it."""
     path = request.out / LABEL
     made = path.stat().st_mtime_ns
-    write_whole(path, json.dumps(record, indent=1))
+    write_whole(path, record_text(record))
     os.utime(path, ns=(made, made))

@@ -19,6 +19,7 @@ from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.partial_folders import OutFolderError, whole_folder
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
+from bige_opensim.labelling.chair import Chair, ChairError, carriers, declared_chair, find_chair
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
@@ -27,6 +28,7 @@ from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import SupportCheck, find_missing_support
 from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
 from bige_opensim.labelling.optimization import Decided, model_for_optimization, solve
+from bige_opensim.labelling.person_body import ADJUSTED, PersonBody, TrialEffect, person_body
 from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
@@ -35,12 +37,13 @@ from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.carriers import Carrier
 from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError, EffortCostError, OutFolderError),
+    *(PreflightError, StaticOptimizationError, EffortCostError, OutFolderError, ChairError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -125,20 +128,33 @@ def _label_into(
     """The label, and the path from the trial's folder to the model that static optimization runs on."""
     report("reading", 0.0)
     person = person_model(request.model)
-    model, skeleton = person.model, person.skeleton
+    model, plain = person.model, person.skeleton
     fitted = settings.solver == "fast" and settings.geometry == "polynomial"
     if fitted and len(beside) > 1:
         person.look_at(beside, settings)
     recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
-    preflight = preflight_of(request, settings, KnownModel(request.model, model, skeleton), recorded)
-    whole = prepare(model, skeleton, recorded.motion, settings.cutoff_hz)
-    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings)
+    preflight = preflight_of(request, settings, KnownModel(request.model, model, plain), recorded)
+    whole = prepare(model, plain, recorded.motion, settings.cutoff_hz)
+    report("residual reduction", 0.0)
+    body = person_body(person, request, settings)
+    skeleton = body.skeleton
+    preflight = (*preflight, *body.findings(request.model))
+    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings, body.floor)
     loads = measured.forces if measured is not None else None
     used = settings if skeleton.floats or loads is not None else replace(settings, grf="none")
     window = whole.between(settings.start, settings.end) if measured is None else _at(whole, measured.time)
     require_frames(window.q, "frames between --start and --end")
     support = _support(skeleton, whole if measured is None else window, ground, measured, used)
+    chair: Chair | None = None
+    said: tuple[str, ...] = ()
+    declared = declared_chair(request.session, used.chair, request.chair)
+    if declared is not None and support is not None and measured is None:
+        chair, said = find_chair(skeleton, whole, ground, support, declared)
+    others = carriers(skeleton, chair, used.hands, used.calves) if measured is None and support is not None else []
+    if others:
+        support = _support(skeleton, whole, ground, None, used, others)
+    effect = _effect(plain, body, whole, request, used, (ground, support)) if measured is None else None
     shift = None
     if used.grf != "none" and loads is None and settings.consistency is not None:
         report("making the motion consistent with the ground", 0.0)
@@ -150,31 +166,61 @@ def _label_into(
             settings.contact,
             settings.consistency,
             support.missing if support is not None else None,
+            others,
         )
         window = _at(whole, window.q.time)
-    model_file = model_for_optimization(person.stripped, request, folder)
+    model_file = model_for_optimization(body.stripped, request, folder)
+    if body.adjusted is not None:
+        model_for_optimization(body.adjusted, request, folder, ADJUSTED)
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
     paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
     decided = None if request.asked is None else Decided(request.asked, request.motion_sha256)
-    solution = solve(folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided)
+    solution = solve(
+        folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided, others
+    )
     if support is not None:
         support = support.at(window.q.time)
-    notes = (*recorded.notes, *window.notes, *noted, *cost_notes(settings.cost))
+    notes = (*recorded.notes, *window.notes, *noted, *said, *cost_notes(settings.cost))
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     if solution.joint_loads is not None:
         preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
     found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
     record = label_content(request, settings, found, started)
+    record["hands"], record["calves"] = used.hands, used.calves
+    record["chair"] = None if chair is None else chair.as_dict()
+    record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":
         record["geometry"] = settings.geometry
     if muscles is not None:
         record["muscle_paths"] = person.about_paths(muscles)
-    return replace(label_of(record, model, whole, window, solution), model=person.stripped), model_file
+    label = label_of(record, model, whole, window, solution)
+    return replace(label, model=body.stripped, adjusted_model=body.adjusted), model_file
+
+
+def _effect(
+    plain: Skeleton,
+    body: PersonBody,
+    whole: Prepared,
+    request: TrialRequest,
+    settings: LabelSettings,
+    corrected: tuple[float, SupportCheck | None],
+) -> TrialEffect | None:
+    """What correcting the body does to a trial whose forces are estimated; None where nothing was corrected."""
+    if body.adjusted is None or settings.grf == "none":
+        return None
+    ground, _, _ = ground_and_forces(plain, whole, request, replace(settings, grf="estimated"))
+    support = _support(plain, whole, ground, None, settings)  # before any chair, as the model was given
+    return TrialEffect.of((plain, ground, support), (body.skeleton, *corrected), whole, settings.contact)
 
 
 def _support(
-    skeleton: Skeleton, frames: Prepared, ground: float, measured: Measured | None, settings: LabelSettings
+    skeleton: Skeleton,
+    frames: Prepared,
+    ground: float,
+    measured: Measured | None,
+    settings: LabelSettings,
+    others: Sequence[Carrier] = (),
 ) -> SupportCheck | None:
     """Where something besides the feet or the plates carries; None where no ground forces were asked for."""
     if measured is None and settings.grf == "none":
@@ -187,6 +233,7 @@ def _support(
         ground,
         settings.contact,
         measured.forces if measured is not None else None,
+        others,
     )
 
 

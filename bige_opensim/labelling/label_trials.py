@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.file_hash import file_sha256
@@ -58,6 +58,7 @@ class Outcome:
         return self.status
 
 
+Kind = TypeVar("Kind")
 Group = tuple[str, str]
 """Name of a session, and hash of a model."""
 
@@ -80,6 +81,7 @@ def requests_of(
             rejected += [Outcome(session.name, n, FAILED, why) for n in names]
             continue
         folder = out / session.name
+        motions = [trial.motion_path for trial in session.trials if trial.motion_path is not None]
         for trial in session.trials:
             if trial.motion_path is None:
                 why = (
@@ -101,6 +103,8 @@ def requests_of(
                     forces=trial.forces_path,
                     synthetic=session.synthetic,
                     stated=Stated(session.mass_kg, session.height_m),
+                    chair=session.chair,
+                    person_trials=tuple(_evenly(motions, MOST_TRIALS)) if motions else (),
                 )
             )
     return requests, rejected
@@ -239,7 +243,7 @@ def _group(request: TrialRequest) -> Group:
         return request.session, str(request.model)
 
 
-def _evenly(trials: Sequence[TrialRequest], most: int) -> Sequence[TrialRequest]:
+def _evenly(trials: Sequence[Kind], most: int) -> Sequence[Kind]:
     return trials[:: -(-len(trials) // most)]
 
 

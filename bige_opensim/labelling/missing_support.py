@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import median_filter, uniform_filter1d
 
+from bige_opensim.physics.carriers import HANDS, Carrier
 from bige_opensim.physics.contact import FEET, ContactSettings, GroundForces, readiness
 from bige_opensim.physics.dynamics import State, body_point_velocity, body_wrenches
 from bige_opensim.physics.skeleton import Skeleton
@@ -29,7 +30,6 @@ WEIGHT_TOLERANCE, STEADY, LEAST_SHARE = 0.05, 0.15, 0.5
 SEAT_M = 0.15
 """What a seat may lie farther out than the pelvis' origin, between the front of the iliac crests."""
 NEAR_PELVIS_M, NEAR_HAND_M, UNDER_FOOT_M = 0.25, 0.2, 0.1
-HANDS = {"r": ("hand_r", "radius_r"), "l": ("hand_l", "radius_l")}
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def find_missing_support(
     ground: float,
     contact: ContactSettings,
     measured: GroundForces | None = None,
+    others: Sequence[Carrier] = (),
 ) -> SupportCheck:
     """Frames in which the feet, or the plates, do not carry the body although it hardly accelerates.
 
@@ -120,6 +121,7 @@ def find_missing_support(
         ground: Height of the ground, m.
         contact: When a point of a foot counts as being on the ground.
         measured: Forces of plates; None if forces are estimated.
+        others: What is declared to carry besides; its points widen the hull of the feet while they can push.
     """
     step = float(np.median(np.diff(time)))
     width = max(min(2 * round(0.5 * WINDOW_S / step) + 1, 2 * (len(time) // 2) - 1), 1)
@@ -130,7 +132,12 @@ def find_missing_support(
         points = skeleton.contact_points(state.poses)
         velocity = body_point_velocity(skeleton, state, points, skeleton.contact_body_index)
         ready = readiness(points, velocity, ground, contact).numpy() > READY
-        lack = _feet_cannot(demand, ready, body, ground)
+        flat = body.feet
+        for other in others:
+            reached, able = other.footprint(skeleton, state)
+            ready = np.concatenate([ready, able.numpy() > READY], axis=1)
+            flat = np.concatenate([flat, reached.numpy()[..., [0, 2]]], axis=1)
+        lack = _feet_cannot(demand, ready, flat, body, ground)
     else:
         lack = _not_measured(demand, measured, body)
     quiet = np.linalg.norm(demand.mean(force) / demand.weight - [0.0, 1.0, 0.0], axis=1) < QUIET_G
@@ -195,10 +202,16 @@ class _Body:
         return "right of the feet" if across > 0 else "left of the feet"
 
 
-def _feet_cannot(demand: _Demand, ready: Bool[np.ndarray, "time point"], body: _Body, ground: float) -> _Lack:
+def _feet_cannot(
+    demand: _Demand,
+    ready: Bool[np.ndarray, "time point"],
+    points: Float[np.ndarray, "time point 2"],
+    body: _Body,
+    ground: float,
+) -> _Lack:
     normal, upward = compass(), np.maximum(demand.force[:, 1], 0.0)
     standing = np.asarray(ready.any(axis=1))
-    along = np.where(ready[..., None], body.feet @ normal.T, -np.inf).max(axis=1)
+    along = np.where(ready[..., None], points @ normal.T, -np.inf).max(axis=1)
     edge = np.where(standing[:, None], along, 0.0)
     about = np.stack([demand.moment[:, 2], -demand.moment[:, 0]], axis=1)  # F_y p on the plane y = 0
     pressed = (about + ground * demand.force[:, [0, 2]]) @ normal.T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.single_frames import FrameSolver
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.osim.static_optimization import StaticOptimizationError, run_setup
+from bige_opensim.physics.carriers import Carrier
 from bige_opensim.physics.contact import GroundForces
 from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.effort_gap import farthest_from_least_effort
@@ -44,15 +45,15 @@ BALANCED_NM, BALANCED_SHARE = 0.5, 0.01
 _NOTHING = (np.empty((0, 0)), np.empty((0, 0)))
 
 
-def model_for_optimization(stripped: bytes, request: TrialRequest, folder: Path) -> str:
+def model_for_optimization(stripped: bytes, request: TrialRequest, folder: Path, name: str = MODEL_NAME) -> str:
     """Write the stripped model, one for all trials of a model folder; the path from the trial's final folder to it.
 
     Another worker may be reading the shared file: it is replaced only where its content changes.
     """
-    fresh, shared = folder / MODEL_NAME, request.model_folder / MODEL_NAME
+    fresh, shared = folder / name, request.model_folder / name
     if request.model_folder == request.out:
         fresh.write_bytes(stripped)
-        return MODEL_NAME
+        return name
     if not (shared.is_file() and shared.read_bytes() == stripped):
         fresh.write_bytes(stripped)
         fresh.replace(shared)
@@ -72,13 +73,15 @@ def solve(
     paths: tuple[Muscles, KnownPaths | None, FittedLines] | None,
     report: Report,
     decided: Decided | None = None,
+    others: Sequence[Carrier] = (),
 ) -> OptimizedFrames:
     """Solve the frames of `window` into `OptimizedFrames`; what OpenSim needs for its share is written into `folder`.
 
     model_file: path from the trial's final folder to the model that `model_for_optimization` wrote; whole: all frames
     of the trial, for the files; ground: height of the ground, m; loads: measured ground forces, None to estimate them
     as the settings say; paths: polynomials, the muscles whose paths are known better, and lines of action, None for
-    OpenSim's own paths; decided: what a verdict asks, where OpenSim is to solve only the frames that decide it.
+    OpenSim's own paths; decided: what a verdict asks, where OpenSim is to solve only the frames that decide it;
+    others: what is declared to carry besides the feet.
 
     Frames in which AnalyzeTool's activations do not produce the net moments are solved a second time, one by one, by
     the same analysis: where the wrapping of gastrocnemius flips near knee extension, the tool, which goes through the
@@ -101,7 +104,7 @@ def solve(
     forces, joint = loads, None
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
-        joint, forces = solve_with_ground(skeleton, state, qd, actuators, ground, settings.contact)
+        joint, forces = solve_with_ground(skeleton, state, qd, actuators, ground, settings.contact, others=others)
     net = net_generalized_forces(skeleton, state, forces, actuators.passive)
     if settings.solver == "opensim":
         time = window.q.time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,7 +48,7 @@ class PersonModel:
     def __init__(self, path: Path) -> None:
         self.model: OsimModel = load(path)
         require_muscles(self.model)
-        self.skeleton = Skeleton(compile_skeleton(path))
+        self.skeleton = Skeleton(compile_skeleton(path, model=self.model))
         self._muscles: dict[bytes, Muscles] = {}
         self._lines: WeakKeyDictionary[Muscles, FittedLines] = WeakKeyDictionary()
         self._movements: dict[tuple[object, ...], Float[np.ndarray, "pose coordinate"] | None] = {}
@@ -105,7 +105,7 @@ class PersonModel:
     def lines(self, muscles: Muscles) -> FittedLines:
         """Lines of action of the muscles, fitted on poses of the same movement as their paths."""
         if muscles not in self._lines:
-            tables = compile_lines(self.model.path, self.skeleton, muscles.tables)
+            tables = compile_lines(self.model.path, self.skeleton, muscles.tables, sampler=lambda: self._sampler)
             self._lines[muscles] = FittedLines(self.skeleton, tables)
         return self._lines[muscles]
 
@@ -125,7 +125,7 @@ class PersonModel:
         if key not in self._muscles:
             while len(self._muscles) >= KEPT_MOVEMENTS:
                 del self._muscles[next(iter(self._muscles))]
-            self._muscles[key] = fitted_muscles(self.model.path, self.skeleton, movement)
+            self._muscles[key] = fitted_muscles(self.model.path, self.skeleton, movement, lambda: self._sampler)
         return self._muscles[key]
 
     def _movement(
@@ -157,11 +157,19 @@ class PersonModel:
         return q.values if speed.max(initial=0.0) < FASTEST_ROTATION_RAD_S else None
 
 
-def fitted_muscles(path: Path, skeleton: Skeleton, movement: Float[np.ndarray, "pose coordinate"]) -> Muscles:
-    """Muscle paths of a model fitted around poses (rad, m) in the order of the skeleton's coordinates."""
+def fitted_muscles(
+    path: Path,
+    skeleton: Skeleton,
+    movement: Float[np.ndarray, "pose coordinate"],
+    sampler: Callable[[], PathSampler] | None = None,
+) -> Muscles:
+    """Muscle paths of a model fitted around poses (rad, m) in the order of the skeleton's coordinates.
+
+    `sampler` gives a sampler of the model, where there is one.
+    """
     chosen = _thinned(movement, MOST_POSES)
     ranges = ranges_of(skeleton, movement)
-    return Muscles(compile_muscles(path, ranges, movement=chosen, poses=SAMPLED_POSES))
+    return Muscles(compile_muscles(path, ranges, movement=chosen, poses=SAMPLED_POSES, sampler=sampler))
 
 
 def person_model(path: Path) -> PersonModel:

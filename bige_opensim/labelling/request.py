@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import bige_opensim
 from bige_opensim.doctor.person_checks import Stated
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.labelling.chair import HANDS_ON, check_chair
 from bige_opensim.labelling.deciding_frames import Asked
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
+from bige_opensim.provenance import __version__
 from bige_opensim.settings import in_range, one_of
 
 SOLVERS = ("opensim", "fast")
@@ -44,7 +46,10 @@ class LabelSettings:
     at least 20 of them, 0 for none; grf: estimated, measured (from the trial's force file), auto (measured where that
     can be used, else estimated) or none. External loads of a trial are applied whatever `grf` says. allow_missing:
     coordinates that the file lacks keep the model's default, even if much of the body hangs on them. cost: what effort
-    costs; of it OpenSim's solver knows the exponent only.
+    costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
+    person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
+    none. hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs
+    rest on calves at the bottom of a deep squat.
 
     Raises
     ------
@@ -67,12 +72,21 @@ class LabelSettings:
     contact: ContactSettings = field(default_factory=ContactSettings)
     consistency: ConsistencySettings | None = field(default_factory=ConsistencySettings)
     cost: EffortCost = field(default_factory=EffortCost)
+    residual_reduction: bool = False
+    chair: str | None = None
+    hands: str | None = None
+    calves: bool = False
 
     def as_fingerprint(self) -> dict[str, Any]:
-        """As JSON has it; the usual cost is left out, as in labels from before there were others."""
+        """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
         settings = json.loads(json.dumps(asdict(self)))
         if self.cost.usual:
             del settings["cost"]
+        if not self.residual_reduction:
+            del settings["residual_reduction"]
+        for name in ("chair", "hands", "calves"):
+            if not settings[name]:
+                del settings[name]
         return settings
 
     def __post_init__(self) -> None:
@@ -81,6 +95,9 @@ class LabelSettings:
         one_of("grf", self.grf, GROUND_FORCES)
         if self.units is not None:
             one_of("units", self.units, UNITS)
+        check_chair(self.chair)
+        if self.hands is not None:
+            one_of("hands", self.hands, HANDS_ON)
         in_range("audit", self.audit, "", 0.0, 1.0)
         in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
         if self.solver == "opensim" and self.cost.beyond_opensim:
@@ -103,7 +120,9 @@ class TrialRequest:
     motion is no recording of a person, which the label passes on. `stated` is what the session says of the person.
     `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name. `asked` is what a
     verdict asks of the label: with it, OpenSim's solver solves the frames that decide it (`deciding_frames`); without,
-    every frame.
+    every frame. `person_trials` are motions of the same person on the same model, this one among them, from which the
+    body is corrected; this one alone where none are named. `chair` is what the session says of one, where the
+    settings name none.
     """
 
     model: Path
@@ -120,11 +139,14 @@ class TrialRequest:
     stated: Stated = field(default_factory=Stated)
     recorded: Motion | None = None
     asked: Asked | None = None
+    person_trials: tuple[Path, ...] = ()
+    chair: str | None = None
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
         paths: dict[str, Any] = {n: value.absolute() for n, value in vars(self).items() if isinstance(value, Path)}
-        return replace(self, **paths, sessions=tuple(s.absolute() for s in self.sessions))
+        sessions, trials = (tuple(p.absolute() for p in some) for some in (self.sessions, self.person_trials))
+        return replace(self, **paths, sessions=sessions, person_trials=trials)
 
     @property
     def motion_sha256(self) -> str:
@@ -140,12 +162,16 @@ class TrialRequest:
             files["forces"] = self.forces
         hashes = {k: file_sha256(p) for k, p in files.items() if p is not None}
         hashes["motion"] = self.motion_sha256
+        if settings.residual_reduction and self.person_trials:
+            of_person = sorted(file_sha256(path) for path in self.person_trials)
+            hashes["person"] = hashlib.sha256("".join(of_person).encode()).hexdigest()
         return {
             "files": hashes,
             "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": settings.as_fingerprint(),
+            **({} if self.chair is None else {"chair": self.chair}),
             **({} if self.asked is None else {"frames": DECIDING}),
-            "bige_opensim": bige_opensim.__version__,
+            "bige_opensim": __version__,
         }
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import CoordinateFile, StorageError, read_coordinates
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.measured_forces import Measured, applied_forces, plate_forces
 from bige_opensim.labelling.request import FROM_PLATES, LabelSettings, TrialRequest
+from bige_opensim.labelling.residual_reduction import Floor, ground_of
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.model import ModelError, OsimModel
-from bige_opensim.physics.contact import ground_height
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.sessions.plates_to_feet import Feet
 
@@ -55,9 +57,11 @@ def require_frames(motion: Motion, where: str) -> None:
 
 
 def ground_and_forces(
-    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
+    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings, floor: Floor | None = None
 ) -> tuple[float, Measured | None, tuple[str, ...]]:
     """Height of the ground (m), measured forces where there are any, and what was noticed about them.
+
+    `floor` is that of a person whose soles were corrected.
 
     Raises
     ------
@@ -81,8 +85,7 @@ def ground_and_forces(
     measured, notes = _measured(skeleton, whole, request, settings)
     if measured is not None:
         return measured.height, measured, notes
-    points = skeleton.contact_points(whole.state(skeleton).poses)
-    return ground_height(points), None, notes
+    return ground_of(skeleton, whole.state(skeleton), float(np.median(np.diff(whole.q.time))), floor), None, notes
 
 
 def _measured(

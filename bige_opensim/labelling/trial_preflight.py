@@ -62,7 +62,7 @@ def contact_preflight(
     carried = support.carried if support is not None else None
     if measured is not None and carried is None:
         carried = float(load.sum(axis=1).mean())  # support is missing throughout: the mass may be why
-    points = skeleton.contact_points(skeleton(window.tensor(skeleton, window.q))).numpy()
+    points = skeleton.contact_points(window.state(skeleton).poses).numpy()
     return contact_findings(
         request.motion,
         window.q.time,

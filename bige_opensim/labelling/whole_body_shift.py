@@ -14,6 +14,7 @@ root that moves in a plane, or that has translations locked, is shifted along th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from scipy.sparse.linalg import splu
 
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.motion import Motion
+from bige_opensim.physics.carriers import Carrier
 from bige_opensim.physics.contact import ContactSettings, contact_columns
 from bige_opensim.physics.dynamics import inverse_dynamics, point_jacobian
 from bige_opensim.physics.joint_problem import CHUNK, take
@@ -74,16 +76,17 @@ def make_consistent(
     contact: ContactSettings,
     settings: ConsistencySettings,
     unsupported: Bool[np.ndarray, " time"] | None = None,
+    others: Sequence[Carrier] = (),
 ) -> tuple[Prepared, Shift]:
     """Alternate between what the ground cannot supply and the shift that avoids it.
 
     Frames in which something besides the feet is known to carry (`unsupported`) are left alone, as are those that lack
-    more than `other_support`.
+    more than `other_support`. `others`, such as a declared seat, carry as the feet do.
 
     The shift is low-passed at `band_hz`: contact at an edge pushes one way only, and without the filter the shift would
     answer with a shiver at the sampling rate.
     """
-    demand = RootDemand(skeleton, prepared, root, ground, contact)
+    demand = RootDemand(skeleton, prepared, root, ground, contact, others)
     mass = float(skeleton.person_mass.sum())
     carried = np.abs(demand.in_ground(demand.residual)[:, 1]) < settings.other_support * mass * float(
         skeleton.gravity.norm()
@@ -135,6 +138,7 @@ class RootDemand:
         root: tuple[list[int], list[int]],
         ground: float,
         contact: ContactSettings,
+        others: Sequence[Carrier] = (),
     ) -> None:
         rows = [*root[0], *root[1]]
         state, qd = prepared.state(skeleton), prepared.tensor(skeleton, prepared.qd)
@@ -145,6 +149,8 @@ class RootDemand:
                 for part in torch.arange(len(qd)).split(CHUNK)
             ]
         )
+        beside = [other.columns(skeleton, state, contact).columns[:, rows] for other in others]
+        self.columns = torch.cat([self.columns, *beside], -1)
         com = skeleton.com(state.poses)
         self.com_jacobian = point_jacobian(skeleton, state, com.unsqueeze(-2), [_carrier(skeleton, rows)])[:, 0][
             ..., rows

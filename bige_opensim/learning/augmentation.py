@@ -10,10 +10,19 @@ from torch import Tensor
 from bige_opensim.learning.channels import Mirror
 from bige_opensim.learning.setting_limits import require_within
 
+ARMS = ("arm_", "elbow_", "pro_sup_", "wrist_")
+"""How names of the arms' coordinates begin."""
+
+TREMBLE_HZ = (1.5, 5.5)
+"""What trembling is: faster than people move on purpose, slower than what filters take away."""
+
+UNEVEN = 0.5
+"""Standard deviation of the logarithm by which channels of one motion tremble more or less than others."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far the generator's training motions are varied.
+    """How far training motions are varied.
 
     `mixed`: share of repetitions moved along the line to another one of the batch, by a factor in `mix_range`.
     `angle_deg`, `translation_m`: standard deviation of the smooth curves added to a channel.
@@ -73,7 +82,46 @@ def with_arms_of_others(
     chosen = (torch.rand(len(q), 1, 1, generator=random) < share).to(q.device)
     moved = torch.where(chosen, torch.lerp(first, second, between), q)[..., arms]
     curves = smooth_curves(tuple(moved.shape), 3, random).to(q)
-    return q.index_copy(-1, torch.tensor(arms, device=q.device), moved + math.radians(bend_deg) * curves)
+    places = torch.tensor(arms, dtype=torch.long, device=q.device)
+    return q.index_copy(-1, places, moved + math.radians(bend_deg) * curves)
+
+
+def lopsided(
+    q: Float[Tensor, "batch time coordinate"], mirror: Mirror, size: float, random: torch.Generator
+) -> Float[Tensor, "batch time coordinate"]:
+    """Motions whose difference from their own mirror image is multiplied by exp(size n), n normal.
+
+    With the reflection M a motion is (q + Mq) / 2 + (q - Mq) / 2, its even and its odd part. What a person does with
+    one side more than with the other, and leans for, grows or shrinks as a whole, so that legs stay over the feet.
+    """
+    even = 0.5 * (q + mirror(q))
+    factor = torch.exp(size * torch.randn(len(q), generator=random)).to(q)
+    return even + factor[:, None, None] * (q - even)
+
+
+def trembling(
+    q: Float[Tensor, "batch time coordinate"],
+    duration: Float[Tensor, " batch"],
+    size: Float[Tensor, " coordinate"],
+    random: torch.Generator,
+) -> Float[Tensor, "batch time coordinate"]:
+    """Motions that tremble as recorded ones do, with accelerations of `size`, rad/s^2 and m/s^2.
+
+    Cosines cos(pi k t / T) of the frequencies k / (2 T) in `TREMBLE_HZ`, all of the same acceleration: amplitudes go
+    with 1 / k^2. How much a motion trembles, and each of its channels, is drawn: from next to none to several times as
+    much.
+    """
+    batch, time, channels = q.shape
+    k = torch.arange(1, time // 2)
+    frequency = k / (2.0 * duration.cpu()[:, None])  # (batch, k)
+    heard = ((frequency >= TREMBLE_HZ[0]) & (frequency <= TREMBLE_HZ[1])).double()
+    unit = (0.5 * heard.sum(1, keepdim=True).clamp(min=1.0)).sqrt()
+    weight = heard / unit / (2.0 * torch.pi * frequency) ** 2
+    basis = torch.cos(torch.pi * k * torch.linspace(0.0, 1.0, time)[:, None]).double()  # (time, k)
+    curves = basis @ (weight[:, :, None] * torch.randn(batch, len(k), channels, generator=random))
+    uneven = torch.exp(UNEVEN * torch.randn(batch, 1, channels, generator=random))
+    much = torch.randn(batch, 1, 1, generator=random).abs()
+    return q + (much * uneven * size.cpu() * curves).to(q)
 
 
 def warped(

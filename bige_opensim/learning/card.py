@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from bige_opensim.learning.intervals import COVERAGE, coverage
 from bige_opensim.learning.surrogate import Surrogate
@@ -44,6 +45,12 @@ def surrogate_card(
         f"subject features ({', '.join(data.feature_names)}), to the activations of {len(data.muscles)} muscles.",
         "",
     ]
+    if model.channels.loads:
+        lines += [
+            "It is told besides what joints carry, by inverse dynamics of the person's own skeleton with the ground "
+            "force shared plainly between the feet; without a skeleton it does without, less accurately.",
+            "",
+        ]
     lines += _data(data) + _metrics(data, measure, SURROGATE_NAMES) + _per_muscle(model, data)
     lines += _intervals(model, data)
     lines += [
@@ -79,6 +86,21 @@ def generator_card(
         "reconstructed badly: compare the errors on validation and test subjects with those on the ones trained on.",
         "",
     ]
+    return "\n".join(lines + _how(settings, provenance))
+
+
+def peer_card(
+    title: str,
+    model: Module,
+    data: Repetitions,
+    settings: dict[str, Any],
+    provenance: dict[str, Any],
+    measure: Measure,
+) -> str:
+    """The card of a peer, which draws motions without a search."""
+    lines = [f"# {title}", "", f"{sum(p.numel() for p in model.parameters())} weights.", ""]
+    lines += _data(data) + _metrics(data, measure, {"score": "loss"})
+    lines += ["## Limits", "", "Drawn motions are kinematics: nothing here knows forces, contact or muscles.", ""]
     return "\n".join(lines + _how(settings, provenance))
 
 
@@ -122,7 +144,7 @@ def _intervals(model: Surrogate, data: Repetitions) -> list[str]:
     lines = ["## Intervals", "", "| | people | share of activations inside the 90 % interval |", "|---|---|---|"]
     for role in roles:
         rows = data.rows[role]
-        predicted = model(data.q[rows], data.duration[rows], data.features[rows])
+        predicted = _predicted(model, data, rows)
         share = coverage(predicted, data.activations[rows], model.interval)
         lines.append(f"| {ROLES[role]} | {len(data.subjects_of(role))} | {float(share.mean()):.1%} |")
     few = len(data.subjects_of("validation")) < 1 / (1 - COVERAGE) - 1
@@ -136,7 +158,7 @@ def _per_muscle(model: Surrogate, data: Repetitions) -> list[str]:
     """RMSE and mean peak on the validation repetitions, sides pooled."""
     rows = data.rows["validation"]
     target = data.activations[rows]
-    predicted = model(data.q[rows], data.duration[rows], data.features[rows])
+    predicted = _predicted(model, data, rows)
     lines = [
         "## Main muscles, validation",
         "",
@@ -150,6 +172,12 @@ def _per_muscle(model: Surrogate, data: Repetitions) -> list[str]:
             peaks = [float(torch.amax(x[..., columns], 1).mean()) for x in (target, predicted)]
             lines.append(f"| {name} | {float(error):.4f} | {peaks[0]:.3f} | {peaks[1]:.3f} |")
     return [*lines, ""]
+
+
+def _predicted(model: Surrogate, data: Repetitions, rows: Tensor) -> Tensor:
+    """Activations of repetitions, told what joints carry in them."""
+    loads = data.loads[rows, :: model.config.frames]
+    return model(data.q[rows], data.duration[rows], data.features[rows], loads=loads)
 
 
 def _how(settings: dict[str, Any], provenance: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.learning.derivatives import time_derivatives
+from bige_opensim.physics.stance_loads import GROUND_LOADS, REFLECTED
 
 MIDLINE_ODD = frozenset({"pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation"})
 """Midline coordinates that a left-right mirror negates (rotations about X and Y, translation along Z)."""
@@ -24,6 +25,9 @@ SCALE_FLOOR = {
 
 FEATURE_FLOOR = 0.02
 """Least scale of a subject feature, as a fraction of its mean."""
+
+LOAD_FLOOR = 0.003
+"""Least scale of a load over body weight: of a moment, m."""
 
 LOG_DURATION_FLOOR = 0.1
 LEAST_FEATURE_SCALE, LARGEST_SCALE = 1e-9, 1e9
@@ -63,7 +67,8 @@ class Channels:
         Subject features (SI units); empty for a generator.
     scaling
         By training statistics: "position", "velocity", "acceleration" (per coordinate; real time), "features" (per
-        feature) and "log_duration" (natural logarithm of the duration in s, one entry).
+        feature) and "log_duration" (natural logarithm of the duration in s, one entry). With "loads" (those of
+        `physics.stance_loads`) the network is told what joints carry.
 
     """
 
@@ -84,6 +89,7 @@ class Channels:
         rotational: Sequence[bool],
         muscles: Sequence[str] = (),
         feature_names: Sequence[str] = (),
+        loads: Float[Tensor, "repetition time load"] | None = None,
     ) -> "Channels":
         """Channels with the scaling of the given repetitions (those trained on, no others)."""
         velocity, acceleration = time_derivatives(q, duration)
@@ -94,8 +100,16 @@ class Channels:
             scaling[name] = Scaling.measure(values, floor)
         scaling["features"] = Scaling.measure(features, FEATURE_FLOOR * features.abs().mean(0) + LEAST_FEATURE_SCALE)
         scaling["log_duration"] = Scaling.measure(duration.log()[:, None], torch.tensor([LOG_DURATION_FLOOR]))
+        if loads is not None:
+            known = loads[torch.isfinite(loads).all(-1)]
+            scaling["loads"] = Scaling.measure(known, torch.full((loads.shape[-1],), LOAD_FLOOR))
         kinds = tuple(bool(r) for r in rotational)
         return cls(tuple(coordinates), kinds, tuple(muscles), tuple(feature_names), scaling)
+
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """Names of what the network is told of loads; none where it is told nothing."""
+        return (*self.coordinates, *GROUND_LOADS) if "loads" in self.scaling else ()
 
     def to_json(self) -> dict[str, Any]:
         """As written to channels.json: one entry per channel with its unit and scaling."""
@@ -109,7 +123,7 @@ class Channels:
             "muscles": [{"name": name, "unit": "activation, 0 to 1"} for name in self.muscles],
             "features": [{"name": n, "scaling": self._entry("features", i)} for i, n in enumerate(self.features)],
             "log_duration": {"unit": "natural logarithm of seconds", "scaling": self._entry("log_duration", 0)},
-        }
+        } | ({"loads": [{"name": n, "scaling": self._entry("loads", i)} for i, n in enumerate(self.loads)]})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Channels":
@@ -120,6 +134,8 @@ class Channels:
             scaling = {kind: _collect([c[kind] for c in coordinates]) for kind in kinds}
             scaling["features"] = _collect([f["scaling"] for f in data["features"]])
             scaling["log_duration"] = _collect([data["log_duration"]["scaling"]])
+            if data.get("loads"):
+                scaling["loads"] = _collect([load["scaling"] for load in data["loads"]])
             channels = cls(
                 coordinates=tuple(str(c["name"]) for c in coordinates),
                 rotational=tuple(c["unit"] == "rad" for c in coordinates),
@@ -139,7 +155,9 @@ class Channels:
             if twice:
                 raise ChannelsError(f"the channel {twice[0]} is there {names.count(twice[0])} times")
         for kind, scaling in self.scaling.items():
-            names = {"features": self.features, "log_duration": ("log_duration",)}.get(kind, self.coordinates)
+            names = {"features": self.features, "log_duration": ("log_duration",), "loads": self.loads}.get(
+                kind, self.coordinates
+            )
             for i, (name, offset, scale) in enumerate(zip(names, scaling.offset, scaling.scale, strict=True)):
                 least = self._least_scale(kind, i)
                 if not (math.isfinite(offset) and least <= scale <= LARGEST_SCALE):
@@ -153,7 +171,8 @@ class Channels:
         if kind in SCALE_FLOOR:
             angle, translation = SCALE_FLOOR[kind]
             return 0.99 * (angle if self.rotational[channel] else translation)
-        return 0.99 * LOG_DURATION_FLOOR if kind == "log_duration" else LEAST_FEATURE_SCALE
+        least = {"log_duration": 0.99 * LOG_DURATION_FLOOR, "loads": 0.99 * LOAD_FLOOR}
+        return least.get(kind, LEAST_FEATURE_SCALE)
 
     def _entry(self, kind: str, i: int) -> dict[str, float]:
         return {"offset": self.scaling[kind].offset[i], "scale": self.scaling[kind].scale[i]}
@@ -206,6 +225,13 @@ class Mirror:
         order = torch.tensor([list(names).index(mirror_name(name)) for name in names], dtype=torch.long)
         sign = torch.tensor([-1.0 if name in MIDLINE_ODD else 1.0 for name in names])
         return cls(order, sign)
+
+    @classmethod
+    def of_loads(cls, coordinates: Sequence[str]) -> "Mirror":
+        """For the loads of `physics.stance_loads` on these coordinates."""
+        joints = cls.of(coordinates)
+        ground = torch.arange(len(coordinates), len(coordinates) + len(REFLECTED))
+        return cls(torch.cat([joints.order, ground]), torch.cat([joints.sign, torch.tensor(REFLECTED)]))
 
     def __call__(self, values: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
         """The mirrored values; twice gives the values back."""

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
+from bige_opensim.learning.baselines import CodePrior, DiffusionConfig, MotionDiffusion, PriorConfig
 from bige_opensim.learning.channels import Channels, ChannelsError
 from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig
@@ -32,9 +33,12 @@ from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 FORMAT = "bige-checkpoint/1"
 REFERENCES = "references.nc"
 FILES = ("weights.safetensors", "config.json", "channels.json", "metrics.csv", "card.md")
-KINDS: dict[str, tuple[type[Surrogate] | type[Generator], type[SurrogateConfig] | type[GeneratorConfig]]] = {
+Network = Surrogate | Generator | CodePrior | MotionDiffusion
+KINDS: dict[str, tuple[type[Network], type[Any]]] = {
     "surrogate": (Surrogate, SurrogateConfig),
     "generator": (Generator, GeneratorConfig),
+    "prior": (CodePrior, PriorConfig),
+    "diffusion": (MotionDiffusion, DiffusionConfig),
 }
 
 
@@ -44,7 +48,7 @@ class CheckpointError(ValueError):
 
 def save_checkpoint(
     folder: Path,
-    model: Surrogate | Generator,
+    model: Network,
     *,
     training: dict[str, Any],
     provenance: dict[str, Any],
@@ -75,7 +79,7 @@ def save_checkpoint(
             save_dataset(references, partial / REFERENCES)
         config = {
             "format": FORMAT,
-            "kind": "surrogate" if isinstance(model, Surrogate) else "generator",
+            "kind": next(kind for kind, (network, _) in KINDS.items() if isinstance(model, network)),
             "model": dataclasses.asdict(model.config),
             "training": training,
             "provenance": provenance,
@@ -128,14 +132,28 @@ def load_generator(folder: Path, device: str | torch.device = "cpu") -> Generato
     return model
 
 
-def _load(folder: Path, kind: str, device: str | torch.device) -> Surrogate | Generator:
+def load_prior(folder: Path, device: str | torch.device = "cpu") -> CodePrior:
+    """The code prior in a folder, in evaluation mode; CheckpointError says what is wrong."""
+    model = _load(folder, "prior", device)
+    assert isinstance(model, CodePrior)
+    return model
+
+
+def load_diffusion(folder: Path, device: str | torch.device = "cpu") -> MotionDiffusion:
+    """The diffusion model in a folder, in evaluation mode; CheckpointError says what is wrong."""
+    model = _load(folder, "diffusion", device)
+    assert isinstance(model, MotionDiffusion)
+    return model
+
+
+def _load(folder: Path, kind: str, device: str | torch.device) -> Network:
     config = read_config(folder)
     if config.get("kind") != kind:
         raise CheckpointError(f"{folder} holds a {config.get('kind')}, expected a {kind}")
     network, settings = KINDS[kind]
     try:
         channels = Channels.from_json(_read_json(folder / "channels.json"))
-        model = network(settings(**config["model"]), channels)  # type: ignore[arg-type]
+        model = network(settings(**config["model"]), channels)
         model.load_state_dict(load_file(folder / "weights.safetensors"))
         model.folder = folder
     except ChannelsError as error:

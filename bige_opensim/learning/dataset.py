@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-import bige_opensim
 from bige_opensim.learning.dataset_checks import NAMES, DatasetError, check_dataset
 from bige_opensim.learning.labelled_trials import (
     FEATURES,
@@ -32,6 +31,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.movements.heading import Root, RootError, without_heading
 from bige_opensim.movements.repetitions import AUTO, Repetition, RepetitionError, event_rule
 from bige_opensim.physics.rotations import one_branch
+from bige_opensim.provenance import __version__
 
 FORMAT = "bige-repetitions/1"
 SAMPLES = 101
@@ -292,7 +292,7 @@ def _provenance(trials: Sequence[LabelledTrial]) -> dict[str, str]:
         "labels_sha256": json.dumps({trial.name: trial.sha256 for trial in trials}),
         "models": json.dumps({trial.name: trial.label["model"] for trial in trials}),
         "label_provenance": json.dumps({trial.name: trial.label.get("provenance", {}) for trial in trials}),
-        "bige_opensim": bige_opensim.__version__,
+        "bige_opensim": __version__,
         "numpy": np.__version__,
         "xarray": xr.__version__,
     }

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,16 +29,31 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, varied
+from bige_opensim.learning.augmentation import (
+    ARMS,
+    Augmentation,
+    lopsided,
+    mirrored_rows,
+    trembling,
+    varied,
+    with_arms_of_others,
+)
 from bige_opensim.learning.bodies import Body, BodySpread, planted, varied_body, varied_strength
 from bige_opensim.learning.channels import Mirror
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training_data import Repetitions, Streamed, TrainingError
 from bige_opensim.physics.anthropometry import STRENGTH, subject_features
 from bige_opensim.physics.rotations import rotation_triples
-from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
+from bige_opensim.physics.stance_loads import StanceLoads
 
-FORMAT = "bige-stream/1"
+FORMAT = "bige-stream/2"
+ROOT_TURNS, ROOT_SLIDES = 0.2, 0.1
+"""Shares of the tremor of joints, and of that up and down, with which the root turns and moves on the level."""
+
+STILL_DEG = 1.0
+"""Standard deviation below which an angle counts as held still by the models of the recordings."""
+
 BATCH = 48
 """Motions planted on one body together."""
 
@@ -56,23 +72,33 @@ class StreamError(TrainingError):
 class StreamSettings:
     """What is streamed.
 
-    motions: how many, 0 for none; wide_bodies: how many bodies of wide proportions besides the models given; shard:
-    motions of a shard; mirrored: share that is reflected; redescribed: share whose arms, and other ball-like joints
-    that no muscle drives, change to the other angles of the same orientation; residual: largest residual force, in body
-    weights, of a motion that is kept, and moment in body weights times metres; every: every so many frames are
-    labelled, those between by straight lines, since more motions teach more than more frames; motion, body: how both
-    vary.
+    motions: how many, 0 for none; own_bodies: how many of the models given are bodies, 0 for all; wide_bodies: how many
+    bodies of wide proportions besides the models given; shard: motions of a shard; mirrored: share that is reflected;
+    redescribed: share whose arms, and other ball-like joints that no muscle drives, change to the other angles of the
+    same orientation; other_arms: share that gets the arms of other motions, bent by curves of arm_deg; lopsided: see
+    there; tremble_rad_s2, tremble_m_s2: accelerations of angles, and of the pelvis up and down, by which motions
+    tremble; held_deg: standard deviation of the angle at which a coordinate stands that recordings hold still;
+    residual: largest residual force, in body weights, of a motion that is kept, and moment in body weights times
+    metres; every: every so many frames are labelled, those between by straight lines, since more motions teach more
+    than more frames; motion, body: how both vary.
     """
 
     motions: int = 0
+    own_bodies: int = 0
     wide_bodies: int = 24
     shard: int = 240
     mirrored: float = 0.5
     redescribed: float = 0.25
-    residual: float = 0.08
+    other_arms: float = 0.5
+    arm_deg: float = 15.0
+    lopsided: float = 0.4
+    tremble_rad_s2: float = 3.0
+    tremble_m_s2: float = 0.8
+    held_deg: float = 5.0
+    residual: float = 0.2
     every: int = 2
     motion: Augmentation = field(
-        default_factory=lambda: Augmentation(mixed=0.7, mix_low=-0.1, mix_high=1.0, angle_deg=2.5, tempo=0.2)
+        default_factory=lambda: Augmentation(mixed=0.7, mix_low=-0.1, mix_high=1.0, angle_deg=3.0, tempo=0.3)
     )
     body: BodySpread = field(default_factory=BodySpread)
 
@@ -81,10 +107,17 @@ class StreamSettings:
             self,
             {
                 "motions": (0, 10_000_000),
+                "own_bodies": (0, 10_000),
                 "wide_bodies": (0, 10_000),
                 "shard": (1, 100_000),
                 "mirrored": (0.0, 1.0),
                 "redescribed": (0.0, 1.0),
+                "other_arms": (0.0, 1.0),
+                "arm_deg": (0.0, 90.0),
+                "lopsided": (0.0, 2.0),
+                "tremble_rad_s2": (0.0, 100.0),
+                "tremble_m_s2": (0.0, 20.0),
+                "held_deg": (0.0, 45.0),
                 "residual": (1e-6, 10.0),
                 "every": (1, 10),
             },
@@ -93,22 +126,38 @@ class StreamSettings:
 
 
 class MotionMix:
-    """Varied motions of the repetitions that are trained on; `triples` are the coordinates of ball-like joints."""
+    """Varied motions of the repetitions trained on; `tables` say what floats and which joints are ball-like."""
 
-    def __init__(self, data: Repetitions, settings: StreamSettings, triples: Sequence[Sequence[str]]) -> None:
-        rows = data.rows["fit"]
+    def __init__(self, data: Repetitions, settings: StreamSettings, tables: SkeletonTables) -> None:
+        rows, triples = data.rows["fit"], rotation_triples(tables)
         self.coordinates, self.rotational, self.settings = data.coordinates, data.rotational, settings
         self.mirror = Mirror.of(data.coordinates)
         self.triples = [[data.coordinates.index(n) for n in t] for t in triples if set(t) <= set(data.coordinates)]
         self.q = one_branch(data.q[rows].double().cpu(), self.triples)
         self.duration = data.duration[rows].double().cpu()
+        self.arms = [k for k, name in enumerate(data.coordinates) if name.startswith(ARMS)]
+        still = self.q.flatten(0, 1).std(0) < math.radians(STILL_DEG)
+        self.held = math.radians(settings.held_deg) * (still & torch.tensor(self.rotational))
+        self.tremor = self._tremor(tables.root)
 
     def draw(self, random: torch.Generator) -> tuple[Float[Tensor, "batch time channel"], Float[Tensor, " batch"]]:
-        """A batch of motions with durations in s: mirrored, mixed, bent and retimed."""
+        """A batch of motions with durations in s: mirrored, mixed, bent, retimed and trembling."""
+        s = self.settings
         rows = torch.randint(len(self.q), (BATCH,), generator=random)
-        flip = torch.rand(BATCH, generator=random) < self.settings.mirrored
+        flip = torch.rand(BATCH, generator=random) < s.mirrored
         q = one_branch(mirrored_rows(self.q[rows], self.mirror, flip), self.triples)
-        return varied(q, self.duration[rows], self.rotational, self.settings.motion, random)
+        q = lopsided(q, self.mirror, s.lopsided, random)
+        q = with_arms_of_others(q, self.arms, s.other_arms, s.arm_deg, random)
+        q, duration = varied(q, self.duration[rows], self.rotational, s.motion, random)
+        q = q + self.held * torch.randn(BATCH, 1, q.shape[-1], generator=random)
+        return trembling(q, duration, self.tremor, random), duration
+
+    def _tremor(self, root: dict[str, Any]) -> Float[Tensor, " channel"]:
+        """Accelerations by which channels tremble; trunk and legs as one less, which the ground could not hold."""
+        size = torch.where(torch.tensor(self.rotational), self.settings.tremble_rad_s2, self.settings.tremble_m_s2)
+        for names, share in ((root["rotations"], ROOT_TURNS), (root["translations"][::2], ROOT_SLIDES)):
+            size[[self.coordinates.index(n) for n in names if n in self.coordinates]] *= share
+        return size
 
     def poses(self, count: int, random: torch.Generator) -> Float[Tensor, "pose channel"]:
         """Poses of varied motions, such as muscle paths are to be known for."""
@@ -128,12 +177,12 @@ class MotionStream:
         for body in bodies:
             _require_known(body, data)
         self.data, self.bodies, self.settings, self.folder, self.seed = data, tuple(bodies), settings, folder, seed
-        triples = rotation_triples(bodies[0].skeleton)
-        self.mix = MotionMix(data, settings, triples)
-        held = {*bodies[0].skeleton.muscle_driven, *bodies[0].skeleton.root["rotations"]}
+        tables = bodies[0].skeleton
+        self.mix = MotionMix(data, settings, tables)
+        held = {*tables.muscle_driven, *tables.root["rotations"]}
         self.loose = [
             [data.coordinates.index(n) for n in names]
-            for names in triples
+            for names in rotation_triples(tables)
             if held.isdisjoint(names) and set(names) <= set(data.coordinates)
         ]
         made_of = {
@@ -156,6 +205,7 @@ class MotionStream:
             torch.zeros(0, dtype=torch.float64),
             torch.zeros(0, len(self.data.feature_names)),
             torch.zeros(0, samples, len(self.data.muscles), dtype=torch.float64),
+            torch.zeros(0, *self.data.loads.shape[1:]),
             torch.zeros(0, dtype=torch.long),
         )
 
@@ -194,7 +244,7 @@ class MotionStream:
             with safe_open(self._header(index)[0], framework="pt") as file:
                 parts.append([file.get_tensor(name) for name in Streamed._fields])
         joined = Streamed(*(torch.cat(p)[: self.settings.motions] for p in zip(*parts, strict=True)))
-        return joined._replace(activations=joined.activations.float())
+        return joined._replace(activations=joined.activations.float(), loads=joined.loads.float())
 
     def _header(self, index: int) -> tuple[Path, dict[str, Any]]:
         path = self.path(index)
@@ -216,7 +266,8 @@ class MotionStream:
         path = self.path(index)
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         tensors = {name: x if name == "body" else x.float() for name, x in streamed._asdict().items()}
-        tensors["activations"] = streamed.activations.half()
+        no_sign_of_zero = 0.0  # which of the two zeros a sum ends at is the machine's choice
+        tensors |= {"activations": streamed.activations.half(), "loads": streamed.loads.half() + no_sign_of_zero}
         about = {"format": FORMAT, "stream": self.fingerprint} | about
         header = {"about": json.dumps(about)}  # one entry: safetensors writes several in any order
         try:
@@ -264,9 +315,11 @@ class MotionStream:
         labels = between(solved.activations, self.settings.every, q.shape[1])
         again = torch.rand(len(q), generator=random) < self.settings.redescribed
         q = torch.where(again[:, None, None], redescribed(q, self.loose), q)
-        made = Streamed(q, duration, self._features(skeleton, strength), labels, torch.full((len(q),), number))
         kept = solved.carried(limit)
-        return Streamed(*(x[kept] for x in made))
+        q, duration, features = q[kept], duration[kept], self._features(skeleton, strength[kept])
+        with torch.no_grad():
+            loads = StanceLoads(skeleton, self.data.coordinates, q.shape[1])(q, duration)
+        return Streamed(q, duration, features, labels[kept], loads, torch.full((len(q),), number))
 
     def _features(self, skeleton: Skeleton, strength: Tensor) -> Tensor:
         """(motion, feature) of a body with these factors on its muscles' forces."""

@@ -2,7 +2,9 @@
 
 Architecture: the encoder of Vaswani et al. 2017, "Attention is all you need" (arXiv:1706.03762), with the normalisation
 before each layer (Xiong et al. 2020, arXiv:2002.04745). Attention runs over the frames of one motion, never over the
-batch. Static optimization knows a frame by its coordinates, speeds and accelerations, so these are the inputs.
+batch. Static optimization knows a frame by its coordinates, speeds and accelerations, so these are the inputs; what the
+person's own skeleton makes of them, the loads of `physics.stance_loads`, is most of what the network would have to
+learn of other people's bodies, and is told besides where it is known.
 """
 
 from dataclasses import dataclass
@@ -42,13 +44,15 @@ class SurrogateConfig:
     frames: int = 2
     dropout: float = 0.1
     subject_dropout: float = 0.2
+    loads_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         require_within(self, {"width": (1, 8192), "heads": (1, 256), "layers": (1, 100), "frames": (1, 16)})
         if min(self.width, self.heads, self.layers) < 1 or self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of 2 * heads, got width {self.width}, heads {self.heads}")
-        if not (0 <= self.dropout < 1 and 0 <= self.subject_dropout < 1):
-            raise ValueError(f"dropout rates lie in [0, 1), got {self.dropout} and {self.subject_dropout}")
+        rates = (self.dropout, self.subject_dropout, self.loads_dropout)
+        if not all(0 <= rate < 1 for rate in rates):
+            raise ValueError(f"dropout rates lie in [0, 1), got {', '.join(map(str, rates))}")
 
 
 class TimeAttention(nn.Module):
@@ -108,6 +112,9 @@ class Surrogate(nn.Module):
         self.features = Normaliser(channels.scaling["features"])
         self.angle = torch.tensor(channels.rotational)
         inputs = 3 * len(channels.coordinates) + sum(channels.rotational)
+        if channels.loads:
+            self.loads = Normaliser(channels.scaling["loads"])
+            self.from_loads = nn.Linear(len(channels.loads) + 1, config.width)
         self.from_kinematics = nn.Linear(config.frames * inputs, config.width)
         self.from_subject = nn.Linear(len(channels.features) + 1, config.width)
         nn.init.zeros_(self.from_subject.weight)
@@ -126,6 +133,7 @@ class Surrogate(nn.Module):
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
         chosen: Int[Tensor, " token"] | None = None,
+        loads: Float[Tensor, "batch token load"] | None = None,
     ) -> Float[Tensor, "batch frame muscle"]:
         """Activations in [0, 1].
 
@@ -141,6 +149,9 @@ class Surrogate(nn.Module):
             True for frames at the end that are no part of the motion; nothing in them changes the other frames.
         chosen
             Tokens that are predicted, and that see each other, instead of all; see `frames_of`.
+        loads
+            What joints carry at the first frame of every token, as `StanceLoads` has it; not a number, or None, where
+            that is not known: activations are less accurate then. Ignored by a network that was not told of any.
 
         Raises
         ------
@@ -166,6 +177,8 @@ class Surrogate(nn.Module):
         tokens = self._tokens(kinematics, lengths)  # (batch, token, frames * feature)
         subject = self._subject(duration, features)  # (batch, width)
         x = self.from_kinematics(tokens) + subject[:, None] + self._positions(q, lengths)
+        if self.channels.loads:
+            x = x + self._carried(loads, x)
         if chosen is not None:
             x = x[:, chosen]
         x = self.drop(x)
@@ -258,6 +271,16 @@ class Surrogate(nn.Module):
         position = torch.where(angle, torch.sin(turn) / scale, turn / self.position.scale)
         return torch.cat([position, ((1.0 - torch.cos(turn)) / scale.clamp(min=LEAST_BEND) ** 2)[..., angle]], dim=-1)
 
+    def _carried(self, loads: Tensor | None, x: Tensor) -> Tensor:
+        """(batch, token, width) from the loads; in training they are forgotten now and then."""
+        if loads is None:
+            loads = x.new_full((*x.shape[:2], len(self.channels.loads)), torch.nan)
+        known = torch.isfinite(loads).all(-1, keepdim=True)
+        if self.training and self.config.loads_dropout > 0:
+            known = known & (torch.rand(len(x), 1, 1, device=x.device) >= self.config.loads_dropout)
+        scaled = torch.where(known, self.loads(loads.to(x.dtype)), 0.0)
+        return self.from_loads(torch.cat([scaled, known.to(x.dtype)], dim=-1))
+
     def _subject(self, duration: Tensor, features: Tensor) -> Tensor:
         """(batch, width) from the duration and the subject; in training the subject is forgotten now and then."""
         inputs = subject_inputs(features, self.channels.features)
@@ -279,8 +302,11 @@ class Surrogate(nn.Module):
 
 
 def surrogate_loss(
-    predicted: Float[Tensor, "batch time muscle"], target: Float[Tensor, "batch time muscle"], peak_weight: float
+    predicted: Float[Tensor, "batch time muscle"],
+    target: Float[Tensor, "batch time muscle"],
+    peak_weight: float,
+    muscle_weight: Float[Tensor, " muscle"] | float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Mean absolute error; frames of high activation count more: weight 1 + peak_weight * target."""
-    weight = 1 + peak_weight * target
+    """Mean absolute error; frames of high activation count more: weight (1 + peak_weight * target) * muscle_weight."""
+    weight = (1 + peak_weight * target) * muscle_weight
     return (weight * (predicted - target).abs()).mean()

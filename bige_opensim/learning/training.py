@@ -26,6 +26,7 @@ from bige_opensim.io.documents import DocumentError, read_json, read_toml
 from bige_opensim.io.file_lock import locked
 from bige_opensim.learning import intervals
 from bige_opensim.learning.augmentation import (
+    ARMS,
     Augmentation,
     mirrored_rows,
     shuffled_batches,
@@ -37,6 +38,7 @@ from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Scaling
 from bige_opensim.learning.checkpoint import (
     CheckpointError,
+    Network,
     is_checkpoint,
     load_surrogate,
     read_config,
@@ -44,6 +46,7 @@ from bige_opensim.learning.checkpoint import (
     save_checkpoint,
 )
 from bige_opensim.learning.familiarity import FAMILIAR, Familiar
+from bige_opensim.learning.intervals import LEAST_ACTIVATION
 from bige_opensim.learning.motion_stream import MotionStream, StreamSettings
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
@@ -104,12 +107,14 @@ class TrainingConfig:
 class SurrogateTraining(TrainingConfig):
     """How the surrogate is trained.
 
-    `peak_weight`: see `surrogate_loss`; `thinning`: every so many tokens of a motion are trained on at once; `start`:
-    checkpoint whose weights and scaling training starts from, none for random weights; `stream`: motions besides the
-    recorded.
+    `peak_weight`: see `surrogate_loss`; `evenness`: errors of a muscle count with the power -evenness of the standard
+    deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `thinning`: every so many
+    tokens of a motion are trained on at once; `start`: checkpoint whose weights and scaling training starts from, none
+    for random weights; `stream`: motions besides the recorded.
     """
 
     peak_weight: float = 2.0
+    evenness: float = 0.0
     thinning: int = 4
     start: str = ""
     stream: StreamSettings = field(default_factory=StreamSettings)
@@ -117,7 +122,7 @@ class SurrogateTraining(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within(self, {"peak_weight": (0.0, 1e6), "thinning": (1, 20)}, TrainingError)
+        require_within(self, {"peak_weight": (0.0, 1e6), "evenness": (0.0, 1.0), "thinning": (1, 20)}, TrainingError)
 
 
 @dataclass(frozen=True)
@@ -152,10 +157,7 @@ class GeneratorTraining(TrainingConfig):
 BODY = ("mass_kg", "femur_length_m", "tibia_length_m", "trunk_length_m")
 """Features of a person that shape how the body moves."""
 
-ARMS = ("arm_", "elbow_", "pro_sup_", "wrist_")
-"""How names of the arms' coordinates begin."""
-
-ConfigT = TypeVar("ConfigT", SurrogateTraining, GeneratorTraining)
+ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
 
 
 @runtime_checkable
@@ -163,7 +165,7 @@ class Task(Protocol):
     """A network and what it is to learn."""
 
     @property
-    def model(self) -> Surrogate | Generator:
+    def model(self) -> Network:
         """The network."""
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
@@ -197,10 +199,12 @@ def train_surrogate(
     report: Report | None = None,
     resume: bool = True,
     stream: MotionStream | None = None,
+    loads: Float[Tensor, "repetition time load"] | None = None,
 ) -> Path:
     """Train kinematics to activations and write the checkpoint folder `out`; see `fit` for the loop.
 
-    Motions of a `stream`, whose shards have been made, are trained on besides.
+    Motions of a `stream`, whose shards have been made, are trained on besides. `loads` are what joints carry in the
+    repetitions, by `StanceLoads`, not a number where that is not known.
 
     Raises
     ------
@@ -216,9 +220,11 @@ def train_surrogate(
         raise TrainingError(
             f"stream.motions = {config.stream.motions}: a stream needs the bodies that motions are put on"
         )
+    if loads is not None:
+        data = data.with_loads(loads)
     if stream is not None:
         data = data.with_stream(stream.read(), stream.fingerprint)
-    return _train(lambda: SurrogateTask(data, config), surrogate_card, data, config, out, report, resume)
+    return train_network(lambda: SurrogateTask(data, config), surrogate_card, data, config, out, report, resume)
 
 
 def train_generator(
@@ -238,7 +244,9 @@ def train_generator(
     data = Repetitions.read(dataset, labelled=False, seed=config.seed, device=config.device)
     if references is None:
         references = dataset.isel(repetition=dataset["split"].values == "train")
-    return _train(lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume, references)
+    return train_network(
+        lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume, references
+    )
 
 
 class SurrogateTask:
@@ -248,8 +256,14 @@ class SurrogateTask:
         self.data, self.config = data, config
         names = (data.coordinates, data.muscles, data.feature_names)
         self.mirrors = tuple(Mirror.of(n) for n in names) if config.mirror else None
+        spread = data.activations[spread_over(data.rows["fit"], MEASURED)].flatten(0, 1).std(0, correction=0)
+        weight = (spread + LEAST_ACTIVATION) ** -config.evenness
+        self.muscle_weight = weight / weight.mean()
+        self.mirror_loads = Mirror.of_loads(data.coordinates) if config.mirror else None
+        self.loads = data.loads[:, :: config.model.frames]
         if config.start:
             self.model = started_from(Path(config.start), data).to(config.device)
+            self.loads = data.loads[:, :: self.model.config.frames]
             return
         fit = spread_over(data.rows["fit"], MEASURED)
         channels = Channels.measure(
@@ -260,6 +274,7 @@ class SurrogateTask:
             rotational=data.rotational,
             muscles=data.muscles,
             feature_names=data.feature_names,
+            loads=data.loads[fit] if torch.isfinite(data.loads[fit]).all(-1).any() else None,
         )
         self.model = Surrogate(config.model, channels).to(config.device)
         self.model.start_from(data.activations[fit].mean((0, 1)))
@@ -267,15 +282,17 @@ class SurrogateTask:
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Weighted absolute error of the activations."""
         q, target, features = self.data.q[rows], self.data.activations[rows], self.data.features[rows]
-        if self.mirrors is not None:
+        loads = self.loads[rows]
+        if self.mirrors is not None and self.mirror_loads is not None:
             flip = torch.rand(len(rows), generator=random) < 0.5
             both = zip((q, target, features), self.mirrors, strict=True)
             q, target, features = (mirrored_rows(x, m, flip) for x, m in both)
+            loads = mirrored_rows(loads, self.mirror_loads, flip)
         chosen = self._thinned(q.shape[1], random)
         frames = self.model.frames_of(chosen)
-        predicted = self.model(q, self.data.duration[rows], features, chosen=chosen)
+        predicted = self.model(q, self.data.duration[rows], features, chosen=chosen, loads=loads)
         target = target[:, frames]
-        return surrogate_loss(predicted, target, self.config.peak_weight)
+        return surrogate_loss(predicted, target, self.config.peak_weight, self.muscle_weight)
 
     def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " token"]:
         """Every so many tokens, from a random one on: neighbours teach nearly the same, other motions more."""
@@ -286,7 +303,7 @@ class SurrogateTask:
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""
         parts = [
-            self.model(self.data.q[some], self.data.duration[some], self.data.features[some])
+            self.model(self.data.q[some], self.data.duration[some], self.data.features[some], loads=self.loads[some])
             for some in rows.split(TOGETHER)
         ]
         return torch.cat(parts)
@@ -318,7 +335,7 @@ class SurrogateTask:
         """Loss (the score), root mean square and mean absolute error over frames and muscles, error of the peaks."""
         predicted, target = self.predict(rows), self.data.activations[rows]
         return {
-            "score": float(surrogate_loss(predicted, target, self.config.peak_weight)),
+            "score": float(surrogate_loss(predicted, target, self.config.peak_weight, self.muscle_weight)),
             "rmse": float((predicted - target).square().mean().sqrt()),
             "mae": float((predicted - target).abs().mean()),
             "peak_mae": float((predicted.amax(1) - target.amax(1)).abs().mean()),
@@ -332,17 +349,8 @@ class GeneratorTask:
         self.data, self.config = data, config
         if data.q.shape[1] != config.model.samples:
             raise TrainingError(f"repetitions have {data.q.shape[1]} samples, the generator {config.model.samples}")
-        fit = data.rows["fit"]
-        known = [k for k, name in enumerate(data.feature_names) if name in BODY]
-        self.body = data.features[:, known]
-        channels = Channels.measure(
-            data.q[fit],
-            data.duration[fit],
-            self.body[fit],
-            coordinates=data.coordinates,
-            rotational=data.rotational,
-            feature_names=[data.feature_names[k] for k in known],
-        )
+        known, self.body = body_of(data)
+        channels = generator_channels(data, known, self.body)
         power = {"m": 1.0, "kg": 3.0}
         self.power = self.body.new_tensor([power[name.rpartition("_")[2]] for name in channels.features])
         of_bodies = channels.scaling["features"]
@@ -384,6 +392,27 @@ class GeneratorTask:
             "duration_mae_s": float((through.duration - duration).abs().mean()),
             "codes_used": float(through.quantised.indices[..., 0].unique().numel() / self.model.config.codes),
         }
+
+
+def body_of(data: Repetitions) -> tuple[tuple[str, ...], Float[Tensor, "repetition feature"]]:
+    """Names and values of the features that shape how the body moves."""
+    known = [k for k, name in enumerate(data.feature_names) if name in BODY]
+    return tuple(data.feature_names[k] for k in known), data.features[:, known]
+
+
+def generator_channels(
+    data: Repetitions, known: tuple[str, ...], body: Float[Tensor, "repetition feature"]
+) -> Channels:
+    """Channels of networks that make motions, scaled by the repetitions that are trained on."""
+    fit = data.rows["fit"]
+    return Channels.measure(
+        data.q[fit],
+        data.duration[fit],
+        body[fit],
+        coordinates=data.coordinates,
+        rotational=data.rotational,
+        feature_names=known,
+    )
 
 
 def started_from(folder: Path, data: Repetitions) -> Surrogate:
@@ -483,16 +512,20 @@ def _epoch(
     return losses
 
 
-def _train(
+def train_network(
     make: Callable[[], Task],
     card: Callable[..., str],
     data: Repetitions,
-    config: SurrogateTraining | GeneratorTraining,
+    config: TrainingConfig,
     out: Path,
     report: Report | None,
     resume: bool,
     references: xr.Dataset | None = None,
 ) -> Path:
+    """Train what `make` makes, on from where a stopped run was, and write its checkpoint; errors as `train_surrogate`.
+
+    `card(model, data, settings, provenance, measure)` writes card.md; `references` go along with a generator.
+    """
     out = Path(os.path.realpath(out))
     require_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -504,7 +537,7 @@ def _train_alone(
     make: Callable[[], Task],
     card: Callable[..., str],
     data: Repetitions,
-    config: SurrogateTraining | GeneratorTraining,
+    config: TrainingConfig,
     out: Path,
     report: Report | None,
     resume: bool,

@@ -11,6 +11,8 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bige_opensim.physics.stance_loads import GROUND_LOADS
+
 NEEDED = ("q", "duration", "features", "activations", "subject", "split", "rotational")
 STREAMED = "streamed motions on body"
 """Begins the subject's name of streamed motions."""
@@ -27,7 +29,7 @@ class TrainingError(ValueError):
 
 
 class Streamed(NamedTuple):
-    """Labelled motions: q (N, T, C), duration (N,), features (N, F), activations (N, T, M), single precision.
+    """Labelled motions: q (N, T, C), duration (N,), features (N, F), activations (N, T, M), loads (N, T, L).
 
     body (N,): number of the body that each was planted on.
     """
@@ -36,6 +38,7 @@ class Streamed(NamedTuple):
     duration: Float[Tensor, " motion"]
     features: Float[Tensor, "motion feature"]
     activations: Float[Tensor, "motion time muscle"]
+    loads: Float[Tensor, "motion time load"]
     body: Int[Tensor, " motion"]
 
 
@@ -46,13 +49,15 @@ class Repetitions:
     `rows["fit"]` are trained on, `rows["validation"]` choose the checkpoint, `rows["test"]` are measured once at the
     end. `by_subject`: whether validation is by subjects that are not trained on. `held_out_models`: sha256 of the
     models of subjects that are not. `streamed`: how many are motions of a stream; those of
-    `rows["calibration"]` are on bodies that are not trained on.
+    `rows["calibration"]` are on bodies that are not trained on. `loads` are those of `physics.stance_loads`, not a
+    number where nobody has given the person's skeleton.
     """
 
     q: Float[Tensor, "repetition time coordinate"]
     duration: Float[Tensor, " repetition"]
     features: Float[Tensor, "repetition feature"]
     activations: Float[Tensor, "repetition time muscle"]
+    loads: Float[Tensor, "repetition time load"]
     coordinates: tuple[str, ...]
     rotational: tuple[bool, ...]
     muscles: tuple[str, ...]
@@ -100,6 +105,7 @@ class Repetitions:
             duration=tensor("duration"),
             features=tensor("features"),
             activations=tensor("activations"),
+            loads=torch.full((*q.shape[:2], q.shape[-1] + len(GROUND_LOADS)), torch.nan, device=device),
             coordinates=tuple(str(name) for name in dataset["coordinate"].values),
             rotational=tuple(bool(r) for r in dataset["rotational"].values),
             muscles=tuple(str(name) for name in dataset["muscle"].values),
@@ -117,7 +123,7 @@ class Repetitions:
         first, more = len(self.q), len(streamed.q)
         kept_out = streamed.body % CALIBRATION_BODY == CALIBRATION_BODY - 1
         number = torch.arange(first, first + more)
-        names = ("q", "duration", "features", "activations")
+        names = ("q", "duration", "features", "activations", "loads")
         both = {name: torch.cat([getattr(self, name), getattr(streamed, name).to(self.q)]) for name in names}
         return replace(
             self,
@@ -126,6 +132,13 @@ class Repetitions:
             rows=self.rows | {"fit": torch.cat([self.rows["fit"], number[~kept_out]]), "calibration": number[kept_out]},
             fingerprint=hashlib.sha256(f"{self.fingerprint} {fingerprint}".encode()).hexdigest(),
             streamed=more,
+        )
+
+    def with_loads(self, loads: Float[Tensor, "repetition time load"]) -> "Repetitions":
+        """These repetitions with what joints carry in them."""
+        told = hashlib.sha256(np.ascontiguousarray(loads.numpy()).tobytes()).hexdigest()
+        return replace(
+            self, loads=loads.to(self.q), fingerprint=hashlib.sha256(f"{self.fingerprint} {told}".encode()).hexdigest()
         )
 
     def groups(self, rows: Int[Tensor, " row"]) -> Int[Tensor, " row"]:

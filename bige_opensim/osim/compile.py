@@ -34,8 +34,10 @@ SPHERES = (
 )
 
 
-def compile_skeleton(path: Path | str, *, cache: bool = True) -> SkeletonTables:
+def compile_skeleton(path: Path | str, *, cache: bool = True, model: OsimModel | None = None) -> SkeletonTables:
     """Joints, inertias, couplers and contact spheres of a model as arrays, cached by the file's sha256.
+
+    `model` is the file's, where it has been read already.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def compile_skeleton(path: Path | str, *, cache: bool = True) -> SkeletonTables:
     name = f"skeleton-{FORMAT}-{file_sha256(path)[:32]}"
 
     def make() -> SkeletonTables:
-        return _Compiler(load(path)).tables()
+        return _Compiler(load(path) if model is None else model).tables()
 
     return kept(name, make, pack=SkeletonTables.to_bytes, unpack=SkeletonTables.from_bytes) if cache else make()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 
 from bige_opensim.io.cache import kept
-from bige_opensim.osim.model import OsimModel, file_sha256, load
+from bige_opensim.osim.mirror import counterparts, mirror_by_name
+from bige_opensim.osim.model import file_sha256, load
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.osim.topology import path_bodies
 from bige_opensim.physics.joint_loads import LoadedJoint, loaded_joints
@@ -19,18 +21,27 @@ from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import monomial_exponents
 from bige_opensim.physics.skeleton import Skeleton
 
-FORMAT = 1
+FORMAT = 2
 POSES = 400
 """Poses, of those that the muscle paths were sampled on, in which lines of action are sampled."""
 DEGREES = {0: 0, 1: 9, 2: 7, 3: 5, 4: 4}
 FURTHER_DEGREE = 3
 """Total degree by the number of coordinates that a muscle spans, and for more of them."""
+MIRRORED = np.array([1.0, 1.0, -1.0])
+COMPARED_POSES, SAME_DIRECTION = 4, 1e-5
+"""Poses in which lines of both sides are compared; difference of unit forces up to which they are alike."""
 LEFT_OUT = 5
 """One pose in so many is left out of a first fit, to tell its error."""
 
 
 def compile_lines(
-    path: Path | str, skeleton: Skeleton, muscles: MuscleTables, *, poses: int = POSES, cache: bool = True
+    path: Path | str,
+    skeleton: Skeleton,
+    muscles: MuscleTables,
+    *,
+    poses: int = POSES,
+    cache: bool = True,
+    sampler: Callable[[], PathSampler] | None = None,
 ) -> LineTables:
     """Lines of action of a model's muscles at hips, knees, patellofemoral joints and ankles, as polynomials.
 
@@ -44,6 +55,8 @@ def compile_lines(
         Number of poses to sample.
     cache
         Keep and reuse the result.
+    sampler
+        Gives a sampler of the model, where there is one.
 
     Raises
     ------
@@ -51,21 +64,17 @@ def compile_lines(
         The model cannot be read.
 
     """
-    sampled = muscles.sampled[np.linspace(0, len(muscles.sampled) - 1, min(poses, len(muscles.sampled))).astype(int)]
-    digest = hashlib.sha256(np.ascontiguousarray(sampled)).hexdigest()[:32]
-    name = f"lines-{FORMAT}-{file_sha256(path)[:32]}-{digest}"
+    digest = hashlib.sha256(np.ascontiguousarray(muscles.sampled)).hexdigest()[:32]
+    name = f"lines-{FORMAT}-{file_sha256(path)[:32]}-{digest}-{poses}"
 
     def make() -> LineTables:
-        return _fitted(load(path), skeleton, muscles, sampled)
+        return _fitted(sampler() if sampler else PathSampler(load(path)), skeleton, muscles, poses)
 
     return kept(name, make, pack=LineTables.to_bytes, unpack=LineTables.from_bytes) if cache else make()
 
 
-def _fitted(
-    model: OsimModel, skeleton: Skeleton, muscles: MuscleTables, sampled: Float[np.ndarray, "pose coordinate"]
-) -> LineTables:
-    joints = loaded_joints(skeleton)
-    crossings, unit = sample_lines(model, skeleton, joints, sampled)
+def _fitted(sampler: PathSampler, skeleton: Skeleton, muscles: MuscleTables, poses: int) -> LineTables:
+    crossings, unit, sampled = _sampled(sampler, skeleton, muscles, poses)
     x = (sampled - muscles.centre) / muscles.scale
     kept_out = np.arange(len(x)) % LEFT_OUT == 0
     spans = [muscles.spans(m) for m, _ in crossings]
@@ -100,6 +109,34 @@ def _fitted(
     )
 
 
+def _sampled(
+    sampler: PathSampler, skeleton: Skeleton, muscles: MuscleTables, poses: int
+) -> tuple[list[tuple[int, int]], Float[np.ndarray, "pose crossing 3"], Float[np.ndarray, "pose coordinate"]]:
+    """Crossings, lines of action and the poses that they are of; where both sides are alike, half is sampled.
+
+    Axes of bones point forwards, up and to the right on both sides: a mirrored line has the other z.
+    """
+    joints, sampled = loaded_joints(skeleton), muscles.sampled
+    crossings, here = sample_lines(sampler, skeleton, joints, sampled[:COMPARED_POSES])
+    mirror = mirror_by_name(muscles.names, muscles.coordinates, [muscles.spans(m) for m in range(len(muscles.names))])
+    other = counterparts([joint.name for joint in joints])
+    pairs = [] if mirror is None else [(int(mirror.muscle[m]), int(other[j])) for m, j in crossings]
+    if mirror is not None and set(pairs) == set(crossings):
+        twins = [crossings.index(pair) for pair in pairs]
+        _, there = sample_lines(sampler, skeleton, joints, sampled[:COMPARED_POSES, mirror.coordinate])
+        if np.abs(there - here[:, twins] * MIRRORED).max(initial=0.0) < SAME_DIRECTION:
+            half = _evenly(sampled[: -(-len(sampled) // 2)], -(-poses // 2))
+            _, unit = sample_lines(sampler, skeleton, joints, half)
+            both = np.concatenate([unit, unit[:, twins] * MIRRORED])
+            return crossings, both, np.concatenate([half, half[:, mirror.coordinate]])
+    every = _evenly(sampled, poses)
+    return *sample_lines(sampler, skeleton, joints, every), every
+
+
+def _evenly(poses: Float[np.ndarray, "pose coordinate"], most: int) -> Float[np.ndarray, "pose coordinate"]:
+    return poses[np.linspace(0, len(poses) - 1, min(most, len(poses))).astype(int)]
+
+
 def _monomials(
     x: Float[np.ndarray, "pose span"], powers: Int[np.ndarray, "term span"]
 ) -> Float[np.ndarray, "pose term"]:
@@ -111,13 +148,12 @@ def _monomials(
 
 
 def sample_lines(
-    model: OsimModel,
+    sampler: PathSampler,
     skeleton: Skeleton,
     joints: tuple[LoadedJoint, ...],
     poses: Float[np.ndarray, "pose coordinate"],
 ) -> tuple[list[tuple[int, int]], Float[np.ndarray, "pose crossing 3"]]:
     """Crossings of muscles and joints by their indices, and the force of a unit tension in the distal bone's axes."""
-    sampler = PathSampler(model)
     on_path = [path_bodies(muscle) for muscle in sampler.muscles]
     distal = [{b for b, on in zip(skeleton.bodies, joint.distal, strict=True) if on} for joint in joints]
     crossings = [
@@ -126,15 +162,31 @@ def sample_lines(
         for j, below in enumerate(distal)
         if bodies & below and bodies - below
     ]
-    sets = model.model.getBodySet()
+    wanted = {m: sorted(set().union(*(on_path[m] & distal[j] for k, j in crossings if k == m))) for m, _ in crossings}
+    groups = _pulled_together(wanted, on_path)
+    places = [(m, b) for group in groups for m in group for b in wanted[m]]
+    summed = np.array([[k == m and b in distal[j] for m, b in places] for k, j in crossings], dtype=float)
+    sets = sampler.model.model.getBodySet()
     index = {b: int(sets.get(b).getMobilizedBodyIndex()) for b in skeleton.bodies}
-    wanted = {m: sorted({b for k, j in crossings if k == m for b in on_path[m] & distal[j]}) for m, _ in crossings}
-    unit = np.zeros((len(poses), len(crossings), 3))
+    asked = [(group, [index[b] for m in group for b in wanted[m]]) for group in groups]
+    force = np.zeros((len(poses), len(places), 3))
     for t, q in enumerate(poses):
         sampler.set_pose(q)
-        force = {m: sampler.forces_of(m, [index[b] for b in bodies]) for m, bodies in wanted.items()}
-        for k, (m, j) in enumerate(crossings):
-            unit[t, k] = sum(f for b, f in zip(wanted[m], force[m], strict=True) if b in distal[j])
+        force[t] = np.concatenate([sampler.forces_on(*each) for each in asked])
+    unit = np.einsum("kp,tpx->tkx", summed, force)
     rotation = skeleton(torch.as_tensor(poses)).rotation.numpy()[:, [joint.child for joint in joints]]
     at = [j for _, j in crossings]
     return crossings, np.einsum("tkyx,tky->tkx", rotation[:, at], unit)
+
+
+def _pulled_together(wanted: Mapping[int, Sequence[str]], on_path: Sequence[set[str]]) -> list[list[int]]:
+    """Groups of muscles of which none pulls on a body where the force of another is wanted."""
+    groups: list[list[int]] = []
+    for m, bodies in wanted.items():
+        for group in groups:
+            if not any(on_path[other] & set(bodies) or on_path[m] & set(wanted[other]) for other in group):
+                group.append(m)
+                break
+        else:
+            groups.append([m])
+    return groups

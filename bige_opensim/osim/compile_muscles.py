@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +14,16 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import qmc
 
 from bige_opensim.io.cache import kept
-from bige_opensim.osim.model import ModelError, OsimModel, file_sha256, load, require_muscles
+from bige_opensim.osim.mirror import find_mirror
+from bige_opensim.osim.model import ModelError, file_sha256, load, require_muscles
 from bige_opensim.osim.muscle_parameters import muscle_curves, muscle_parameters
 from bige_opensim.osim.path_fit import PathFit, fit_paths
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_tables import MUSCLE_CLASSES, MuscleTables
 
-FORMAT = 10
+FORMAT = 11
 PROBE_POSES = 24
-FIRST_POSES = 4
+FIRST_POSES = 2
 PROBE_STEP = 1e-4
 LARGEST_DIFFERENCE = 3e-3
 WIDEST = 1e3
@@ -43,6 +44,7 @@ def compile_muscles(
     poses: int = 800,
     seed: int = 0,
     cache: bool = True,
+    sampler: Callable[[], PathSampler] | None = None,
 ) -> MuscleTables:
     """Path polynomials, parameters and curves of all muscles of a model.
 
@@ -67,6 +69,8 @@ def compile_muscles(
         Number of sampled poses, and seed of the Sobol sequence or the noise.
     cache
         Keep and reuse the result, addressed by the model's sha256, the ranges, the movement, `poses` and `seed`.
+    sampler
+        Gives a sampler of the model, where there is one.
 
     Raises
     ------
@@ -78,9 +82,11 @@ def compile_muscles(
     name = f"muscles-{FORMAT}-{_cache_key(file_sha256(path), ranges or {}, movement, poses, seed)}"
 
     def make() -> MuscleTables:
-        model = load(path)
-        require_muscles(model)
-        return _Compiler(model).tables(ranges or {}, movement, poses, seed)
+        if sampler is None:
+            model = load(path)
+            require_muscles(model)
+            return _Compiler(PathSampler(model)).tables(ranges or {}, movement, poses, seed)
+        return _Compiler(sampler()).tables(ranges or {}, movement, poses, seed)
 
     return kept(name, make, pack=MuscleTables.to_bytes, unpack=MuscleTables.from_bytes) if cache else make()
 
@@ -107,10 +113,9 @@ class _Probed(NamedTuple):
 
 
 class _Compiler:
-    def __init__(self, model: OsimModel) -> None:
-        self.model = model
-        self.sampler = PathSampler(model)
-        self.kinds = {c.name: c.kind for c in model.coordinates}
+    def __init__(self, sampler: PathSampler) -> None:
+        self.model, self.sampler = sampler.model, sampler
+        self.kinds = {c.name: c.kind for c in self.model.coordinates}
         self.classes = tuple(self._class(m) for m in self.sampler.muscles)
 
     def _class(self, muscle: opensim.Muscle) -> str:
@@ -126,10 +131,15 @@ class _Compiler:
         self, ranges: Mapping[str, tuple[float, float]], movement: np.ndarray | None, poses: int, seed: int
     ) -> MuscleTables:
         lower, upper = self._ranges(ranges)
-        probed = self._probe(self._probe_poses(lower, upper, movement))
+        probes = self._probe_poses(lower, upper, movement)
+        probed = self._probe(probes)
         spans, differences = probed.spans, probed.differences
         used = sorted({c for span in spans for c in span})
         self._require_finite(used, lower, upper)
+        mirror = find_mirror(self.sampler, spans, probed.together, probes)
+        if mirror is not None:
+            lower, upper, differences = mirror.widest(lower, upper, differences)
+            poses = -(-poses // 2)
         centre, scale = np.zeros(len(lower)), np.ones(len(lower))
         centre[used], scale[used] = 0.5 * (lower + upper)[used], 0.5 * (upper - lower)[used]
         if movement is None:
@@ -140,7 +150,13 @@ class _Compiler:
             x[:, used] = ((taken.clip(lower, upper) - centre) / scale)[:, used]
         lengths, arms = self._sampled(centre + scale * x, probed)
         apart = np.array([differences[m, list(s)].max(initial=0.0) > LARGEST_DIFFERENCE for m, s in enumerate(spans)])
-        fits = fit_paths(x, lengths, arms, spans, scale, apart, seed=seed)
+        if mirror is None:
+            fits = fit_paths(x, lengths, arms, spans, scale, apart, seed=seed)
+        else:
+            x, lengths, arms = mirror.both_sides(x, lengths, arms)
+            own = mirror.one_side
+            fits = fit_paths(x, lengths[:, own], arms[:, own], [spans[m] for m in own], scale, apart[own], seed=seed)
+            fits = mirror.onto_both(fits)
         unused = np.setdiff1d(np.arange(len(lower)), used)
         lower[unused], upper[unused] = -np.inf, np.inf
         curves, rows = muscle_curves(self.sampler.muscles)
@@ -167,7 +183,7 @@ class _Compiler:
                 "file": self.model.path.name,
                 "sha256": self.model.sha256,
                 "opensim": opensim.GetVersion(),
-                "poses": poses,
+                "poses": len(x),
                 "around": "ranges" if movement is None else "movement",
                 "seed": seed,
             },
@@ -228,8 +244,8 @@ class _Compiler:
     def _probe(self, poses: Float[np.ndarray, "pose coordinate"]) -> _Probed:
         """Coordinates that each muscle's length depends on, and by how much R and -dL/dq differ (M, C).
 
-        Lengths are differenced at every pose; the difference reported is its 90th percentile. In the first poses one
-        coordinate is moved at a time, afterwards those together that no muscle spans together.
+        Lengths are differenced forwards at every pose; the difference reported is its 90th percentile. In the first
+        poses one coordinate is moved at a time, afterwards those together that no muscle spans together.
         """
         count = poses.shape[1]
         slopes = np.zeros((len(poses), len(self.sampler.muscles), count))
@@ -238,27 +254,27 @@ class _Compiler:
         for n, q in enumerate(poses):
             if n == FIRST_POSES:
                 moved = _apart_from_each_other(slopes[:n])
-            arms[n] = self.sampler.moment_arms(q)
+            lengths, arms[n] = self.sampler.lengths_and_moment_arms(q)
             for group in moved:
-                slopes[n] += self._differenced(q, group, slopes[:n])
+                slopes[n] += self._differenced(q, lengths, group, slopes[:n])
         depends = (np.abs(slopes) > SMALLEST_MOMENT_ARM).sum(axis=0) >= SEEN_POSES
         spans = [tuple(int(c) for c in np.flatnonzero(row)) for row in depends]
         return _Probed(spans, np.quantile(np.abs(slopes + arms), 0.9, axis=0), _pulled_together(depends, arms))
 
     def _differenced(
-        self, q: np.ndarray, group: list[int], before: np.ndarray
+        self, q: np.ndarray, lengths: np.ndarray, group: list[int], before: np.ndarray
     ) -> Float[np.ndarray, "muscle coordinate"]:
         """dL/dq of some coordinates, moved at once; one by one where a muscle moves that was not known to."""
         found = np.zeros(before.shape[1:])
         step = np.zeros(len(q))
         step[group] = PROBE_STEP
-        change = (self.sampler.lengths(q + step) - self.sampler.lengths(q - step)) / (2 * PROBE_STEP)
+        change = (self.sampler.lengths(q + step) - lengths) / PROBE_STEP
         if len(group) == 1:
             found[:, group[0]] = change
             return found
         known = (np.abs(before[:, :, group]) > SMALLEST_MOMENT_ARM).any(axis=0)
         if (np.abs(change[~known.any(axis=1)]) > SMALLEST_MOMENT_ARM).any():
-            return sum((self._differenced(q, [c], before) for c in group), found)
+            return sum((self._differenced(q, lengths, [c], before) for c in group), found)
         for k, c in enumerate(group):
             found[known[:, k], c] = change[known[:, k]]
         return found

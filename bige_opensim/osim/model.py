@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from xml.parsers import expat
 
@@ -20,7 +20,7 @@ from bige_opensim.io import file_hash
 from bige_opensim.io.cache import kept
 from bige_opensim.osim import functions
 from bige_opensim.osim.messages import quiet_opensim
-from bige_opensim.osim.topology import Root, find_root
+from bige_opensim.osim.topology import Root, find_root, path_bodies
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
 
 _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereHalfSpaceForce")
@@ -255,6 +255,13 @@ class OsimModel:
         return frozenset(_muscle_driven(self))
 
     @cached_property
+    def bodies_with_muscles(self) -> frozenset[str]:
+        """Bodies that at least one muscle path touches."""
+        muscles = self.model.getMuscles()
+        paths = (path_bodies(muscles.get(i)) for i in range(muscles.getSize()))
+        return frozenset(set[str]().union(*paths) - {"ground"})
+
+    @cached_property
     def mass_kg(self) -> float:
         """Total mass in kg."""
         return float(self.model.getTotalMass(self.state))
@@ -338,7 +345,12 @@ def load(path: Path | str) -> OsimModel:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file. Name an .osim file.")
-    _refuse_bottomless(path)
+    depth = _depth(path, file_sha256(path))
+    if depth > DEEPEST_XML:
+        raise ModelError(
+            f"{path}: its XML is nested {depth} levels deep, and models have about 15: this is no model, or it is "
+            "damaged. Restore it from where it came from."
+        )
     try:
         with quiet_opensim():
             return OsimModel(opensim.Model(str(path)), path)
@@ -357,8 +369,9 @@ def opensim_reason(error: RuntimeError) -> str:
     return line if line.endswith(".") else f"{line}."
 
 
-def _refuse_bottomless(path: Path) -> None:
-    """Refuse XML nested so deep that OpenSim's recursive reader would end the process."""
+@lru_cache(maxsize=8)
+def _depth(path: Path, sha256: str) -> int:
+    """How deep the XML of a file is nested: OpenSim's recursive reader would end the process at some depth."""
     depth = deepest = 0
 
     def opened(name: str, attributes: dict[str, str]) -> None:
@@ -374,11 +387,7 @@ def _refuse_bottomless(path: Path) -> None:
     parser.StartElementHandler, parser.EndElementHandler = opened, closed
     with suppress(expat.ExpatError):  # what is no XML, OpenSim says itself
         parser.Parse(file_hash.read_bytes(path), True)
-    if deepest > DEEPEST_XML:
-        raise ModelError(
-            f"{path}: its XML is nested {deepest} levels deep, and models have about 15: this is no model, or it is "
-            "damaged. Restore it from where it came from."
-        )
+    return deepest
 
 
 def opensim_version() -> str:
@@ -535,7 +544,8 @@ def save_for_static_optimization(model: OsimModel, path: Path, driven: Collectio
         actuator.setOptimalForce(optimal_force)
         actuator.setMinControl(-np.inf)
         actuator.setMaxControl(np.inf)
-        copy.addForce(actuator)
+        forces.cloneAndAppend(actuator)
+    copy.finalizeFromProperties()
     copy.finalizeConnections()
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     copy.printToXML(str(partial))

@@ -74,9 +74,3 @@ def muscle_frames(model: OsimModel, q: Motion, qd: Motion, bodies: tuple[str, ..
     for m in np.flatnonzero(generalized.any(axis=(0, 2))).tolist():
         independent[:, m] = reduce_couplers(model, q, generalized[:, m])
     return MuscleFrames(force, moment, independent, strength, length)
-
-
-def bodies_with_muscles(model: OsimModel) -> set[str]:
-    """Bodies that at least one muscle path touches."""
-    muscles = model.model.getMuscles()
-    return set().union(*(path_bodies(muscles.get(i)) for i in range(muscles.getSize()))) - {"ground"}

@@ -48,6 +48,9 @@ class PathSampler:
         for coordinate in [*self.coordinates, *(d.coordinate for d in self.driven)]:
             coordinate.setLocked(self.state, False)
             coordinate.setIsPrescribed(self.state, False)
+        self._q = self.state.getQ().to_numpy().copy()
+        self._places = np.array([self._place(c) for c in self.coordinates], dtype=np.int64)
+        self._driven_places = np.array([self._place(d.coordinate) for d in self.driven], dtype=np.int64)
         self._first = opensim.StdVectorInt()
         self._first.push_back(0)
         self._matter = model.model.getMatterSubsystem()
@@ -55,17 +58,23 @@ class PathSampler:
         jacobian = opensim.Matrix()
         self._matter.calcSystemJacobian(self.state, jacobian)
         self._bodies = jacobian.nrow() // 6
+        self._mobilities = self.state.getNU()
         self._nothing = opensim.SpatialVec(opensim.Vec3(0.0), opensim.Vec3(0.0))
         self._paths = [m.getPath() for m in self.muscles]
         self._alone = [[m] for m in range(len(self.muscles))]
 
+    def _place(self, coordinate: opensim.Coordinate) -> int:
+        """Place of a coordinate in Simbody's q, which is read by moving it and looking what changes."""
+        before = self.state.getQ().to_numpy().copy()
+        coordinate.setValue(self.state, coordinate.getValue(self.state) + 1.0, False)
+        return int(np.argmax(np.abs(self.state.getQ().to_numpy() - before)))
+
     def set_pose(self, q: Float[np.ndarray, " coordinate"]) -> None:
         """Set the independent coordinates, and the driven ones from their couplers."""
-        for coordinate, value in zip(self.coordinates, q, strict=True):
-            coordinate.setValue(self.state, float(value), False)
-        for d in self.driven:
-            argument = opensim.Vector(1, float(q[d.driver]))
-            d.coordinate.setValue(self.state, d.function.calcValue(argument), False)
+        self._q[self._places] = q
+        for d, place in zip(self.driven, self._driven_places, strict=True):
+            self._q[place] = d.function.calcValue(opensim.Vector(1, float(q[d.driver])))
+        self.state.setQ(opensim.Vector.createFromMat(self._q))
         self.model.model.realizePosition(self.state)
 
     def lengths(self, q: Float[np.ndarray, " coordinate"]) -> Float[np.ndarray, " muscle"]:
@@ -103,15 +112,15 @@ class PathSampler:
             arms[n, which] = self._pulled([[int(m)] for m in which], poses[n])[which]
         return lengths, arms
 
-    def forces_of(self, muscle: int, bodies: Sequence[int]) -> list[np.ndarray]:
-        """Forces of a unit tension in a muscle's path on some bodies (Simbody's indices), N, ground axes; pose set."""
-        on, _ = self._forces([muscle])
-        return [on.get(b).get(1).to_numpy() for b in bodies]
+    def forces_on(self, muscles: Sequence[int], bodies: Sequence[int]) -> Float[np.ndarray, "body 3"]:
+        """Forces of a unit tension in some muscles on some bodies (Simbody's indices), N, ground axes; pose set."""
+        on, _ = self._forces(muscles)
+        return np.array([[f.get(0), f.get(1), f.get(2)] for f in (on.get(b).get(1) for b in bodies)])
 
     def _forces(self, muscles: Sequence[int]) -> tuple[opensim.VectorOfSpatialVec, opensim.Vector]:
         """Forces of a unit tension in some muscles together, on bodies and on mobilities."""
         on_bodies = opensim.VectorOfSpatialVec(self._bodies, self._nothing)
-        on_mobilities = opensim.Vector(self.state.getNU(), 0.0)
+        on_mobilities = opensim.Vector(self._mobilities, 0.0)
         for m in muscles:
             self._paths[m].addInEquivalentForces(self.state, 1.0, on_bodies, on_mobilities)
         return on_bodies, on_mobilities

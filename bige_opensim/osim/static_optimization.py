@@ -142,8 +142,9 @@ class FrameAnalysis:
             self._state = self._model.initSystem()
             self._states = opensim.Storage()
             self._model.formStateStorage(opensim.Storage(str(states_file)), self._states, False)
+            self._speeds = _speeds(self._states)
             self._analysis.setModel(self._model)
-            self._analysis.setStatesStore(self._states)
+            self._analysis.setStatesStore(self._speeds)
 
     def solve(self, rows: Int[np.ndarray, " frame"]) -> dict[str, Float[np.ndarray, " frame"]]:
         """Activations, and controls of reserves, by name, in rows of the states file.
@@ -217,6 +218,21 @@ def _without_muscle_states(model: opensim.Model) -> None:
             muscle.set_ignore_activation_dynamics(True)
             muscle.set_ignore_tendon_compliance(True)
     model.finalizeFromProperties()
+
+
+def _speeds(states: opensim.Storage) -> opensim.Storage:
+    """The speeds alone: of the splines that the analysis fits through every column it differentiates theirs."""
+    labels, kept = states.getColumnLabels(), opensim.ArrayStr()
+    kept.append(labels.get(0))
+    columns = [k for k in range(labels.getSize() - 1) if labels.get(k + 1).endswith("/speed")]
+    for k in columns:
+        kept.append(labels.get(k + 1))
+    found = opensim.Storage(states.getSize(), "speeds")
+    found.setColumnLabels(kept)
+    for row in (states.getStateVector(k) for k in range(states.getSize())):
+        data = row.getData()
+        found.append(row.getTime(), opensim.Vector([data.get(k) for k in columns]))
+    return found
 
 
 def _values(row: opensim.StateVector) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -36,16 +36,41 @@ class ContactSettings:
     residual_moment_nm: float = 5.0
 
 
+class Supports(NamedTuple):
+    """What supports S bodies beside the feet, by name: forces (N) at points (m) with couples (N·m), in ground axes."""
+
+    bodies: tuple[str, ...]
+    force: Float[Tensor, "time body 3"]
+    point: Float[Tensor, "time body 3"]
+    torque: Float[Tensor, "time body 3"]
+
+    def at(self, rows: Any) -> Supports:
+        """Some frames."""
+        return Supports(self.bodies, self.force[rows], self.point[rows], self.torque[rows])
+
+
 class GroundForces(NamedTuple):
     """What the ground does to the right and the left foot (axis -2: r, l): N, m, N·m, in ground axes.
 
     The force acts at `point`, on the ground plane, together with the couple `torque`, which is vertical wherever the
-    foot carries load.
+    foot carries load. `supports` is what carries besides, such as a seat; None where nothing does.
     """
 
     force: Float[Tensor, "time 2 3"]
     point: Float[Tensor, "time 2 3"]
     torque: Float[Tensor, "time 2 3"]
+    supports: Supports | None = None
+
+    def at(self, rows: Any) -> GroundForces:
+        """Some frames."""
+        supports = None if self.supports is None else self.supports.at(rows)
+        return GroundForces(self.force[rows], self.point[rows], self.torque[rows], supports)
+
+    @property
+    def total(self) -> Float[Tensor, "time 3"]:
+        """All that carries the body together, N."""
+        feet = self.force.sum(1)
+        return feet if self.supports is None else feet + self.supports.force.sum(1)
 
 
 class ContactColumns(NamedTuple):
@@ -103,12 +128,24 @@ def contact_columns(
     )
     on_plane = points.clone()
     on_plane[..., 1] = ground
-    jacobian = point_jacobian(skeleton, state, on_plane, bodies)
-    angle = torch.arange(settings.rays, dtype=qd.dtype, device=qd.device) * (2.0 * torch.pi / settings.rays)
+    return columns_at(skeleton, state, on_plane, bodies, ready, settings)
+
+
+def columns_at(
+    skeleton: Skeleton,
+    state: State,
+    points: Float[Tensor, "time point 3"],
+    bodies: list[int],
+    ready: Float[Tensor, "time point"],
+    settings: ContactSettings,
+) -> ContactColumns:
+    """The same at any points of bodies, each with its readiness."""
+    jacobian = point_jacobian(skeleton, state, points, bodies)
+    angle = torch.arange(settings.rays, dtype=points.dtype, device=points.device) * (2.0 * torch.pi / settings.rays)
     ray = torch.stack([settings.friction * angle.cos(), torch.ones_like(angle), settings.friction * angle.sin()], -1)
     force = skeleton.weight_n * ready[..., None, None] * ray
     columns = torch.einsum("tpkx,tpxc->tcpk", force, jacobian).flatten(-2)
-    return ContactColumns(columns, force, on_plane)
+    return ContactColumns(columns, force, points)
 
 
 def sum_feet(
@@ -119,16 +156,23 @@ def sum_feet(
     With resultant F and moment M about a reference point c on the plane, the centre of pressure is
     p = c + (M_z / F_y, 0, -M_x / F_y), and the remaining couple is vertical: M_y - (p - c)_z F_x + (p - c)_x F_z.
     """
+    return GroundForces(*resultants(contact, coefficients, feet_of(skeleton)[0], len(FEET), ground))
+
+
+def resultants(
+    contact: ContactColumns, coefficients: Float[Tensor, "time unknown"], group: list[int], groups: int, plane: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Force, centre of pressure on a plane and free couple (T, G, 3) of each group of points."""
     rays = contact.force.shape[-2]
     per_point = torch.einsum("tpkx,tpk->tpx", contact.force, coefficients.unflatten(-1, (-1, rays)))
-    foot, _ = feet_of(skeleton)
-    side = torch.nn.functional.one_hot(torch.tensor(foot, device=per_point.device), 2).to(per_point.dtype)
+    side = torch.nn.functional.one_hot(torch.tensor(group, device=per_point.device), groups).to(per_point.dtype)
     force = torch.einsum("tpx,ps->tsx", per_point, side)
     centre = torch.einsum("tpx,ps->tsx", contact.points, side) / side.sum(0)[:, None]
-    centre[..., 1] = ground
+    centre[..., 1] = plane
     arm = contact.points[:, :, None, :] - centre[:, None]
     moments = torch.linalg.cross(arm, per_point[:, :, None, :].expand_as(arm))
-    return centre_of_pressure(force, centre, torch.einsum("tpsx,ps->tsx", moments, side))
+    pressed = centre_of_pressure(force, centre, torch.einsum("tpsx,ps->tsx", moments, side))
+    return pressed.force, pressed.point, pressed.torque
 
 
 def centre_of_pressure(

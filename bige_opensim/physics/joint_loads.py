@@ -72,6 +72,9 @@ def contact_forces(
         _, carriers = feet_of(skeleton)
         pushed = torch.zeros_like(required)
         pushed[:, carriers[0]], pushed[:, carriers[-1]] = ground.force[:, 0], ground.force[:, 1]
+        if ground.supports is not None:
+            carried = [skeleton.bodies.index(name) for name in ground.supports.bodies]
+            pushed[:, carried] += ground.supports.force
         required = required - pushed
     distal = torch.stack([joint.distal for joint in joints])
     return torch.einsum("jb,tbx->tjx", distal, required) - pull

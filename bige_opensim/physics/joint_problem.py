@@ -8,6 +8,7 @@ doi:10.1016/j.jbiomech.2014.04.030; Skals et al. 2017, Multibody System Dynamics
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,9 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bige_opensim.physics.carriers import Carrier, together
 from bige_opensim.physics.contact import (
     ContactSettings,
     GroundForces,
+    Supports,
     contact_columns,
     feet_of,
     sum_feet,
@@ -88,8 +91,11 @@ def solve_with_ground(
     ground: float,
     settings: ContactSettings,
     start: Float[Tensor, "time coordinate"] | None = None,
+    others: Sequence[Carrier] = (),
 ) -> tuple[LeastEffort, GroundForces]:
     """Activations and ground forces together; the first M unknowns of the solution are the activations.
+
+    `others`, such as a seat, carry as the feet do.
 
     Frames are solved in chunks, so memory does not grow with their number. `start` are multipliers to start from.
     """
@@ -97,16 +103,19 @@ def solve_with_ground(
     optimal = actuators.reserve_optimal.clone()
     optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
     tau = actuators.left_to_do(net_generalized_forces(skeleton, state, None, actuators.passive))
-    solutions, forces = [], []
+    solutions, forces, supports = [], [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
         contact = contact_columns(skeleton, part, qd[rows], ground, settings)
+        beside = [other.columns(skeleton, part, settings) for other in others]
+        pushing = [c.columns for c in (contact, *beside)]
         muscles = actuators.muscle_columns[rows]
-        n = contact.columns.shape[-1]
+        counts = [columns.shape[-1] for columns in pushing]
+        n = sum(counts)
         exponents = actuators.exponents(n, [*rotations, *translations])
         solution = _solve_free(
             actuators.free,
-            torch.cat([muscles, contact.columns], -1),
+            torch.cat([muscles, *pushing], -1),
             tau[rows],
             weight=torch.cat([actuators.weights, qd.new_full((n,), settings.weight)]),
             lower=torch.cat([actuators.lower, qd.new_zeros(n)]),
@@ -116,8 +125,20 @@ def solve_with_ground(
             start=None if start is None else start[rows],
         )
         solutions.append(solution)
-        forces.append(sum_feet(skeleton, contact, solution.x[:, muscles.shape[-1] :], ground))
-    return join(solutions), GroundForces(*(torch.cat(parts) for parts in zip(*forces, strict=True)))
+        _, of_feet, *of_others = solution.x.split([muscles.shape[-1], *counts], dim=-1)
+        forces.append(sum_feet(skeleton, contact, of_feet, ground))
+        found = zip(others, beside, of_others, strict=True)
+        supports.append(together([other.supports(skeleton, c, x) for other, c, x in found]))
+    force, point, torque = (torch.cat([getattr(f, name) for f in forces]) for name in ("force", "point", "torque"))
+    return join(solutions), GroundForces(force, point, torque, _joined(supports))
+
+
+def _joined(chunks: list[Supports | None]) -> Supports | None:
+    parts = [part for part in chunks if part is not None]
+    if not parts:
+        return None
+    force, point, torque = (torch.cat([getattr(part, name) for part in parts]) for name in ("force", "point", "torque"))
+    return Supports(parts[0].bodies, force, point, torque)
 
 
 def solve_with_loads(
@@ -193,6 +214,11 @@ def net_generalized_forces(
     for foot, body in enumerate((right, left)):
         force[:, body] = ground.force[:, foot]
         moment[:, body] = ground.torque[:, foot] + torch.linalg.cross(ground.point[:, foot], ground.force[:, foot])
+    if ground.supports is not None:
+        s = ground.supports
+        bodies = [skeleton.bodies.index(name) for name in s.bodies]
+        force[:, bodies] += s.force
+        moment[:, bodies] += s.torque + torch.linalg.cross(s.point, s.force)
     return tau - wrench_to_generalized(skeleton, state, force, moment)
 
 

@@ -12,6 +12,7 @@ and lengths and all their derivatives come out of one matrix product per group.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -29,13 +30,16 @@ RANGE_TOLERANCE = 1e-6
 __all__ = ["MuscleTables", "MuscleTablesError", "Muscles", "monomial_exponents"]
 
 
+@lru_cache(maxsize=64)
 def monomial_exponents(variables: int, degree: int) -> Int[np.ndarray, "term variable"]:
     """Exponents of all monomials of total degree <= `degree`, by rising degree, the constant first."""
     rows = [np.zeros(variables, dtype=np.int64)]
     for d in range(1, degree + 1):
         for chosen in combinations_with_replacement(range(variables), d):
             rows.append(np.bincount(chosen, minlength=variables))
-    return np.array(rows, dtype=np.int64).reshape(-1, variables)
+    exponents = np.array(rows, dtype=np.int64).reshape(-1, variables)
+    exponents.setflags(write=False)
+    return exponents
 
 
 class _Level(NamedTuple):

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import bige_opensim
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.file_lock import locked
@@ -22,6 +21,7 @@ from bige_opensim.labelling.status_table import STATUS_FILE
 from bige_opensim.pipeline import stages
 from bige_opensim.pipeline.settings import PipelineError
 from bige_opensim.pipeline.stages import PipelineWork
+from bige_opensim.provenance import __version__
 from bige_opensim.workflows.threads import one_thread
 
 FORMAT = "bige-pipeline/1"
@@ -132,7 +132,7 @@ def _marks(work: PipelineWork) -> str:
     else:
         paths = [path for session in work.found_sessions() for path in _files_of(session)]
     files = [(str(path), digest(path)) for path in paths]
-    return json.dumps([FORMAT, bige_opensim.__version__, str(work.data and work.data.resolve()), files])
+    return json.dumps([FORMAT, __version__, str(work.data and work.data.resolve()), files])
 
 
 def _files_of(session: Session) -> list[Path]:

@@ -66,7 +66,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Search:
-    """What is asked and for whom: objective file, subject (by default the first test subject), how many, predictor."""
+    """What is asked and for whom: objective file, subject (or the first test subject); the others: `SearchSettings`."""
 
     objective: Path = Path("objective.toml")
     subject: str | None = None
@@ -75,13 +75,15 @@ class Search:
     predictor: str = "physics"
     iterations: int | None = None
     physics_share: float = 0.25
+    rehearsals: int = 4
 
     def __post_init__(self) -> None:
         self.settings()
 
     def settings(self) -> SearchSettings:
         """For the search, which checks them."""
-        return SearchSettings(self.count, self.seed, self.iterations, self.predictor, self.physics_share)
+        chosen = {f.name: getattr(self, f.name) for f in fields(SearchSettings)}
+        return SearchSettings(**chosen)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from markupsafe import Markup, escape
 
@@ -25,13 +26,14 @@ WIDTH, HEIGHT, EDGE = 300, 40, 8
 
 @dataclass(frozen=True)
 class NormBar:
-    """One measure: a caption, what is usual, and the value of every motion by its number."""
+    """One measure: a caption, what is usual, the value of every motion by its number, and of sessions by their name."""
 
     caption: str
     unit: str
     usual: Statistics
     values: tuple[tuple[str, float], ...]
     factor: float
+    sessions: tuple[tuple[str, float], ...] = ()
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -46,7 +48,9 @@ class NormBar:
         said = f"usual {self._text(low)} to {self._text(high)}{self.unit}"
         if change is not None:
             said += f"; a change counts from {self._text(change)}{self.unit} on"
-        return f"{said}; outside: motion {', '.join(self.outside)}" if self.outside else f"{said}; all inside"
+        said += f"; outside: motion {', '.join(self.outside)}" if self.outside else "; all inside"
+        recorded = ", ".join(f"{name} {self._text(x)}{self.unit}" for name, x in self.sessions)
+        return f"{said}; recorded: {recorded}" if recorded else said
 
     def _text(self, value: float | None) -> str:
         return number(None if value is None else self.factor * value)
@@ -55,7 +59,7 @@ class NormBar:
     def svg(self) -> Markup:
         """The bar."""
         low, high = self.usual.low or 0.0, self.usual.high or 0.0
-        shown = [low, high, *(x for _, x in self.values)]
+        shown = [low, high, *(x for _, x in (*self.values, *self.sessions))]
         span = (max(shown) - min(shown)) or 1.0
 
         def across(value: float) -> float:
@@ -65,6 +69,11 @@ class NormBar:
             f'<path class="tick{" missed-tick" if name in self.outside else ""}" d="M{across(x):.1f} 4V24">'
             f"<title>motion {escape(name)}: {self._text(x)}{escape(self.unit)}</title></path>"
             for name, x in self.values
+        )
+        ticks += "".join(
+            f'<path class="session" d="M{across(x):.1f} 26l-4 -7h8Z"><title>{escape(name)}: {self._text(x)}'
+            f"{escape(self.unit)}</title></path>"
+            for name, x in self.sessions
         )
         band = (
             f'<rect class="target" x="{across(low):.1f}" y="8" width="{across(high) - across(low):.1f}" height="12"/>'
@@ -87,24 +96,43 @@ class BesideNorms:
 
     who: str
     bars: tuple[NormBar, ...]
+    sessions: tuple[str, ...] = ()
 
 
-def beside_norms(evidence: Evidence, numbers: Mapping[str, str], norms: Norms) -> BesideNorms:
-    """Bars of joints, moments, forces, loads, muscles of the objective and symmetry, where both sides know them."""
+def beside_norms(
+    evidence: Evidence,
+    numbers: Mapping[str, str],
+    norms: Norms,
+    sessions: Mapping[str, Sequence[Performance]] | None = None,
+) -> BesideNorms:
+    """Bars of joints, moments, forces, loads, muscles of the objective and symmetry, where both sides know them.
+
+    Of the repetitions of recorded sessions, those of the same movement give the mean of each session.
+    """
     motions = {m.name: _measures(evidence, m) for m in evidence.motions}
     movement = _movement(evidence, norms)
     usual = norms.measures(movement)
+    recorded = {name: _means([p for p in mine if p.movement == movement]) for name, mine in (sessions or {}).items()}
     bars = []
     for name, caption in _shown(evidence):
         found = tuple((numbers[m], measures[name][0]) for m, measures in motions.items() if name in measures)
         if name in usual and found and usual[name].low is not None and usual[name].unit in UNITS:
             unit = usual[name].unit
-            bars.append(
-                NormBar(caption, UNITS.get(unit, f" {unit}"), usual[name], found, 100.0 if unit == "1" else 1.0)
-            )
+            factor = 100.0 if unit == "1" else 1.0
+            before = tuple((session, means[name]) for session, means in recorded.items() if name in means)
+            bars.append(NormBar(caption, UNITS.get(unit, f" {unit}"), usual[name], found, factor, before))
     everybody = norms.movements[movement]["groups"][0]
     who = f"{everybody['repetitions']} repetitions of {everybody['people']} people ({movement})"
-    return BesideNorms(who, tuple(bars))
+    return BesideNorms(who, tuple(bars), tuple(name for name, means in recorded.items() if means))
+
+
+def _means(performances: Sequence[Performance]) -> dict[str, float]:
+    """Mean of every measure over repetitions."""
+    values: dict[str, list[float]] = {}
+    for performance in performances:
+        for name, (value, _) in (performance.measures | performance.symmetry).items():
+            values.setdefault(name, []).append(value)
+    return {name: fmean(found) for name, found in values.items()}
 
 
 def _shown(evidence: Evidence) -> list[tuple[str, str]]:

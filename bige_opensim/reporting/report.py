@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-import bige_opensim
 from bige_opensim.io.storage import write_whole
+from bige_opensim.provenance import __version__
 from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
 from bige_opensim.reporting.figure_files import write_figures
@@ -19,6 +19,7 @@ from bige_opensim.reporting.norm_bars import beside_norms
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
 from bige_opensim.reporting.wording import SPACE, describe, gate_text, number, plain, target_text, value_text
+from bige_opensim.validation.norms import Performance
 from bige_opensim.validation.norms_files import Norms
 from bige_opensim.validation.roundtrip import (
     CONFIRMED,
@@ -76,6 +77,7 @@ def report(
     norms: Norms | None = None,
     figures: Path | None = None,
     scene: Scene | None = None,
+    sessions: Mapping[str, Sequence[Performance]] | None = None,
 ) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
@@ -101,6 +103,8 @@ def report(
         Folder for all figures as drawings and tables.
     scene
         The motions in three dimensions, to be shown in a frame of its own.
+    sessions
+        Recorded repetitions of the person by session, to be shown in the bars of the norms.
 
     Raises
     ------
@@ -122,14 +126,20 @@ def report(
     environment.filters["number"] = number
     if evidence.contradictions:
         write_summary(motions, evidence.verdicts)
-    content = _content(evidence, out.parent, stages or {}, norms) | {"scene": scene}
+    content = _content(evidence, out.parent, stages or {}, norms, sessions) | {"scene": scene}
     if figures is not None:
         write_figures(content, figures)
     write_whole(out, environment.get_template("report.html.j2").render(**content))
     return WrittenReport(out, evidence.contradictions)
 
 
-def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float], norms: Norms | None) -> dict[str, Any]:
+def _content(
+    evidence: Evidence,
+    beside: Path,
+    stages: Mapping[str, float],
+    norms: Norms | None,
+    sessions: Mapping[str, Sequence[Performance]] | None,
+) -> dict[str, Any]:
     """What the template shows, in words and drawings."""
     objective = evidence.objective.objective
     numbers = _numbers([m.name for m in evidence.motions])
@@ -154,7 +164,7 @@ def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float], norm
         "goals": goal_figures(evidence, numbers),
         "cards": motions,
         "overview": overview,
-        "norms": None if norms is None else beside_norms(evidence, numbers, norms),
+        "norms": None if norms is None else beside_norms(evidence, numbers, norms, sessions),
         "cohort": _cohort_text(evidence),
         "conflicts": evidence.record.get("conflicts", []),
         "edit": _edit(evidence),
@@ -165,7 +175,7 @@ def _content(evidence: Evidence, beside: Path, stages: Mapping[str, float], norm
         "stages_total": number(sum(stages.values())),
         "phases": [f"{100 * p:.0f} %" for p in PHASES],
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "version": bige_opensim.__version__,
+        "version": __version__,
     }
 
 

@@ -13,13 +13,11 @@ import time as clock
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-import bige_opensim
 from bige_opensim.io.c3d import C3dError, Up, read_c3d
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.opencap import Session, SessionError
@@ -38,6 +36,7 @@ from bige_opensim.osim.inverse_kinematics import (
 )
 from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import ModelError, OsimModel, load, opensim_version
+from bige_opensim.provenance import provenance
 from bige_opensim.workers.alone import alone, as_they_come
 from bige_opensim.workers.worker_process import ProcessLostError
 
@@ -299,13 +298,11 @@ def _write(request: MarkerRequest, model: OsimModel, fit: MarkerFit, seconds: fl
         "worst_markers": list(fit.marker_rms_m)[:5],
         "undetermined": list(fit.undetermined),
         "notes": list(fit.notes),
-        "provenance": {
-            "bige_opensim": bige_opensim.__version__,
-            "opensim": opensim_version(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "fingerprint": request.fingerprint(),
-        },
+        "provenance": provenance(
+            opensim=opensim_version(),
+            seconds=round(seconds, 3),
+            fingerprint=request.fingerprint(),
+        ),
     }
     request.folder.mkdir(parents=True, exist_ok=True)
     write_marker_fit(fit, model, request.motion_path, request.folder / f"{request.trial}_marker_errors.csv")

@@ -348,4 +348,4 @@ def at_centre_of_pressure(
         for axis in (0, 2):
             point[:, f, axis] = np.interp(time, time[loaded], crossing[:, axis])
     torque = moment - np.cross(point, force)
-    return GroundForces(*(torch.as_tensor(v) for v in (force, point, torque)))
+    return GroundForces(torch.as_tensor(force), torch.as_tensor(point), torch.as_tensor(torque))

@@ -8,20 +8,19 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-import bige_opensim
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import write_whole
 from bige_opensim.io.trc import Markers, write_trc
 from bige_opensim.io.ui_prmd import CLUSTERS, RATE_HZ, Clip, UiPrmdError, generic_places, read_clip
 from bige_opensim.osim.model import load, opensim_version
 from bige_opensim.osim.person_fit import add_markers, fit_person
+from bige_opensim.provenance import provenance
 from bige_opensim.sessions.marker_trials import FAILED, KEPT, SOLVED, in_a_process
 from bige_opensim.workers.alone import as_they_come
 
@@ -130,12 +129,10 @@ def make_session(request: PersonRequest) -> dict[str, Any]:
         "markers_moved_mm": {k: 1e3 * v for k, v in person.moved_m.items()},
         "height_m": height_m,
         "mass_kg": mass_kg,
-        "provenance": {
-            "bige_opensim": bige_opensim.__version__,
-            "opensim": opensim_version(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "fingerprint": request.fingerprint(),
-        },
+        "provenance": provenance(
+            opensim=opensim_version(),
+            fingerprint=request.fingerprint(),
+        ),
     }
     write_whole(request.folder / RECORD, json.dumps(record, indent=1) + "\n")
     return record

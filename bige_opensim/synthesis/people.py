@@ -18,7 +18,7 @@ PROPORTIONS = {"femur": 0.03, "tibia": 0.03, "torso": 0.025, "pelvis": 0.04, "fo
 buttock-knee length, popliteal height, hip breadth and foot length about their regressions on stature in that survey."""
 
 WIDE_STATURE_M, WIDE_BODY_MASS_INDEX = (1.45, 2.0), (17.0, 36.0)
-WIDE_PROPORTIONS = {"femur": 0.09, "tibia": 0.09, "torso": 0.08, "pelvis": 0.15, "foot": 0.07, "arm": 0.07}
+WIDE_PROPORTIONS = {"femur": 0.09, "tibia": 0.09, "torso": 0.08, "pelvis": 0.22, "foot": 0.07, "arm": 0.07}
 """What scaled models of laboratories show beside the people themselves: hip centres that markers put too wide, long
 thighs, a mass that is not the model's. Uniform ranges; standard deviations of the logarithm of a length."""
 

@@ -7,14 +7,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-import bige_opensim
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import write_coordinates, write_whole
 from bige_opensim.motion import Motion
@@ -23,6 +21,7 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import ModelError, opensim_version
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.provenance import __version__, provenance
 from bige_opensim.synthesis.closed_chain import ClosedChainError
 from bige_opensim.synthesis.people import SyntheticPerson, draw_person
 from bige_opensim.synthesis.squats import squat_motion
@@ -150,7 +149,7 @@ def _write(
         "gender_mf": person.sex[0],
         "openSimModel": model.stem,
         "synthetic": True,
-        "made_by": f"bige_opensim {bige_opensim.__version__}, bige synth, seed {settings.seed}; not a recording",
+        "made_by": f"bige_opensim {__version__}, bige synth, seed {settings.seed}; not a recording",
     }
     write_whole(folder / "sessionMetadata.yaml", yaml.safe_dump(metadata, sort_keys=False))
     record = {
@@ -160,12 +159,10 @@ def _write(
         "style": asdict(style),
         "squats": [asdict(s) for s in squats],
         "units": "rad, m, s",
-        "provenance": {
-            "bige_opensim": bige_opensim.__version__,
-            "opensim": opensim_version(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "fingerprint": fingerprint,
-        },
+        "provenance": provenance(
+            opensim=opensim_version(),
+            fingerprint=fingerprint,
+        ),
     }
     write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
     return record
@@ -200,7 +197,7 @@ def with_noise(motion: Motion, rotational: tuple[bool, ...], noise_deg: float, r
 def _fingerprint(index: int, model: Path, settings: CohortSettings) -> dict[str, Any]:
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     made = {k: v for k, v in asdict(settings).items() if k != "subjects"}
-    return {"format": FORMAT, "index": index, "model": digest, "settings": made, "version": bige_opensim.__version__}
+    return {"format": FORMAT, "index": index, "model": digest, "settings": made, "version": __version__}
 
 
 def _record_of(folder: Path) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def _ground_forces(grf: Motion) -> GroundForces:
     """Force, point and torque of the right and the left foot from the columns of grf.mot."""
     kinds = ("ground_force_{}_v{}", "ground_force_{}_p{}", "ground_torque_{}_{}")
     parts = [[grf.select([kind.format(side, axis) for axis in "xyz"]).values for side in FEET] for kind in kinds]
-    return GroundForces(*(torch.as_tensor(np.stack(part, axis=1)) for part in parts))
+    force, point, torque = (torch.as_tensor(np.stack(part, axis=1)) for part in parts)
+    return GroundForces(force, point, torque)
 
 
 def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tuple[BoundObjective, Evaluation]:

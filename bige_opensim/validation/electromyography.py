@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from scipy.signal import butter, sosfiltfilt
 
@@ -113,6 +114,10 @@ class Comparison:
                     _asymmetry(right.activation_mean, left.activation_mean),
                 )
         return found
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per matched channel."""
+        return pd.DataFrame([vars(row) | {"muscles": " ".join(row.muscles)} for row in self.rows])
 
     def as_dict(self) -> dict[str, Any]:
         """For comparison.json."""

@@ -1,4 +1,4 @@
-"""Reads what `bige compare` is given, and writes what it found: comparison.json, comparison.csv, comparison.png."""
+"""Files of a comparison with electromyograms: its map, and comparison.json, comparison.csv, comparison.png."""
 
 from __future__ import annotations
 
@@ -6,33 +6,11 @@ import json
 import tomllib
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from bige_opensim.io.emg import EmgError, read_emg
+from bige_opensim.io.emg import EmgError
 from bige_opensim.io.partial_folders import whole_folder
-from bige_opensim.io.storage import read_storage
-from bige_opensim.motion import Motion
-from bige_opensim.validation.electromyography import Comparison, compare
-
-
-def compare_files(label: Path, emg: Path, out: Path, mapping: Path | None = None) -> Comparison:
-    """Compare the activations of a labelled trial with an electromyogram, and write the comparison into `out`.
-
-    Raises
-    ------
-    EmgError
-        The label, the electromyogram or the map cannot be used.
-    OutFolderError
-        `out` holds something else.
-
-    """
-    folder = labelled_trial(label)
-    table = read_storage(folder / "activations.sto")
-    given = read_map(mapping) if mapping is not None else None
-    found = compare(Motion(table.time, table.values, table.names), read_emg(emg), given)
-    write_comparison(found, out, f"{folder.name} and {emg.name}")
-    return found
+from bige_opensim.validation.electromyography import Comparison
 
 
 def labelled_trial(path: Path) -> Path:
@@ -82,14 +60,8 @@ def write_comparison(found: Comparison, out: Path, title: str) -> None:
     """Table, figure and JSON in a new folder, whole or not at all."""
     with whole_folder(out, "comparison.json") as folder:
         (folder / "comparison.json").write_text(json.dumps(found.as_dict(), indent=1), encoding="utf-8")
-        frame(found).to_csv(folder / "comparison.csv", index=False)
+        found.to_frame().to_csv(folder / "comparison.csv", index=False)
         figure(found, title).savefig(folder / "comparison.png", dpi=120)
-
-
-def frame(found: Comparison) -> pd.DataFrame:
-    """A row per matched channel."""
-    rows = [vars(row) | {"muscles": " ".join(row.muscles)} for row in found.rows]
-    return pd.DataFrame(rows)
 
 
 def figure(found: Comparison, title: str) -> Figure:

@@ -196,7 +196,7 @@ def _same_joint_loads(
     written, ground = simulated.joint_loads, simulated.ground
     if written is None:
         return
-    forces = None if ground is None else GroundForces(*(part[rows] for part in ground))
+    forces = None if ground is None else ground.at(rows)
     found = joint_loads(skeleton, state, actuators, simulated.activations.values[rows], forces)
     known = None if found is None else found.motion(simulated.q.time[rows])
     if known is None or known.names != written.names or written.frames != simulated.q.frames:

@@ -8,7 +8,6 @@ sent and the graphics processor moves what is fixed in bodies: 1.0 MB, 50 ms of 
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import json
 import zlib
@@ -21,15 +20,28 @@ from jaxtyping import Float
 
 from bige_opensim.viewer.bodies import Shape, loft
 from bige_opensim.viewer.drawing import COLOURS, STOPS, UNKNOWN, quaternions, side_by_side
+from bige_opensim.viewer.script import script
 from bige_opensim.viewer.take import DrawnPerson, Take
 
 SHAPE_STEP_M, SCENE_STEP_M, TURN_STEP = 1e-4, 5e-4, 1.0 / 16384.0
 """What is fixed in bodies is given in tenths of a millimetre, what moves in halves, quaternions in 2^-14."""
 CURVE_LEVELS = 65535
-SCENE_COLOURS = {"force": (30, 150, 70), "balanced": (40, 140, 90), "falling": (210, 60, 40), "centre": (250, 190, 30)}
+SCENE_COLOURS = {
+    "force": (30, 150, 70),
+    "balanced": (40, 140, 90),
+    "falling": (210, 60, 40),
+    "centre": (250, 190, 30),
+    "load": (130, 60, 170),
+}
 SKINS = ((224, 186, 160), (120, 160, 214), (150, 196, 140), (205, 150, 200), (214, 200, 120))
 """The first for motions side by side; where they are overlaid, each has its own."""
-KINDS = {"muscle": "Muscles", "joint": "Joints", "moment": "Joint moments", "force": "Ground forces"}
+KINDS = {
+    "muscle": "Muscles",
+    "joint": "Joints",
+    "moment": "Joint moments",
+    "force": "Ground forces",
+    "load": "Joint loads",
+}
 FIRST = ("vaslat_r", "vasmed_r", "knee_angle_r")
 """The curve that is seen first, where there is one of these."""
 
@@ -63,20 +75,10 @@ def as_html(takes: Sequence[Take], *, overlaid: bool = False, title: str = "bige
         "title": html.escape(title),
         "gradient": _gradient(),
         "data": json.dumps(page_data(takes, overlaid=overlaid)).replace("<", "\\u003c"),
-        "script": _script(),
+        "script": script(),
     }
     pieces = page.split("{{ ")
     return pieces[0] + "".join(parts[name] + rest for name, _, rest in (p.partition(" }}") for p in pieces[1:]))
-
-
-def script_source() -> str:
-    """What a content security policy names to let a page's script run, and no other: its hash."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode('ascii')}"
-
-
-def _script() -> str:
-    folder = resources.files("bige_opensim.viewer")
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in ("scene.js", "player.js"))
 
 
 def page_data(takes: Sequence[Take], *, overlaid: bool) -> dict[str, Any]:
@@ -161,6 +163,7 @@ def _pack_take(packed: Packed, name: str, take: Take, loose: np.ndarray, person:
     moving("turns", quaternions(take.rotation), TURN_STEP)
     moving("loose", take.muscle_points[:, loose], SCENE_STEP_M)
     moving("arrows", take.arrows, SCENE_STEP_M)
+    moving("loads", take.loads, SCENE_STEP_M)
     moving("com", take.com, SCENE_STEP_M)
     corners = np.zeros((take.frames, 0, 3)) if take.support is None else take.support.corners
     moving("support", corners[..., [0, 2]], SCENE_STEP_M)
@@ -172,6 +175,7 @@ def _pack_take(packed: Packed, name: str, take: Take, loose: np.ndarray, person:
     return {
         "title": take.title, "verdict": take.verdict, "person": person, "frames": take.frames, "top": take.top,
         "bodies": len(take.person.skeleton.bodies), "muscles": muscles, "corners": corners.shape[1],
+        "loaded": take.loads.shape[1],
         "unknown": UNKNOWN,
     }  # fmt: skip
 

@@ -167,6 +167,7 @@
   $("which").onchange = () => { arrange(); plot(); };
   About.takes.forEach((t, i) => $("which").append(new Option(t.title, i)));
   for (const node of document.querySelectorAll(".several")) node.hidden = takes.length < 2;
+  document.querySelector(".loaded").hidden = !About.takes.some((take) => take.loaded);
   for (const node of document.querySelectorAll("#layers input")) node.onchange = () => (state.dirty = true);
   for (const [kind, label] of Object.entries(About.kinds)) {
     const group = document.createElement("optgroup");

@@ -180,11 +180,11 @@ class Take { // one motion: its frames, and what is drawn of it
     this.about = About.takes[i];
     this.person = persons[this.about.person];
     const get = (name) => data[`take${i}.${name}`];
-    for (const name of ["places", "turns", "activations", "known", "loose", "arrows", "pushing", "com", "support", "balanced"]) this[name] = get(name);
+    for (const name of ["places", "turns", "activations", "known", "loose", "arrows", "pushing", "loads", "com", "support", "balanced"]) this[name] = get(name);
     this.poses = new Float32Array(12 * (About.bodies + 1));
     this.poses.set([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0], 12 * About.bodies); // the ground
     this.muscles = new Tubes(this.person.segments.length / 2);
-    this.lines = new Tubes(8 + this.about.corners);
+    this.lines = new Tubes(8 + this.about.corners + 2 * this.about.loaded);
     this.shown = -1;
     this.#fixed();
   }
@@ -221,7 +221,7 @@ class Take { // one motion: its frames, and what is drawn of it
   #colour(frame) {
     const { segments, muscleOf, loose } = this.person, many = this.about.muscles;
     const colours = [];
-    for (let m = 0; m < many; m++) colours.push(this.known[m] ? activationColour(this.activations[frame * many + m] / 255) : About.unknown.map((c) => c / 255));
+    for (let m = 0; m < many; m++) colours.push(this.known[m] ? activationColour(this.activations[frame * many + m] / 255) : this.about.unknown.map((c) => c / 255));
     for (let s = 0; s < segments.length / 2; s++) this.muscles.colour(s, colours[muscleOf[segments[2 * s]]]);
     loose.forEach((point, i) => { // points that move in their body are given in the scene
       const at = [0, 1, 2].map((k) => this.loose[3 * (frame * loose.length + i) + k] / 2000);
@@ -246,12 +246,14 @@ class Take { // one motion: its frames, and what is drawn of it
         add(at(c), at((c + 1) % n), 0.004, 0.004, colour);
       }
     }
-    if ($("forces").checked) for (let foot = 0; foot < 2; foot++) if (this.pushing[2 * frame + foot]) {
-      const tail = mm(this.arrows, 4 * frame + 2 * foot), tip = mm(this.arrows, 4 * frame + 2 * foot + 1), way = unit(minus(tip, tail));
-      const head = Math.min(0.08, 0.5 * Math.hypot(...minus(tip, tail))), neck = tip.map((v, k) => v - head * way[k]);
-      add(tail, neck, 0.009, 0.009, About.colours.force);
-      add(neck, tip, 0.026, 0, About.colours.force);
-    }
+    const arrow = (values, i, thick, colour) => {
+      const tail = mm(values, i), tip = mm(values, i + 1), way = unit(minus(tip, tail));
+      const head = Math.min(9 * thick, 0.5 * Math.hypot(...minus(tip, tail))), neck = tip.map((v, k) => v - head * way[k]);
+      add(tail, neck, thick, thick, colour);
+      add(neck, tip, 3 * thick, 0, colour);
+    };
+    if ($("forces").checked) for (let foot = 0; foot < 2; foot++) if (this.pushing[2 * frame + foot]) arrow(this.arrows, 4 * frame + 2 * foot, 0.009, About.colours.force);
+    if ($("loads").checked) for (let j = 0; j < this.about.loaded; j++) arrow(this.loads, 2 * (frame * this.about.loaded + j), 0.007, About.colours.load);
     this.used = used;
     this.lines.send();
   }

@@ -63,6 +63,7 @@ class MotionSources:
             moments=found.moments,
             ground_forces=found.ground_forces,
             ground_m=float(record["ground_height_m"]),
+            joint_loads=found.joint_loads,
         )
         return MotionSource(self._model_of(label), recorded, label, folder)
 

@@ -18,6 +18,7 @@ from bige_opensim.osim.meshes import body_meshes
 from bige_opensim.osim.model import file_sha256
 from bige_opensim.osim.muscle_paths import MusclePaths, muscle_paths
 from bige_opensim.physics.contact import FEET, ground_height
+from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.viewer.bodies import Shape, bones, flesh
 from bige_opensim.viewer.drawing import BaseOfSupport, base_of_support, facing_forward, force_arrows, path_segments
@@ -75,6 +76,11 @@ class DrawnPerson:
         return np.array([self.skeleton.bodies.index(n) if n else -1 for n in names], dtype=np.int64)
 
 
+RESULTANT = "_resultant_bw"
+M_PER_BODY_WEIGHT = 0.1
+"""Length of the arrows of joint loads: squats load a knee with three body weights and more."""
+
+
 @dataclass(frozen=True, eq=False)
 class Recorded:
     """A motion to be shown, and what is known of it: rad, m, N and N·m, as `labelling.label.LabelChannels` has them.
@@ -90,6 +96,7 @@ class Recorded:
     moments: Motion | None = None
     ground_forces: Motion | None = None
     ground_m: float | None = None
+    joint_loads: Motion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +113,9 @@ class Take:
         (T, M), None where they are not known.
     arrows, pushing
         (T, 2, 2, 3) tails and tips of the forces on the right and left foot, m; (T, 2) which are to be drawn.
+    loads
+        (T, J, 2, 3) tails and tips of the forces of the proximal on the distal bones of J joints, m: 10 cm for one body
+        weight, the tip at the origin of the distal bone.
     com
         (T, 3) of the whole body, m.
     support
@@ -125,6 +135,7 @@ class Take:
     activations: Float[np.ndarray, "time muscle"] | None
     arrows: Float[np.ndarray, "time 2 2 3"]
     pushing: Bool[np.ndarray, "time 2"]
+    loads: Float[np.ndarray, "time joint 2 3"]
     com: Float[np.ndarray, "time 3"]
     support: BaseOfSupport | None
     curves: dict[str, Curve] = field(repr=False)
@@ -172,6 +183,7 @@ def take(recorded: Recorded, person: DrawnPerson, rate_hz: float) -> Take:
         activations=_activations(recorded.activations, person, time),
         arrows=arrows,
         pushing=pushing,
+        loads=_load_arrows(recorded.joint_loads, time, skeleton, rotation, position),
         com=com,
         support=None if contacts is None else base_of_support(place.points(contacts.numpy()), com),
         curves=_curves(recorded, time, float(skeleton.weight_n)),
@@ -254,8 +266,23 @@ def _arrows(found: Motion | None, time: np.ndarray, place: _Place, weight_n: flo
     return force_arrows(force @ place.rotation.T, place.points(point), weight_n)
 
 
+def _load_arrows(
+    found: Motion | None, time: np.ndarray, skeleton: Skeleton, rotation: np.ndarray, position: np.ndarray
+) -> Float[np.ndarray, "time joint 2 3"]:
+    """Of the joints whose forces are known, which are given in the axes of the distal bones, N."""
+    joints = [] if found is None else [j for j in loaded_joints(skeleton) if f"{j.name}_fx" in found]
+    arrows = np.zeros((len(time), len(joints), 2, 3))
+    for k, joint in enumerate(joints):
+        assert found is not None
+        force = at_times(found.select([f"{joint.name}_f{axis}" for axis in "xyz"]), time)
+        in_scene = np.einsum("tij,tj->ti", rotation[:, joint.child], force)
+        arrows[:, k, 1] = position[:, joint.child]
+        arrows[:, k, 0] = arrows[:, k, 1] - M_PER_BODY_WEIGHT * in_scene / float(skeleton.weight_n)
+    return arrows
+
+
 def _curves(recorded: Recorded, time: np.ndarray, weight_n: float) -> dict[str, Curve]:
-    """Activations, coordinates in degrees or m, moments, and vertical ground forces in body weights."""
+    """Activations, coordinates in degrees or m, moments, and vertical ground forces and joint loads in body weights."""
     found: dict[str, Curve] = {}
     if recorded.activations is not None:
         values = at_times(recorded.activations, time)
@@ -275,4 +302,9 @@ def _curves(recorded: Recorded, time: np.ndarray, weight_n: float) -> dict[str, 
             name = f"ground_force_{side}_vy"
             vertical = at_times(recorded.ground_forces.select([name]), time)[:, 0]
             found[name] = Curve("force", "body weights", vertical / weight_n)
+    if recorded.joint_loads is not None:
+        for name in recorded.joint_loads.names:
+            if name.endswith(RESULTANT):
+                values = at_times(recorded.joint_loads.select([name]), time)[:, 0]
+                found[f"{name.removesuffix(RESULTANT)}_load"] = Curve("load", "body weights", values)
     return found

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import bige_opensim
 from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.deformation import Deformation, DeformationError, Shape
 from bige_opensim.guidance.edit import STEPS, Edit, Forces, Limits, Simulation
@@ -35,6 +33,7 @@ from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.physics.contact import ground_height
 from bige_opensim.physics.predictor import PhysicsPredictor
+from bige_opensim.provenance import provenance
 from bige_opensim.reporting.changes import changes, sentences
 from bige_opensim.validation.joint_limits import joint_limits
 from bige_opensim.workflows.objectives import bind_to_model, objective_file
@@ -406,13 +405,11 @@ def _record(editor: Editor, found: Edit, after: Motion, source: Path) -> dict[st
             "size": best.size.total,
             "simulations": found.tries,
         },
-        "provenance": {
-            "bige_opensim": bige_opensim.__version__,
-            "torch": torch.__version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model_sha256": file_sha256(editor.simulator.model),
-            "motion_sha256": file_sha256(source),
-        },
+        "provenance": provenance(
+            torch=torch.__version__,
+            model_sha256=file_sha256(editor.simulator.model),
+            motion_sha256=file_sha256(source),
+        ),
     }
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import scipy
 import torch
 
-import bige_opensim
 from bige_opensim.io.partial_folders import refuse_other_content
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.provenance import __version__
 from bige_opensim.validation import controls
 from bige_opensim.validation.evaluation import RECORDINGS, Evaluation, evaluate_sets
 from bige_opensim.validation.evaluation_files import RECORD, write_evaluation
@@ -134,7 +134,7 @@ def _provenance(
 ) -> dict[str, Any]:
     everything = [training, *([held_out] if held_out is not None else []), *methods]
     return {
-        "bige_opensim": bige_opensim.__version__,
+        "bige_opensim": __version__,
         "numpy": np.__version__,
         "scipy": scipy.__version__,
         "torch": torch.__version__,

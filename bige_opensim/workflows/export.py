@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-import bige_opensim
 from bige_opensim.exporting.animation import write_animation
 from bige_opensim.exporting.markers_and_forces import markers_of, write_markers_and_forces
 from bige_opensim.exporting.mjcf import MjcfModel
@@ -25,8 +24,10 @@ from bige_opensim.io.partial_folders import whole_folder
 from bige_opensim.io.storage import write_whole
 from bige_opensim.labelling.label import Label
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.provenance import __version__
 from bige_opensim.settings import one_of
 from bige_opensim.viewer.sources import MotionSource, MotionSources, ViewError
+from bige_opensim.workflows.progress import Show, Silent, Steps
 
 Format = Literal["opensim", "csv", "c3d", "bvh", "mjcf"]
 Exportable = Label | Generated | str | os.PathLike[str]
@@ -55,6 +56,7 @@ def export(
     out: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | None = None,
+    show: Show = Silent,
 ) -> Export:
     """Write labels, generated or plain motions for another program.
 
@@ -75,6 +77,8 @@ def export(
     model
         The model of plain motions, and of labels that came without theirs; a motion in an OpenCap session has that of
         its session.
+    show
+        How progress is shown; by default not at all.
 
     Returns
     -------
@@ -100,7 +104,8 @@ def export(
         if not selected:
             raise ViewError("There is nothing to export: name a label, generated motions, or their files.")
         with whole_folder(Path(out), RECORD) as folder:
-            notes = WRITERS[format](selected, folder)
+            with show(len(selected), "exporting") as steps:
+                notes = WRITERS[format](selected, folder, steps)
             _write_record(folder / RECORD, format, selected, notes)
     finally:
         sources.close()
@@ -108,21 +113,25 @@ def export(
     return Export(Path(out), tuple(written), tuple(one.name for one in selected), tuple(notes))
 
 
-def _write_opensim(selected: Sequence[Selected], folder: Path) -> list[str]:
+def _write_opensim(selected: Sequence[Selected], folder: Path, steps: Steps) -> list[str]:
     notes = []
     for one in selected:
+        steps.now(one.name)
         place = folder / one.name
         place.mkdir(parents=True)
         notes += [f"{one.name}: {note}" for note in write_bundle(one, place)]
+        steps.finish(one.name)
     return notes
 
 
-def _write_csv(selected: Sequence[Selected], folder: Path) -> list[str]:
+def _write_csv(selected: Sequence[Selected], folder: Path, steps: Steps) -> list[str]:
     write_tables(selected, folder)
+    for one in selected:
+        steps.finish(one.name)
     return []
 
 
-def _write_c3d(selected: Sequence[Selected], folder: Path) -> list[str]:
+def _write_c3d(selected: Sequence[Selected], folder: Path, steps: Steps) -> list[str]:
     notes = []
     for person, mine in _by_person(selected):
         markers, about_markers = markers_of(person)
@@ -130,14 +139,19 @@ def _write_c3d(selected: Sequence[Selected], folder: Path) -> list[str]:
         for one in mine:
             path = _file(folder, one, ".c3d")
             notes += [f"{one.name}: {note}" for note in write_markers_and_forces(one, path, markers)]
+            steps.finish(one.name)
     return notes
 
 
-def _write_bvh(selected: Sequence[Selected], folder: Path) -> list[str]:
-    return [f"{one.name}: {note}" for one in selected for note in write_animation(one, _file(folder, one, ".bvh"))]
+def _write_bvh(selected: Sequence[Selected], folder: Path, steps: Steps) -> list[str]:
+    notes = []
+    for one in selected:
+        notes += [f"{one.name}: {note}" for note in write_animation(one, _file(folder, one, ".bvh"))]
+        steps.finish(one.name)
+    return notes
 
 
-def _write_mjcf(selected: Sequence[Selected], folder: Path) -> list[str]:
+def _write_mjcf(selected: Sequence[Selected], folder: Path, steps: Steps) -> list[str]:
     """A model per person, `model.xml` for the first, and `<motion>_qpos.csv` with time and a column per joint."""
     notes = []
     for number, (person, mine) in enumerate(_by_person(selected), start=1):
@@ -150,6 +164,7 @@ def _write_mjcf(selected: Sequence[Selected], folder: Path) -> list[str]:
             table.insert(0, "time", one.time)
             path = _file(folder, one, "_qpos.csv")
             write_whole(path, table.to_csv(index=False, float_format=QPOS_DIGITS, lineterminator="\n"))
+            steps.finish(one.name)
         notes.append(f"{name}: {', '.join(one.name for one in mine)}; muscles are left out")
         if model.misfit_m > 0.0 or model.misfit_rad > 0.0:
             notes.append(
@@ -159,7 +174,7 @@ def _write_mjcf(selected: Sequence[Selected], folder: Path) -> list[str]:
     return notes
 
 
-WRITERS: dict[str, Callable[[Sequence[Selected], Path], list[str]]] = {
+WRITERS: dict[str, Callable[[Sequence[Selected], Path, Steps], list[str]]] = {
     "opensim": _write_opensim,
     "csv": _write_csv,
     "c3d": _write_c3d,
@@ -186,7 +201,7 @@ def _write_record(path: Path, format: str, selected: Sequence[Selected], notes: 
     """What was exported, by what: name, verdict and the hash of the model of every motion."""
     record: dict[str, Any] = {
         "format": f"bige-export-{format}/1",
-        "bige_opensim": bige_opensim.__version__,
+        "bige_opensim": __version__,
         "motions": [
             {"name": one.name, "verdict": one.recorded.verdict, "model_sha256": file_sha256(one.person.model)}
             for one in selected

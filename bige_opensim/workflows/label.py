@@ -79,6 +79,10 @@ def label(
     weights: Weights = (),
     volume_weighted: bool = False,
     passive: bool = False,
+    residual_reduction: bool = True,
+    chair: str | float | None = None,
+    hands: str | None = None,
+    calves: bool = False,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -117,6 +121,16 @@ def label(
     passive
         Let passive fibre forces act, which OpenSim's static optimization leaves out. Of these four choices OpenSim's
         solver has the exponent only.
+    residual_reduction
+        Correct the soles of the feet first, where the person stands for half a second, and the trunk's mass centre and
+        the segments' masses, where there are ten seconds of movement; `label.record["residual_reduction"]` says by how
+        much, and `label.adjusted_model` is the model.
+    chair
+        "auto", or the height of a seat above the ground, m: what carries pelvis and thighs where somebody sits.
+    hands
+        "rail" or "knees": what hands rest on, where they carry.
+    calves
+        Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion.
 
     Returns
     -------
@@ -147,6 +161,10 @@ def label(
         units=units,
         allow_missing=allow_missing,
         cost=EffortCost(exponent, weight_pairs(weights), volume_weighted, passive),
+        residual_reduction=residual_reduction,
+        chair=None if chair is None else str(chair),
+        hands=hands,
+        calves=calves,
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

@@ -87,6 +87,10 @@ def label_sessions(
     weights: Weights = (),
     volume_weighted: bool = False,
     passive: bool = False,
+    residual_reduction: bool = True,
+    chair: str | float | None = None,
+    hands: str | None = None,
+    calves: bool = False,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -106,8 +110,9 @@ def label_sessions(
         Folder for the labels; `status.csv` in it has a row per trial.
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
-    solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive
-        As of `label`; measured forces are those of each trial's own file.
+    solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive,
+    residual_reduction, chair, hands, calves
+        As of `label`, the body from all trials of a session; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
     scheduler
@@ -143,6 +148,10 @@ def label_sessions(
         units=units,
         allow_missing=allow_missing,
         cost=EffortCost(exponent, weight_pairs(weights), volume_weighted, passive),
+        residual_reduction=residual_reduction,
+        chair=None if chair is None else str(chair),
+        hands=hands,
+        calves=calves,
     )
     folder = Path(out)
     requests, rejected = requests_of(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import bige_opensim
 from bige_opensim.io.opencap import Session, find_sessions
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.label import Label, LabelError
 from bige_opensim.learning.labelled_trials import LeftOut, label_files, labelled_trial
 from bige_opensim.movements.repetitions import AUTO, EVENT_RULES
+from bige_opensim.provenance import provenance
 from bige_opensim.settings import one_of
 from bige_opensim.validation.norms import MeasuredTrial, Performance, norms_of
 from bige_opensim.validation.norms_files import Norms, NormsError
@@ -59,32 +58,60 @@ def norms(
 
     """
     one_of("movement", movement, [AUTO, *EVENT_RULES])
-    about = _sessions(sessions)
+    about, left_out = _sessions(sessions), list[str]()
     performances: list[Performance] = []
-    left_out: list[str] = []
     used = []
+    for label, mine in _performances(labels, about, left_out, movement, trials, include_failed):
+        used.append(f"{label.session}/{label.trial}")
+        performances += mine
+    if not performances:
+        raise NormsError(f"No label has a repetition that can be used. {' '.join(left_out[:4])}".strip())
+    made = provenance()
+    return Norms(norms_of(performances), tuple(left_out), {**made, "labels": used})
+
+
+def performances_by_session(
+    labels: Iterable[Label] | Label | str | os.PathLike[str],
+) -> dict[str, list[Performance]]:
+    """Repetitions of labelled trials by the session that they were recorded in; errors as `norms`."""
+    found: dict[str, list[Performance]] = {}
+    left_out: list[str] = []
+    for label, mine in _performances(labels, {}, left_out, AUTO, "*", include_failed=False):
+        found.setdefault(label.session, []).extend(mine)
+    if not found:
+        raise NormsError(f"No label has a repetition that can be used. {' '.join(left_out[:4])}".strip())
+    return found
+
+
+def _performances(
+    labels: Iterable[Label] | Label | str | os.PathLike[str],
+    about: Mapping[str, Session],
+    left_out: list[str],
+    movement: str,
+    trials: str,
+    include_failed: bool,
+) -> Iterator[tuple[Label, list[Performance]]]:
+    """Trials that can be used, with their repetitions; `left_out` gets a sentence on each other."""
     for label in _labels(labels, left_out):
         trial = labelled_trial(trial_source(label), include_failed=include_failed, movement=movement, trials=trials)
         if isinstance(trial, LeftOut):
             left_out.append(trial.reason if trial.trial in trial.reason else f"{trial.trial}: {trial.reason}")
             continue
         session, recorded = about.get(label.session), MeasuredTrial.of(label)
-        used.append(f"{label.session}/{label.trial}")
-        performances += [
-            Performance(
-                subject=label.subject,
-                movement=trial.movement,
-                duration_s=repetition.duration,
-                channels=recorded.channels(repetition.start, repetition.end),
-                sex=None if session is None else session.sex,
-                age_years=None if session is None else session.age_years,
-            )
-            for repetition in trial.repetitions
-        ]
-    if not performances:
-        raise NormsError(f"No label has a repetition that can be used. {' '.join(left_out[:4])}".strip())
-    made = {"bige_opensim": bige_opensim.__version__, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-    return Norms(norms_of(performances), tuple(left_out), {**made, "labels": used})
+        yield (
+            label,
+            [
+                Performance(
+                    subject=label.subject,
+                    movement=trial.movement,
+                    duration_s=repetition.duration,
+                    channels=recorded.channels(repetition.start, repetition.end),
+                    sex=None if session is None else session.sex,
+                    age_years=None if session is None else session.age_years,
+                )
+                for repetition in trial.repetitions
+            ],
+        )
 
 
 def _labels(labels: Iterable[Label] | Label | str | os.PathLike[str], left_out: list[str]) -> Iterator[Label]:

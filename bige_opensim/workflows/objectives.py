@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bige_opensim.built_in import MODEL, built_in
+from bige_opensim.built_in import MODEL, built_in, built_in_objectives
 from bige_opensim.guidance.feasibility import Reach, require_feasible
 from bige_opensim.guidance.language import ObjectiveError
 from bige_opensim.guidance.objective import BoundObjective, Objective
@@ -23,9 +23,6 @@ from bige_opensim.validation.joint_limits import joint_limits
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LIBRARY = "pipelines/objectives"
-FIRST = "bige_squat"
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,7 @@ class ObjectiveInWords:
 
 def objectives() -> dict[str, Path]:
     """The objectives that come with the package: their files by the names that `objective` takes."""
-    folder = built_in(f"{LIBRARY}/{FIRST}.toml").parent
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return built_in_objectives()
 
 
 def objective_file(objective: str | os.PathLike[str]) -> Path:

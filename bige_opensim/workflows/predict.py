@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import bige_opensim
 from bige_opensim.built_in import BUILT_IN
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import write_storage, write_whole
@@ -28,6 +27,8 @@ from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.contact import ground_height
 from bige_opensim.physics.rotations import one_branch, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.stance_loads import StanceLoads, stands
+from bige_opensim.provenance import __version__
 from bige_opensim.workflows.label import read_motion
 from bige_opensim.workflows.train import load_surrogate
 
@@ -107,10 +108,13 @@ def predict(
 
     """
     network = surrogate if isinstance(surrogate, Surrogate) else load_surrogate(surrogate)
-    cut, features = _as_trained(motion, Path(model), network, cutoff_hz)
+    cut, skeleton, features = _as_trained(motion, Path(model), network, cutoff_hz)
     given = (torch.as_tensor(cut.values)[None], torch.tensor([cut.duration]), features[None])
     with torch.no_grad():
-        found = network(*given)
+        loads: torch.Tensor | None = None
+        if network.channels.loads and stands(skeleton):
+            loads = StanceLoads(skeleton, cut.names, SAMPLES)(*given[:2], network.config.frames)
+        found = network(*given, loads=loads)
         ends = network.bounds(found) if network.calibrated else (found, found)
         strange = [float(x) for x in network.strangeness(*given)] if network.calibrated else None
     activations, lower, upper = (
@@ -126,15 +130,15 @@ def predict(
         "distance": None if strange is None else {"motion": strange[0], "body": strange[1], "outside_above": 1.0},
         "outside": list(outside),
         "cutoff_hz": cutoff_hz,
-        "bige_opensim": bige_opensim.__version__,
+        "bige_opensim": __version__,
     }
     return Prediction(activations, lower, upper, outside, record)
 
 
 def _as_trained(
     motion: Motion | str | os.PathLike[str], model: Path, network: Surrogate, cutoff_hz: float
-) -> tuple[Motion, torch.Tensor]:
-    """The motion as repetitions are in a dataset, and the features of the body, in the network's channels."""
+) -> tuple[Motion, Skeleton, torch.Tensor]:
+    """The motion as repetitions are in a dataset, the body and its features, in the network's channels."""
     q = motion if isinstance(motion, Motion) else read_motion(Path(motion), model=model)
     skeleton = Skeleton(compile_skeleton(model))
     q = complete(load(model), q.lowpass(cutoff_hz))
@@ -155,7 +159,7 @@ def _as_trained(
             f"{model}: the surrogate was told of {', '.join(unknown[:4])}, which the model does not have; give a model "
             "of the family that it was trained on, or train one on models of this."
         )
-    return cut, torch.tensor([known[name] for name in network.channels.features])
+    return cut, skeleton, torch.tensor([known[name] for name in network.channels.features])
 
 
 def _outside(

@@ -18,12 +18,14 @@ from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import ModelError
-from bige_opensim.reporting.report import Scene, WrittenReport
+from bige_opensim.reporting.report import ReportError, Scene, WrittenReport
 from bige_opensim.reporting.report import report as write_report
 from bige_opensim.validation.norms_files import Norms
 from bige_opensim.validation.roundtrip import ValidationError
-from bige_opensim.viewer.page import as_html, script_source
+from bige_opensim.viewer.page import as_html
+from bige_opensim.viewer.script import script_source
 from bige_opensim.viewer.sources import ViewError
+from bige_opensim.workflows.norms import performances_by_session
 from bige_opensim.workflows.validate import motions_folder
 from bige_opensim.workflows.view import FILE_HZ, takes_of, title_of
 
@@ -34,6 +36,7 @@ def report(
     *,
     reference: xr.Dataset | str | os.PathLike[str] | None = None,
     norms: Norms | str | os.PathLike[str] | None = None,
+    sessions: str | os.PathLike[str] | None = None,
     figures: str | os.PathLike[str] | None = None,
     scene: bool = True,
     stages: Mapping[str, float] | None = None,
@@ -50,6 +53,8 @@ def report(
         Repetitions whose range the curves are shown in; by default those that the generator was trained on.
     norms
         What is usual, from `norms` or its file: bars with a tick for every motion.
+    sessions
+        Labels of the person's own recordings, a folder: what each session was is marked in the bars of the norms.
     figures
         Folder for all figures as drawings (svg) and tables (csv).
     scene
@@ -73,7 +78,7 @@ def report(
 
     """
     path, contradictions = report_on(
-        found, out, reference=reference, norms=norms, figures=figures, scene=scene, stages=stages
+        found, out, reference=reference, norms=norms, sessions=sessions, figures=figures, scene=scene, stages=stages
     )
     for sentence in contradictions:
         warnings.warn(f"contradiction: {sentence}", stacklevel=2)
@@ -87,6 +92,7 @@ def report_on(
     *,
     reference: xr.Dataset | str | os.PathLike[str] | None = None,
     norms: Norms | str | os.PathLike[str] | None = None,
+    sessions: str | os.PathLike[str] | None = None,
     figures: str | os.PathLike[str] | None = None,
     scene: bool = True,
     stages: Mapping[str, float] | None = None,
@@ -97,12 +103,15 @@ def report_on(
     moving = _scene(folder) if scene else None
     drawn = None if figures is None else Path(figures)
     usual = norms if norms is None or isinstance(norms, Norms) else Norms.load(Path(norms))
+    if sessions is not None and usual is None:
+        raise ReportError("Sessions are shown in the bars of norms: name these too (norms=, --norms).")
+    own = None if sessions is None else performances_by_session(sessions)
     if isinstance(reference, xr.Dataset):
         with TemporaryDirectory(prefix="bige-report-") as scratch:
             given = Path(scratch) / "reference.nc"
             save_dataset(reference, given)
             return write_report(
-                folder, out=target, cohort=given, stages=stages, norms=usual, figures=drawn, scene=moving
+                folder, out=target, cohort=given, stages=stages, norms=usual, figures=drawn, scene=moving, sessions=own
             )
     if (
         reference is None
@@ -112,7 +121,9 @@ def report_on(
     ):
         reference = found.references
     cohort = None if reference is None else Path(reference)
-    return write_report(folder, out=target, cohort=cohort, stages=stages, norms=usual, figures=drawn, scene=moving)
+    return write_report(
+        folder, out=target, cohort=cohort, stages=stages, norms=usual, figures=drawn, scene=moving, sessions=own
+    )
 
 
 def _scene(folder: Path) -> Scene:

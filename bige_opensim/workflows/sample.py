@@ -8,13 +8,13 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bige_opensim.built_in import SAMPLE_SESSION
 from bige_opensim.io.cache import cache_folder
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.motion import Motion
 from bige_opensim.workflows.label import read_motion
 
 SESSION, TRIAL = "OpenCapData_sample", "squats1"
-ARCHIVE = Path(__file__).resolve().parents[1] / "sample_data" / "session.zip"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def sample_session() -> SampleSession:
         Its folder, and in it the model and the motion.
 
     """
-    place = cache_folder() / f"sample-{file_sha256(ARCHIVE)[:16]}"
+    place = cache_folder() / f"sample-{file_sha256(SAMPLE_SESSION)[:16]}"
     if not place.is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=place.parent))
-        with zipfile.ZipFile(ARCHIVE) as archive:
+        with zipfile.ZipFile(SAMPLE_SESSION) as archive:
             archive.extractall(part)
         try:
             part.replace(place)

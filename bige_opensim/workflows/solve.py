@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 
-import bige_opensim
 from bige_opensim.io.analyze_results import (
     ACTIVATION_TEXT,
     ACTIVATION_TITLE,
@@ -57,6 +56,7 @@ from bige_opensim.physics.least_effort import SLACK
 from bige_opensim.physics.least_effort import solve as least_effort
 from bige_opensim.physics.muscle_pulls import Pulls
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.provenance import __version__
 from bige_opensim.settings import one_of
 from bige_opensim.workflows.solve_audit import OpenSimTask, SetupAudit, compare
 
@@ -160,7 +160,7 @@ class SolvedSetup:
             "audit": None if self.audit is None else vars(self.audit),
             "notes": list(self.notes),
             "seconds": self.seconds,
-            "bige_opensim": bige_opensim.__version__,
+            "bige_opensim": __version__,
             "opensim": opensim_version(),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
 
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.learning.bodies import Body
@@ -19,8 +23,8 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import ModelError
-from bige_opensim.physics.rotations import rotation_triples
-from bige_opensim.physics.skeleton import SkeletonTables
+from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
+from bige_opensim.physics.stance_loads import GROUND_LOADS, StanceLoads, stands
 from bige_opensim.synthesis.people import draw_wide_person
 
 POSES = 20_000
@@ -48,7 +52,7 @@ def models_in(places: Sequence[Path | str | os.PathLike[str]]) -> list[Path]:
 
 @quiet_opensim()
 def stream_bodies(data: Repetitions, models: Sequence[Path], settings: StreamSettings, seed: int = 0) -> Iterator[Body]:
-    """The models as bodies, and `settings.wide_bodies` more, scaled from them to wide proportions.
+    """The models as bodies, or the first `settings.own_bodies`, and more, scaled from them to wide proportions.
 
     Muscle paths are fitted around poses of the motions that will be streamed. Models that the dataset's validation and
     test subjects were labelled on are left out.
@@ -64,6 +68,7 @@ def stream_bodies(data: Repetitions, models: Sequence[Path], settings: StreamSet
     if not used:
         raise StreamError("all models given are those of validation or test subjects; give the training people's too")
     poses = _Poses(data, settings, seed)
+    used = used[: settings.own_bodies or None]
     try:
         for model in used:
             yield _body(model, _name(model), poses)
@@ -79,6 +84,24 @@ def _name(model: Path) -> str:
     return "/".join(part for part in model.parts[-4:] if part not in {"OpenSimData", "Model"})
 
 
+@quiet_opensim()
+def loads_of(dataset: xr.Dataset, models: Sequence[Path]) -> Float[Tensor, "repetition time load"]:
+    """What joints carry in repetitions whose people's models are given, by `StanceLoads`; not a number in others."""
+    of_hash = {file_sha256(model): model for model in models}
+    known = json.loads(dataset.attrs.get("models", "{}"))
+    trials = [f"{s}/{t}" for s, t in zip(dataset["session"].values, dataset["trial"].values, strict=True)]
+    hashes = np.array([known.get(trial, {}).get("sha256", "") for trial in trials])
+    channels = [str(name) for name in dataset["coordinate"].values]
+    q, duration = (torch.as_tensor(dataset[name].values) for name in ("q", "duration"))
+    loads = torch.full((*q.shape[:2], len(channels) + len(GROUND_LOADS)), torch.nan)
+    for sha256 in sorted(set(hashes) & set(of_hash)):
+        skeleton = Skeleton(compile_skeleton(of_hash[sha256]))
+        if stands(skeleton):
+            rows = torch.as_tensor(np.flatnonzero(hashes == sha256))
+            loads[rows] = StanceLoads(skeleton, channels, q.shape[1])(q[rows], duration[rows]).float()
+    return loads
+
+
 class _Poses:
     """Poses of the streamed motions, in the coordinates of any model."""
 
@@ -88,7 +111,7 @@ class _Poses:
 
     def of(self, tables: SkeletonTables) -> np.ndarray:
         if self.drawn is None:
-            mix = MotionMix(self.data, self.settings, rotation_triples(tables))
+            mix = MotionMix(self.data, self.settings, tables)
             self.drawn = mix.poses(POSES, torch.Generator().manual_seed(self.seed)).numpy()
         full = np.tile(tables.default, (len(self.drawn), 1))
         known = [n for n in self.data.coordinates if n in tables.coordinates]

@@ -16,14 +16,14 @@ from bige_opensim.learning import checkpoint, training
 from bige_opensim.learning.bodies import Body
 from bige_opensim.learning.motion_stream import MotionStream, StreamError
 from bige_opensim.learning.surrogate import Surrogate
-from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining
+from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingConfig
 from bige_opensim.learning.training_data import Repetitions
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.workflows.dataset import dataset_of
 from bige_opensim.workflows.progress import Show, Silent
 
 PathLike = str | os.PathLike[str]
-SettingsT = TypeVar("SettingsT", SurrogateTraining, GeneratorTraining)
+SettingsT = TypeVar("SettingsT", bound=TrainingConfig)
 
 
 def train_surrogate(
@@ -87,10 +87,14 @@ def train_surrogate(
         chosen = replace(chosen, stream=replace(chosen.stream, motions=stream))
     data = dataset_of(repetitions)
     run = training.train_surrogate
+    places = [models] if isinstance(models, str | os.PathLike) else models
+    if places:
+        from bige_opensim.workflows.stream import loads_of, models_in
+
+        run = partial(run, loads=loads_of(data, models_in(places)))
     if chosen.stream.motions:
-        places = [models] if isinstance(models, str | os.PathLike) else models
         run = partial(run, stream=_stream(data, places, chosen, Path(f"{os.fspath(out)}.stream"), show))
-    _train(run, data, Path(out), chosen, "training surrogate", show)
+    run_training(run, data, Path(out), chosen, "training surrogate", show)
     return load_surrogate(out)
 
 
@@ -133,7 +137,7 @@ def train_generator(
 
     """
     chosen = training_settings(GeneratorTraining, settings, seed, epochs)
-    _train(training.train_generator, repetitions, Path(out), chosen, "training generator", show)
+    run_training(training.train_generator, repetitions, Path(out), chosen, "training generator", show)
     return load_generator(out)
 
 
@@ -203,14 +207,15 @@ def training_settings(
     return replace(found, seed=found.seed if seed is None else seed, epochs=found.epochs if epochs is None else epochs)
 
 
-def _train(
+def run_training(
     run: Callable[..., Path],
     repetitions: xr.Dataset | PathLike,
     out: Path,
-    settings: SurrogateTraining | GeneratorTraining,
+    settings: TrainingConfig,
     what: str,
     show: Show,
 ) -> None:
+    """Call `run(dataset, out, settings, report=...)` and show how far it is."""
     data = dataset_of(repetitions)
     out.parent.mkdir(parents=True, exist_ok=True)
     with show(settings.epochs, what) as steps:

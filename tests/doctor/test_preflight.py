@@ -216,7 +216,9 @@ def test_the_ground_is_at_zero_or_at_the_plates(ground_m: float, plates_m: float
     ("up", "severity"), [((0, 1, 0), None), ((0, -1, 0), "error"), ((0, 0.1, 0.9), "warning"), ((1, 0.2, 0), "warning")]
 )
 def test_a_body_stands_on_its_feet(up: tuple[float, float, float], severity: str | None):
-    assert [f.severity for f in check_posture(HERE, np.tile(up, (9, 1)))] == ([severity] if severity else [])
+    assert [f.severity for f in check_posture(HERE, np.tile(np.array(up, float), (9, 1)))] == (
+        [severity] if severity else []
+    )
 
 
 @pytest.mark.parametrize(("carried", "found"), [(None, 0), (1.05, 0), (0.93, 0), (0.77, 1), (1.2, 1)])

@@ -70,6 +70,7 @@ objective = "objective.toml"
 count = 1
 predictor = "surrogate"
 iterations = 4
+rehearsals = 1
 """
 
 
@@ -151,7 +152,7 @@ TRAIN = Command(
 GENERATE = Command(
     "generate",
     lambda base, kind, out: [
-        *("generate", "--generator", base / "generator", "--surrogate", base / "surrogate", "-n", 2),
+        *("generate", "--generator", base / "generator", "--surrogate", base / "surrogate", "-n", 2, "--rehearsals", 1),
         *("--objective", base / f"{kind}.toml", "--model", built_in(MODEL), "--out", out / "motions"),
     ],
     files("motions/*.mot", "motions/generation.json", "motions/objective.toml", "motions/predicted/*.sto"),

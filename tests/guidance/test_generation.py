@@ -91,7 +91,8 @@ def test_a_surrogate_of_another_dataset_is_told_and_the_search_goes_on(request_)
     generate(request_).save(out_of(request_))
     assert json.loads((out_of(request_) / RECORD).read_text())["notes"] == []
     retrained(request_, lambda ds: ds.assign(q=ds["q"] + 0.3))
-    words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate, "-n", 2]
+    words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate]
+    words += ["-n", 2, "--rehearsals", 0]
     words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_)]
     assert app([str(word) for word in words], result_action="return_value") == 0
     (note,) = json.loads((out_of(request_) / RECORD).read_text())["notes"]
@@ -201,7 +202,8 @@ def test_the_largest_settings_that_are_possible_keep_the_loss_finite(request_):
 
 def test_two_searches_at_once_into_one_folder_leave_one_whole_result(request_, tmp_path):
     words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate]
-    words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_), "-n"]
+    words += ["--objective", request_.objective, "--model", request_.model, "--out", out_of(request_)]
+    words += ["--rehearsals", 0, "-n"]
     command = [sys.executable, "-m", "bige_opensim.cli", *map(str, words)]
     crowd = [subprocess.Popen([*command, str(n)], stderr=subprocess.PIPE, text=True) for n in (2, 5)]
     ends = [process.communicate()[1] for process in crowd]

@@ -18,7 +18,7 @@ from bige_opensim.io.storage import StorageError, read_storage
 from bige_opensim.io.trc import TrcError, read_trc
 from bige_opensim.io.ui_prmd import MARKERS, UiPrmdError, read_clip
 
-PROGRAM = Path(__file__).resolve().parents[2] / "pipelines" / "fuzz_readers.py"
+PROGRAM = Path(__file__).resolve().parents[1] / "fuzz" / "fuzz_readers.py"
 FEW = 600
 
 

@@ -35,9 +35,9 @@ def fits(monkeypatch) -> list[np.ndarray]:
     """The movements around which paths are fitted, as they come."""
     found, compile_muscles = [], module.compile_muscles
 
-    def noted(path, ranges, *, movement, poses):
+    def noted(path, ranges, *, movement, poses, sampler):
         found.append(movement)
-        return compile_muscles(path, ranges, movement=movement, poses=60, cache=False)
+        return compile_muscles(path, ranges, movement=movement, poses=60, cache=False, sampler=sampler)
 
     monkeypatch.setattr(module, "compile_muscles", noted)
     return found
@@ -53,7 +53,7 @@ def test_trials_of_a_person_share_one_model_and_one_fit_that_holds_all_they_do(s
     monkeypatch.setattr(module, "load", lambda path: (loaded.append(path), load(path))[1])
     labels = [label_and_place(r, POLYNOMIAL, squats, silent) for r in squats]
     assert [label["status"] for label in labels] == ["passed"] * 4
-    assert len(loaded) == 1
+    assert len(loaded) == 2  # and once to sample paths
     assert len(fits) == 1
     assert len(fits[0]) == 4 * 60
     assert set(labels[0]["muscle_paths"]["moment_error_rms_nm"]) == set(labels[0]["muscles"])

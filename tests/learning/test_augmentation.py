@@ -1,9 +1,12 @@
 """Variations of motions change what they say they change, and nothing else."""
 
+import math
+
 import pytest
 import torch
 
-from bige_opensim.learning.augmentation import warped, with_arms_of_others
+from bige_opensim.learning.augmentation import TREMBLE_HZ, lopsided, trembling, warped, with_arms_of_others
+from bige_opensim.learning.channels import Mirror
 
 ARMS = [3, 5]
 
@@ -31,6 +34,37 @@ def test_both_coordinates_of_an_arm_come_from_the_same_people() -> None:
     q[..., 5] = 2.0 * q[..., 3]
     found = with_arms_of_others(q, ARMS, 1.0, 0.0, torch.Generator().manual_seed(1))
     torch.testing.assert_close(found[..., 5], 2.0 * found[..., 3])
+
+
+def test_what_differs_between_the_sides_grows_as_a_whole_and_the_rest_stays() -> None:
+    mirror = Mirror.of(["knee_angle_r", "knee_angle_l", "pelvis_tilt", "pelvis_list", "hip_flexion_r", "hip_flexion_l"])
+    q = motions()
+    found = lopsided(q, mirror, 0.5, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(found + mirror(found), q + mirror(q))
+    factor = (found - mirror(found)) / (q - mirror(q))
+    for motion in factor[:, 1:].flatten(2).unbind():
+        known = motion[torch.isfinite(motion)]
+        assert float(known.amax() - known.amin()) < 1e-2 * float(known.amax())
+    assert float(factor[:, -1, 0].log().std()) == pytest.approx(0.5, rel=0.4)
+    torch.testing.assert_close(lopsided(q, mirror, 0.0, torch.Generator().manual_seed(1)), q)
+
+
+def test_motions_tremble_by_so_much_acceleration_in_the_band_and_no_faster() -> None:
+    still, size = torch.zeros(400, 101, 3, dtype=torch.float64), torch.tensor([4.0, 0.5, 0.0])
+    duration = torch.full((400,), 2.0, dtype=torch.float64)
+    found = trembling(still, duration, size, torch.Generator().manual_seed(0))
+    h = 2.0 / 100
+    acceleration = (found[:, 2:] - 2.0 * found[:, 1:-1] + found[:, :-2]) / h**2
+    drawn = math.exp(0.5**2)  # root mean square of the factor of a channel, exp(n / 2)
+    for channel, expected in enumerate(size.tolist()):
+        rms = float(acceleration[..., channel].square().mean().sqrt())
+        assert rms == pytest.approx(expected * drawn, rel=0.15), channel
+    per_motion = acceleration[..., 0].square().mean(1).sqrt()
+    assert float(per_motion.quantile(0.9) / per_motion.quantile(0.1)) > 5.0
+    power = torch.fft.rfft(torch.cat([found, found.flip(1)[:, 1:-1]], 1)[..., 0], dim=1).abs().square().mean(0)
+    frequency = torch.arange(len(power)) / 4.0
+    outside = (frequency < TREMBLE_HZ[0] - 1e-9) | (frequency > TREMBLE_HZ[1] + 1e-9)
+    assert float(power[outside].sum()) < 1e-9 * float(power.sum())
 
 
 def test_a_warped_motion_goes_the_same_way_at_another_pace() -> None:

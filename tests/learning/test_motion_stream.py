@@ -15,6 +15,7 @@ from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.learning.augmentation import Augmentation
 from bige_opensim.learning.bodies import Body, BodySpread, planted, varied_body, varied_strength
+from bige_opensim.learning.checkpoint import load_surrogate
 from bige_opensim.learning.motion_stream import MotionStream, StreamError, StreamSettings, one_branch, redescribed
 from bige_opensim.learning.subject_inputs import subject_inputs
 from bige_opensim.learning.training import SurrogateConfig, SurrogateTraining, TrainingError, train_surrogate
@@ -24,9 +25,18 @@ from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.workflows.stream import models_in, stream_bodies
+from bige_opensim.physics.stance_loads import StanceLoads
+from bige_opensim.workflows.stream import loads_of, models_in, stream_bodies
 
-SETTINGS = StreamSettings(motions=8, shard=4, wide_bodies=1, residual=0.3, motion=Augmentation(angle_deg=0.5))
+SETTINGS = StreamSettings(
+    motions=8,
+    shard=4,
+    wide_bodies=1,
+    residual=0.3,
+    tremble_rad_s2=0.5,
+    tremble_m_s2=0.1,
+    motion=Augmentation(angle_deg=0.5),
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +103,9 @@ def test_streamed_labels_are_the_least_effort_problems_and_the_ground_carries_th
     assert solved.carried(1.05 * settings.residual * weight).all()
     assert float((solved.activations - found.activations).abs().max()) < 5e-3
     assert float(found.activations.std()) > 0.02
+    with torch.no_grad():
+        carried = StanceLoads(predictor.skeleton, data.coordinates, data.q.shape[1])(found.q.double(), found.duration)
+    assert float((carried - found.loads).abs().max()) < 2e-3 * float(carried.abs().max())
     moved = (found.q[:, :, None] - data.q[data.rows["fit"]].permute(1, 0, 2)[None]).abs().amax((1, 3))
     assert float(moved.min()) > np.deg2rad(0.5)  # no recorded motion comes back as it was
 
@@ -192,7 +205,7 @@ def test_a_shard_that_is_damaged_or_of_another_stream_is_a_sentence(
     if spoil == "cut":
         path.write_bytes(path.read_bytes()[:-200])
     elif spoil == "format":
-        path.write_bytes(path.read_bytes().replace(b"bige-stream/1", b"bige-stream/0"))
+        path.write_bytes(path.read_bytes().replace(b"bige-stream/2", b"bige-stream/0"))
     else:
         stream = MotionStream(data, [body], replace(settings, residual=0.25), tmp_path / "s", 0)
     expected = {"cut": "cut off", "other": "other data, bodies or settings", "format": "bige-stream/0"}[spoil]
@@ -200,7 +213,10 @@ def test_a_shard_that_is_damaged_or_of_another_stream_is_a_sentence(
         stream.make()
 
 
-def test_motions_that_no_ground_carries_end_with_a_sentence(data: Repetitions, body: Body, tmp_path: Path) -> None:
+def test_motions_that_no_ground_carries_end_with_a_sentence(
+    data: Repetitions, body: Body, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bige_opensim.learning.motion_stream.MOST_BATCHES", 2)
     with pytest.raises(StreamError, match="the ground carries 0 of"):
         MotionStream(data, [body], replace(SETTINGS, motions=1, shard=1, residual=1e-6), tmp_path / "s", 0).make()
 
@@ -221,6 +237,47 @@ def test_models_of_people_who_are_held_out_are_no_bodies(data: Repetitions, mode
         list(stream_bodies(data, models_in([model]), SETTINGS))
     with pytest.raises(StreamError, match="no model"):
         models_in([tmp_path])
+
+
+def test_loads_of_repetitions_are_those_of_their_own_models(
+    dataset: xr.Dataset, data: Repetitions, model: Path, body: Body
+) -> None:
+    mine = dataset.copy()
+    known = json.loads(mine.attrs["models"])
+    last = f"{mine['session'].values[-1]}/{mine['trial'].values[-1]}"
+    mine.attrs["models"] = json.dumps({k: v | {"sha256": "0" * 64} if k == last else v for k, v in known.items()})
+    found = loads_of(mine, [model])
+    trials = zip(mine["session"].values, mine["trial"].values, strict=True)
+    others = torch.as_tensor([f"{session}/{trial}" != last for session, trial in trials])
+    assert torch.isnan(found[~others]).all()
+    of_body = StanceLoads(Skeleton(body.skeleton), data.coordinates, data.q.shape[1])
+    q, duration = (torch.as_tensor(mine[n].values)[others] for n in ("q", "duration"))
+    torch.testing.assert_close(found[others], of_body(q, duration).float())
+    both = data.with_loads(found)
+    assert both.fingerprint != data.fingerprint
+    assert torch.isnan(data.loads).all()
+
+
+def test_a_network_told_of_loads_listens_to_them_and_does_without(
+    dataset: xr.Dataset, data: Repetitions, model: Path, tmp_path: Path
+) -> None:
+    config = SurrogateTraining(epochs=2, model=SurrogateConfig(width=16, heads=2, layers=1, frames=2))
+    loads = loads_of(dataset, [model])
+    network = load_surrogate(train_surrogate(dataset, tmp_path / "run", config, loads=loads))
+    rows = torch.arange(2)
+    given = (data.q[rows], data.duration[rows], data.features[rows])
+    told = loads[rows, ::2]
+    with torch.no_grad():
+        with_loads, more, without = (network(*given, loads=x) for x in (told, told + 0.1, None))
+        unknown = network(*given, loads=torch.full_like(told, torch.nan))
+    assert network.channels.loads[-1] == "free_moment"
+    assert float((more - with_loads).abs().max()) > 1e-4
+    torch.testing.assert_close(unknown, without)
+    assert float((without - with_loads).abs().max()) > 1e-4
+    deaf = load_surrogate(train_surrogate(dataset, tmp_path / "deaf", config))
+    assert deaf.channels.loads == ()
+    with torch.no_grad():
+        torch.testing.assert_close(deaf(*given, loads=told), deaf(*given))
 
 
 def test_training_with_a_stream_keeps_whole_bodies_for_calibration(

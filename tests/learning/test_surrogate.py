@@ -136,6 +136,15 @@ def test_loss_of_a_peak_weighs_more() -> None:
     assert surrogate_loss(high - 0.1, high, 2.0).item() == pytest.approx(0.3)
 
 
+def test_loss_of_a_muscle_weighs_as_it_is_told() -> None:
+    target = torch.zeros(1, 2, 2)
+    errors = torch.tensor([[[0.2, 0.0], [0.2, 0.0]]]), torch.tensor([[[0.0, 0.1], [0.0, 0.1]]])
+    weight = torch.tensor([0.5, 1.5])
+    one, other = (float(surrogate_loss(target + e, target, 2.0, weight)) for e in errors)
+    assert one == pytest.approx(0.05)
+    assert other == pytest.approx(0.075)
+
+
 def test_wrong_shapes_are_named(surrogate: Surrogate, inputs: Inputs, unchecked_shapes: None) -> None:
     q, duration, features = inputs
     with pytest.raises(ValueError, match=r"expected q \(batch, time >= 3, 33\), got \(24, 101, 32\)"):

@@ -347,7 +347,7 @@ def test_muscles_of_the_built_in_model_that_are_pulled_on_together_have_the_mome
 
 
 def check_pulled_together(model: OsimModel) -> None:
-    compiler = module._Compiler(model)
+    compiler = module._Compiler(PathSampler(model))
     rng = np.random.default_rng(2)
     poses = rng.uniform(-0.3, 0.8, (6, len(compiler.sampler.names)))
     probed = compiler._probe(poses)

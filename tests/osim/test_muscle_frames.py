@@ -10,7 +10,7 @@ from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.muscle_capacity import exact_pulls
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel, load
-from bige_opensim.osim.muscles import bodies_with_muscles, muscle_frames
+from bige_opensim.osim.muscles import muscle_frames
 from bige_opensim.physics.joint_problem import muscle_columns
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -93,7 +93,7 @@ def test_a_path_pulls_its_bodies_together_without_net_force_or_moment(tmp_path):
 def test_bodies_with_muscles_are_those_on_paths(tmp_path):
     model = load(biped(tmp_path / "biped.osim"))
     legs = {f"{b}_{s}" for b in ("femur", "tibia", "calcn") for s in "rl"}
-    assert bodies_with_muscles(model) == {"pelvis"} | legs
+    assert model.bodies_with_muscles == {"pelvis"} | legs
 
 
 def test_path_points_that_move_with_a_coordinate_pull_on_it(tmp_path):

@@ -23,7 +23,7 @@ def random_poses(tables: SkeletonTables, count: int, seed: int = 0) -> np.ndarra
 
 def by_opensim(model: OsimModel, tables: SkeletonTables, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rotations (T, B, 3, 3), origins (T, B, 3) and whole-body mass centre (T, 3) in ground."""
-    full = complete(model, Motion(np.arange(len(q)), q, tables.coordinates))
+    full = complete(model, Motion(np.arange(float(len(q))), q, tables.coordinates))
     state = model.model.initSystem()
     bodies = [model.model.getBodySet().get(b) for b in tables.bodies]
     rotation, position, com = np.empty((len(q), len(bodies), 3, 3)), np.empty((len(q), len(bodies), 3)), []

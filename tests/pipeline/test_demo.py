@@ -18,7 +18,7 @@ SHORT = {
     "label": {"audit": 0.001},
     "surrogate": {"epochs": 15},
     "generator": {"epochs": 30},
-    "search": {"count": 2, "iterations": 12},
+    "search": {"count": 2, "iterations": 12, "rehearsals": 1},
 }
 
 

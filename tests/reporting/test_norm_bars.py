@@ -12,7 +12,7 @@ from bige_opensim.cli import app
 from bige_opensim.reporting.evidence import read_evidence
 from bige_opensim.reporting.norm_bars import NormBar, beside_norms
 from bige_opensim.reporting.report import write_report
-from bige_opensim.validation.norms import statistics
+from bige_opensim.validation.norms import Channel, Performance, statistics
 
 MakeFolder = Callable[..., Path]
 
@@ -46,6 +46,35 @@ def test_ticks_are_where_their_values_are_along_the_bar():
     assert float(box[1]) == pytest.approx(places[0], abs=0.1)
     assert float(box[1]) + float(box[2]) < places[2]
     assert bar.svg.count("missed-tick") == 1
+
+
+def performance(knee_deg: float, movement: str = "squat") -> Performance:
+    curve = knee_deg * np.sin(np.linspace(0.0, np.pi, 101))
+    return Performance("one", movement, 2.0, {"knee_angle_r": Channel("degrees", curve, True)})
+
+
+def test_sessions_are_marked_at_the_mean_of_their_repetitions(make_folder: MakeFolder):
+    evidence = read_evidence(make_folder({"motion_01": 0.40}))
+    sessions = {
+        "before": [performance(60.0), performance(64.0), performance(150.0, "gait")],
+        "<after>": [performance(80.0)],
+        "walk": [performance(30.0, "gait")],
+    }
+    found = beside_norms(evidence, {"motion_01": "1"}, norms_around(90.0), sessions)
+    knee = {bar.caption: bar for bar in found.bars}["Range of knee flexion, right"]
+    assert found.sessions == ("before", "<after>")
+    assert knee.sessions == (("before", pytest.approx(62.0, rel=1e-3)), ("<after>", pytest.approx(80.0, rel=1e-3)))
+    assert "recorded: before 62.0°, <after> 80.0°" in knee.note
+    assert knee.svg.count('class="session"') == 2
+    assert "<after>" not in knee.svg
+    assert knee.outside == beside_norms(evidence, {"motion_01": "1"}, norms_around(90.0)).bars[1].outside
+
+
+def test_sessions_without_norms_are_a_sentence(make_folder: MakeFolder, tmp_path: Path, capsys):
+    folder = make_folder({"motion_01": 0.40})
+    arguments = ["report", str(folder), "--sessions", str(tmp_path), "--no-scene"]
+    assert app(arguments, result_action="return_value") == 1
+    assert "--norms" in capsys.readouterr().err
 
 
 def test_the_report_shows_the_bars_by_the_command(make_folder: MakeFolder, tmp_path: Path):

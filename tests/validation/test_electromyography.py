@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 
 from bige_opensim.io.emg import Emg, EmgError, read_emg
 from bige_opensim.io.storage import write_storage
 from bige_opensim.motion import Motion
 from bige_opensim.validation.electromyography import compare, envelope, match_channels, named
-from bige_opensim.validation.electromyography_files import compare_files, read_map
+from bige_opensim.validation.electromyography_files import read_map
+from bige_opensim.workflows.compare import compare as compare_files
 
 MUSCLES = ("vasmed_r", "vasmed_l", "gasmed_r", "gasmed_l", "glmax1_r", "glmax2_r")
 DELAY_S = 0.12
@@ -166,14 +168,16 @@ def test_the_comparison_is_written_whole(tmp_path):
     mapping = tmp_path / "map.toml"
     mapping.write_text('"channel one" = "vasmed_r"\n', encoding="utf-8")
     label_folder(tmp_path / "labels/s/squat")
-    found = compare_files(tmp_path / "labels", path, tmp_path / "out", mapping)
+    found = compare_files(tmp_path / "labels", path, map=mapping, out=tmp_path / "out")
     assert [row.muscles for row in found.rows] == [("vasmed_r",), ("vasmed_l",)]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "comparison.csv", "comparison.json", "comparison.png",
     ]  # fmt: skip
+    without_a_file = compare_files(tmp_path / "labels", path, map={"channel one": "vasmed_r"})
+    assert_frame_equal(without_a_file.to_frame(), found.to_frame())
     label_folder(tmp_path / "labels/s/other")
     with pytest.raises(EmgError, match="found 2: s/other, s/squat"):
-        compare_files(tmp_path / "labels", path, tmp_path / "out2", mapping)
+        compare_files(tmp_path / "labels", path, map=mapping, out=tmp_path / "out2")
 
 
 def test_a_map_that_is_none_is_refused(tmp_path):

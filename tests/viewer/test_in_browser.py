@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_models import write_squat
 
 import bige_opensim as bige
 from bige_opensim.labelling.label import Label
@@ -84,6 +85,12 @@ def test_the_file_is_drawn_and_played_without_an_error_or_a_request(seen: Seen, 
     assert picture.std() > 0.02
     assert seen.errors == []
     assert seen.asked_elsewhere(url) == []
+
+
+def test_a_motion_without_activations_is_drawn(seen: Seen, small_model: Path, tmp_path: Path):
+    motion = write_squat(small_model, tmp_path / "squat.mot")
+    seen.open(bige.view(motion, html=tmp_path / "view.html", model=small_model).as_uri())
+    assert seen.errors == []
 
 
 def test_layers_can_be_hidden_and_the_curve_follows_the_slider(seen: Seen, file: Path, tmp_path: Path):

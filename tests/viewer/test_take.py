@@ -12,7 +12,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
 from bige_opensim.osim.muscle_paths import muscle_paths
 from bige_opensim.viewer.sources import MotionSources
-from bige_opensim.viewer.take import DrawnPerson, Recorded, display_times, take
+from bige_opensim.viewer.take import M_PER_BODY_WEIGHT, DrawnPerson, Recorded, display_times, take
 
 FULL_BODY = Path(__file__).resolve().parents[2] / "osim_models" / "fullbody80.osim"
 
@@ -120,6 +120,22 @@ def test_a_labelled_squat_stands_on_the_ground_with_its_forces_under_its_feet(la
     assert found.support is not None
     assert found.support.balanced.mean() > 0.9
     assert found.verdict in ("passed", "gates failed")
+
+
+def test_joint_loads_press_on_the_origins_of_distal_bones_and_are_as_long_as_they_are_large(label: Label):
+    sources = MotionSources()
+    source = sources.of_label(label)
+    person = DrawnPerson.of(source.model)
+    found = take(source.recorded, person, 30.0)
+    sources.close()
+    loads = label.channels.joint_loads
+    assert loads is not None
+    assert loads.names[0] == "hip_r_fx"
+    tails, tips = found.loads[:, 0, 0], found.loads[:, 0, 1]
+    np.testing.assert_allclose(tips, found.position[:, person.skeleton.bodies.index("femur_r")], atol=1e-6)
+    length = np.linalg.norm(tips - tails, axis=1)
+    np.testing.assert_allclose(length, M_PER_BODY_WEIGHT * found.curves["hip_r_load"].values, rtol=0.05, atol=2e-3)
+    assert np.median((tails - tips)[:, 1]) > 0.02  # the trunk presses the thigh down
 
 
 def test_the_same_motion_anywhere_else_on_the_ground_is_drawn_the_same(small_model: Path):

@@ -1,6 +1,6 @@
 """Damage files in thousands of ways and see that every reader refuses them or reads what OpenSim reads.
 
-    python pipelines/fuzz_readers.py --out fuzz [--count 100000] [--seed 0] [--sources FOLDER] [--readers storage,trc]
+    python tests/fuzz/fuzz_readers.py --out fuzz [--count 100000] [--seed 0] [--sources FOLDER] [--readers storage,trc]
 
 Case k of a seed is always the same: a real file below --sources (cut to a few rows) or a generated one, with one to
 four mutations: bits, bytes, lines, cells, columns, header entries, line ends, encodings, and words that trip parsers.

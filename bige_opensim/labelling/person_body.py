@@ -1,0 +1,138 @@
+"""The body that a person's trials are labelled on: the model's own, or the one that residual reduction corrects."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from bige_opensim.doctor.findings import Finding
+from bige_opensim.io.storage import StorageError
+from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.label_files import ADJUSTED
+from bige_opensim.labelling.missing_support import SupportCheck
+from bige_opensim.labelling.person_model import PersonModel
+from bige_opensim.labelling.request import LabelSettings, TrialRequest
+from bige_opensim.labelling.residual_reduction import Floor, Reduction, beyond_feet, reduce_residuals
+from bige_opensim.labelling.trial_inputs import read_motion
+from bige_opensim.motion import MotionError
+from bige_opensim.osim.adjusted_model import write_adjusted_model
+from bige_opensim.osim.model import load, save_for_static_optimization
+from bige_opensim.physics.contact import ContactSettings
+from bige_opensim.physics.skeleton import Skeleton
+
+PERCENT = "% of its bound"
+
+
+@dataclass(frozen=True, eq=False)
+class PersonBody:
+    """Skeleton, the model file of OpenSim's static optimization, and what residual reduction found.
+
+    `adjusted` is the file of the corrected model; None where the model is left as it is.
+    """
+
+    skeleton: Skeleton
+    stripped: bytes
+    reduction: Reduction | None = None
+    adjusted: bytes | None = None
+
+    @property
+    def floor(self) -> Floor | None:
+        """The floor under corrected soles, None where nothing was corrected."""
+        return None if self.adjusted is None or self.reduction is None else Floor(self.reduction.ground_m)
+
+    def findings(self, model: Path) -> list[Finding]:
+        """A note where the body would have to be changed by more than may be."""
+        if self.reduction is None or not self.reduction.out_of_bounds:
+            return []
+        largest = 100.0 * max(self.reduction.adjustment.shares_of_bounds().values())
+        sentence = f"Residual reduction left the model as it is: {self.reduction.refused}"
+        return [Finding(model, "", "note", "residual reduction", sentence, "", False, largest, 100.0, PERCENT)]
+
+    def entry(self, plain: Skeleton, trial: TrialEffect | None) -> dict[str, Any] | None:
+        """For label.json; None where residual reduction was off."""
+        if self.reduction is None:
+            return None
+        found = self.reduction.as_dict(plain.contact_names)
+        if self.adjusted is not None:
+            found["model"] = {"file": ADJUSTED, "sha256": hashlib.sha256(self.adjusted).hexdigest()}
+        return found | ({} if trial is None else {"effect": trial.as_dict()})
+
+
+@dataclass(frozen=True)
+class TrialEffect:
+    """What the correction does to one trial: before and after."""
+
+    beyond_feet_m: tuple[float, float]
+    missing_support_s: tuple[float, float]
+    ground_height_m: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        plain: tuple[Skeleton, float, SupportCheck | None],
+        corrected: tuple[Skeleton, float, SupportCheck | None],
+        whole: Prepared,
+        contact: ContactSettings,
+    ) -> TrialEffect:
+        """From skeleton, height of the ground (m) and support, of the model as it is and of the corrected one."""
+        beyond = [beyond_feet(skeleton, whole, ground, contact) for skeleton, ground, _ in (plain, corrected)]
+        lacking = [_seconds(support) for _, _, support in (plain, corrected)]
+        return cls((beyond[0], beyond[1]), (lacking[0], lacking[1]), (plain[1], corrected[1]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For label.json."""
+        parts = {
+            "beyond_feet_rms_mm": [round(1e3 * value, 2) for value in self.beyond_feet_m],
+            "missing_support_s": [round(value, 3) for value in self.missing_support_s],
+            "ground_height_m": [round(value, 4) for value in self.ground_height_m],
+        }
+        return {name: dict(zip(("before", "after"), values, strict=True)) for name, values in parts.items()}
+
+
+def _seconds(support: SupportCheck | None) -> float:
+    return 0.0 if support is None else sum(i.end_s - i.start_s for i in support.intervals)
+
+
+def person_body(person: PersonModel, request: TrialRequest, settings: LabelSettings) -> PersonBody:
+    """The body of a request's person, found once in a process; the model's own where nothing is to be corrected."""
+    two_feet = {name[-2:] for name in person.skeleton.contact_names} == {"_r", "_l"}
+    if not settings.residual_reduction or not person.skeleton.floats or not two_feet:
+        return PersonBody(person.skeleton, person.stripped)
+    trials = _trials(request)
+    key = (*(trial.motion_sha256 for trial in trials), settings.cutoff_hz, settings.units)
+    known = _BODIES.setdefault(person, {})
+    if key not in known:
+        known.clear()
+        known[key] = _reduced(person, trials, settings)
+    return known[key]
+
+
+_BODIES: WeakKeyDictionary[PersonModel, dict[tuple[object, ...], PersonBody]] = WeakKeyDictionary()
+
+
+def _trials(request: TrialRequest) -> list[TrialRequest]:
+    if not request.person_trials:
+        return [request]
+    return [replace(request, motion=path, recorded=None) for path in request.person_trials]
+
+
+def _reduced(person: PersonModel, trials: list[TrialRequest], settings: LabelSettings) -> PersonBody:
+    prepared = []
+    for trial in trials:
+        try:
+            motion = read_motion(trial, settings, person.model).motion
+            prepared.append(prepare(person.model, person.skeleton, motion, settings.cutoff_hz))
+        except (StorageError, MotionError):  # said when that trial is labelled
+            continue
+    reduction = reduce_residuals(person.skeleton, prepared, settings.contact)
+    if reduction.refused:
+        return PersonBody(person.skeleton, person.stripped, reduction)
+    tables = reduction.adjustment.applied(person.skeleton.tables)
+    with TemporaryDirectory(prefix="bige-model-") as folder:
+        path = write_adjusted_model(person.model.path, Path(folder) / ADJUSTED, tables)
+        stripped = save_for_static_optimization(load(path), Path(folder) / "stripped.osim", tables.muscle_driven)
+        return PersonBody(Skeleton(tables), stripped.read_bytes(), reduction, path.read_bytes())
