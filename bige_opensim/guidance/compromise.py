@@ -74,10 +74,10 @@ class Conflict:
             (name,) = self.terms
             way = self.gives_way[name]
             found.append(
-                f"{said[0]} is out of this person's reach: {_number(way.nearest, units[name])} is the nearest."
+                f"{said[0]} was not reached by this person: {_number(way.nearest, units[name])} is the nearest."
             )
         elif self.terms:
-            found.append(f"{', '.join(said[:-1])} and {said[-1]} cannot be met together by this person.")
+            found.append(f"{', '.join(said[:-1])} and {said[-1]} were never met together by this person.")
             found += [
                 f"Where {_others(self.terms, name)} hold{'s' if len(self.terms) == 2 else ''}, '{name}' reaches "
                 f"{_number(way.nearest, units[name])} and must give way by {_number(way.by, units[name])}."

@@ -317,7 +317,7 @@ class _Linear:
         return found
 
     def look(self, seen: Curves) -> None:
-        """Add rows for the bounds that are tight on these curves."""
+        """Add rows for the bounds that are tight on these curves, of terms and of gates."""
         for name, value in self.current.simulation.gates.items():
             if name in self.curves.gates and _excess(value) > -NEAR:
                 self.rows += self.point.gate_rows(name, _excess(value), seen.gates[name].detach().numpy())

@@ -52,7 +52,10 @@ def test_paths_are_relative_to_the_file_and_changes_replace_values(write):
             r"\[search\]: iterations = 1000000000: a number from 1 to 100000",
         ),
         ("[search]\ncount = 1000000000", "count = 1000000000: a number from 1 to 1000"),
-        ('[search]\npredictor = "oracle"', "predictor = 'oracle' is not a choice. Choose one of: auto, surrogate, physics"),
+        (
+            '[search]\npredictor = "oracle"',
+            "predictor = 'oracle' is not a choice. Choose one of: auto, surrogate, physics",
+        ),
         ('[label]\nsolver = "quick"', "solver = 'quick' is not a choice. Choose one of: opensim, fast"),
         ("[label]\naudit = nan", "audit = nan: a number from 0 to 1"),
         ("[cohort]\nsubjects = 0", "subjects = 0 is not possible"),
