@@ -133,7 +133,7 @@ def _sampled(
     return *sample_lines(sampler, skeleton, joints, every), every
 
 
-def _evenly(poses: Float[np.ndarray, "pose coordinate"], most: int) -> Float[np.ndarray, "pose coordinate"]:
+def _evenly(poses: Float[np.ndarray, "pose coordinate"], most: int) -> Float[np.ndarray, "kept coordinate"]:
     return poses[np.linspace(0, len(poses) - 1, min(most, len(poses))).astype(int)]
 
 
@@ -162,6 +162,8 @@ def sample_lines(
         for j, below in enumerate(distal)
         if bodies & below and bodies - below
     ]
+    if not crossings:
+        return [], np.zeros((len(poses), 0, 3))
     wanted = {m: sorted(set().union(*(on_path[m] & distal[j] for k, j in crossings if k == m))) for m, _ in crossings}
     groups = _pulled_together(wanted, on_path)
     places = [(m, b) for group in groups for m in group for b in wanted[m]]
