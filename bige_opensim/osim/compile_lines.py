@@ -21,10 +21,10 @@ from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import monomial_exponents
 from bige_opensim.physics.skeleton import Skeleton
 
-FORMAT = 2
+FORMAT = 3
 POSES = 400
 """Poses, of those that the muscle paths were sampled on, in which lines of action are sampled."""
-DEGREES = {0: 0, 1: 9, 2: 7, 3: 5, 4: 4}
+DEGREES = {0: 0, 1: 9, 2: 7, 3: 6, 4: 5}
 FURTHER_DEGREE = 3
 """Total degree by the number of coordinates that a muscle spans, and for more of them."""
 MIRRORED = np.array([1.0, 1.0, -1.0])

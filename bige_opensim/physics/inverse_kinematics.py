@@ -60,8 +60,8 @@ class TrialSolution:
 
 def solve_trials(
     skeleton: MarkerSkeleton,
-    observed: Sequence[Float[np.ndarray, "time marker 3"]],
-    times: Sequence[Float[np.ndarray, " time"]],
+    observed: Sequence[Float[np.ndarray, "_ marker 3"]],
+    times: Sequence[Float[np.ndarray, " _"]],
     weight: Float[np.ndarray, " marker"],
 ) -> list[TrialSolution]:
     """Solve all frames of trials of one model, each from its frame with most markers to both ends.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import xarray as xr
 
 from bige_opensim.labelling.label import Label
+from bige_opensim.labelling.label_files import record_text
 from bige_opensim.learning.dataset import build_dataset, load_dataset, save_dataset
 from bige_opensim.learning.labelled_trials import TrialSource
 from bige_opensim.motion import Motion
@@ -76,7 +76,7 @@ def trial_source(label: Label) -> TrialSource:
     return TrialSource(
         name=f"{label.session}/{label.trial}",
         label=record,
-        sha256=hashlib.sha256(json.dumps(record, indent=1).encode()).hexdigest(),
+        sha256=hashlib.sha256(record_text(record).encode()).hexdigest(),
         q=channels.coordinates.between(float(time[0]), float(time[-1])).select(record["coordinates"]),
         activations=channels.activations.select(record["muscles"]),
         rotational=label.rotational,
