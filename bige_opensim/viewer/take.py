@@ -135,7 +135,7 @@ class Take:
     activations: Float[np.ndarray, "time muscle"] | None
     arrows: Float[np.ndarray, "time 2 2 3"]
     pushing: Bool[np.ndarray, "time 2"]
-    loads: Float[np.ndarray, "time joint 2 3"]
+    loads: Float[np.ndarray, "time loaded 2 3"]
     com: Float[np.ndarray, "time 3"]
     support: BaseOfSupport | None
     curves: dict[str, Curve] = field(repr=False)
@@ -268,7 +268,7 @@ def _arrows(found: Motion | None, time: np.ndarray, place: _Place, weight_n: flo
 
 def _load_arrows(
     found: Motion | None, time: np.ndarray, skeleton: Skeleton, rotation: np.ndarray, position: np.ndarray
-) -> Float[np.ndarray, "time joint 2 3"]:
+) -> Float[np.ndarray, "time loaded 2 3"]:
     """Of the joints whose forces are known, which are given in the axes of the distal bones, N."""
     joints = [] if found is None else [j for j in loaded_joints(skeleton) if f"{j.name}_fx" in found]
     arrows = np.zeros((len(time), len(joints), 2, 3))

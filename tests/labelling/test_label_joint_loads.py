@@ -80,13 +80,17 @@ def test_on_the_packages_model_they_are_opensims_on_child_in_child(tmp_path, mov
 
 @pytest.mark.parametrize(
     ("who", "trial", "start"),
-    [("phone01", "squats-with-arm-raise", 3.5), ("subject6", "walking1", 1.0), ("subject6", "squats1", 3.0)],
+    [
+        pytest.param("phone01", "squats-with-arm-raise", 3.5, marks=pytest.mark.slow),
+        ("subject6", "walking1", 1.0),
+        ("subject6", "squats1", 3.0),
+    ],
 )
 def test_of_recorded_movements_they_are_opensims_on_child_in_child(tmp_path, shared_data, who, trial, start):
     assert_opensims(tmp_path, (*recorded(shared_data, who, trial), start, start + 0.05))
 
 
-@pytest.mark.parametrize("movement", ["squat", "gait"])
+@pytest.mark.parametrize("movement", [pytest.param("squat", marks=pytest.mark.slow), "gait"])
 def test_on_rajagopals_model_they_are_opensims_on_child_in_child(tmp_path, shared_data, movement):
     motion, start = {"squat": (squats(), 1.2), "gait": (walking(), 1.5)}[movement]
     model = load(shared_data / "data/rajagopal_dls/final.osim")

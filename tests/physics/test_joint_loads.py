@@ -119,7 +119,11 @@ def test_in_the_childs_axes_the_force_keeps_its_length_and_a_hanging_leg_pulls_a
 
 @pytest.mark.parametrize(
     ("who", "trial", "start"),
-    [("subject2", "squats1", 2.0), ("subject6", "walking1", 1.0), ("phone01", "squats-with-arm-raise", 3.0)],
+    [
+        ("subject2", "squats1", 2.0),
+        ("subject6", "walking1", 1.0),
+        pytest.param("phone01", "squats-with-arm-raise", 3.0, marks=pytest.mark.slow),
+    ],
 )
 def test_of_recorded_movements_they_are_opensims(tmp_path, shared_data, who, trial, start):
     model, skeleton, whole = recorded(shared_data, who, trial)
