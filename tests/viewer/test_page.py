@@ -106,7 +106,10 @@ def test_twenty_motions_of_a_full_body_fit_into_five_megabytes():
     muscles = len(take.person.paths.muscles)
     some = replace(
         take,
-        **{n: getattr(take, n)[:cut] for n in ("rotation", "position", "muscle_points", "arrows", "pushing", "com")},
+        **{
+            n: getattr(take, n)[:cut]
+            for n in ("rotation", "position", "muscle_points", "arrows", "pushing", "loads", "com")
+        },
         support=type(take.support)(*(part[:cut] for part in take.support)),
         curves={n: c._replace(values=c.values[:cut]) for n, c in take.curves.items()},
     )
