@@ -113,15 +113,24 @@ def find_missing_support(
     is below QUIET_G. In flight F is near zero, and while a jump is pushed off or lands the acceleration is large:
     neither lacks support.
 
-    Args:
-        skeleton: The model; needs feet.
-        state: Of T frames.
-        qd: Speeds, rad/s and m/s.
-        time: s.
-        ground: Height of the ground, m.
-        contact: When a point of a foot counts as being on the ground.
-        measured: Forces of plates; None if forces are estimated.
-        others: What is declared to carry besides; its points widen the hull of the feet while they can push.
+    Parameters
+    ----------
+    skeleton
+        The model; needs feet.
+    state
+        Of T frames.
+    qd
+        Speeds, rad/s and m/s.
+    time
+        s.
+    ground
+        Height of the ground, m.
+    contact
+        When a point of a foot counts as being on the ground.
+    measured
+        Forces of plates; None if forces are estimated.
+    others
+        What is declared to carry besides; its points widen the hull of the feet while they can push.
     """
     step = float(np.median(np.diff(time)))
     width = max(min(2 * round(0.5 * WINDOW_S / step) + 1, 2 * (len(time) // 2) - 1), 1)

@@ -69,23 +69,34 @@ def build_dataset(
     forward at its first sample, and moved to start above the origin with the ground at height 0. Equal postures are
     equal numbers: angles that wrap are all on one branch (`physics.rotations.one_branch`).
 
-    Args:
-        labels: Folder with labelled trials (`label.json`, `states.sto`, `inverse_dynamics.sto`) at any depth, or what
-            trials in memory bring.
-        include_failed: Keep trials that failed quality gates; their `status` says so.
-        split: Split by subject, replacing the one drawn from `seed`.
-        seed: Draws the split among equals.
-        movement: Event rule of `repetitions.EVENT_RULES`; `repetitions.AUTO` finds the movement of each trial, which
-            must be the same in all.
-        trials: Shell pattern for the names of the trials to take.
+    Parameters
+    ----------
+    labels
+        Folder with labelled trials (`label.json`, `states.sto`, `inverse_dynamics.sto`) at any depth, or what
+        trials in memory bring.
+    include_failed
+        Keep trials that failed quality gates; their `status` says so.
+    split
+        Split by subject, replacing the one drawn from `seed`.
+    seed
+        Draws the split among equals.
+    movement
+        Event rule of `repetitions.EVENT_RULES`; `repetitions.AUTO` finds the movement of each trial, which
+        must be the same in all.
+    trials
+        Shell pattern for the names of the trials to take.
 
-    Returns:
+    Returns
+    -------
+    xr.Dataset
         The variables of `VARIABLES` and the flag `rotational` by coordinate; as attributes the trials left out with
         reasons (`excluded`), whether any is `synthetic`, the root's axes (`root`), and provenance, as JSON.
 
-    Raises:
-        DatasetError: If the movement has no event rule, there are no labels, all are left out, muscles, root joints or
-            movements differ between trials, or `split` lacks a subject.
+    Raises
+    ------
+    DatasetError
+        If the movement has no event rule, there are no labels, all are left out, muscles, root joints or
+        movements differ between trials, or `split` lacks a subject.
     """
     found, left_out = _read(labels, include_failed, movement, trials)
     first = found[0]
@@ -120,8 +131,10 @@ def build_dataset(
 def save_dataset(ds: xr.Dataset, path: Path) -> None:
     """Write a dataset as netCDF-4, whole or not at all.
 
-    Raises:
-        DatasetError: If the folder of `path` does not exist.
+    Raises
+    ------
+    DatasetError
+        If the folder of `path` does not exist.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -138,9 +151,11 @@ def save_dataset(ds: xr.Dataset, path: Path) -> None:
 def load_dataset(path: Path) -> xr.Dataset:
     """Read a dataset that `save_dataset` wrote, into memory.
 
-    Raises:
-        DatasetError: If the file is missing, no netCDF, cut off, or holds something else than repetitions that can be
-            trained with: see `check_dataset`.
+    Raises
+    ------
+    DatasetError
+        If the file is missing, no netCDF, cut off, or holds something else than repetitions that can be
+        trained with: see `check_dataset`.
     """
     path = Path(path)
     if not path.is_file():

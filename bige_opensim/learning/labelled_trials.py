@@ -106,12 +106,18 @@ def read_labelled_trial(
 ) -> LabelledTrial | LeftOut:
     """The trial of a `label.json`, or the reason for leaving it out.
 
-    Args:
-        path: The `label.json`.
-        name: What to call the trial.
-        include_failed: Take trials that failed quality gates. Trials without a solution are left out in any case.
-        movement: Event rule that must find at least one repetition; `AUTO` takes the one that covers most of the trial.
-        trials: Shell pattern that the trial's name must match.
+    Parameters
+    ----------
+    path
+        The `label.json`.
+    name
+        What to call the trial.
+    include_failed
+        Take trials that failed quality gates. Trials without a solution are left out in any case.
+    movement
+        Event rule that must find at least one repetition; `AUTO` takes the one that covers most of the trial.
+    trials
+        Shell pattern that the trial's name must match.
     """
     try:
         label = _read_label(path)

@@ -21,16 +21,24 @@ def split_by_subject(
     Subjects go in order of their repetitions, most first and equals in an order drawn from `seed`, to the part that
     lacks most; from three subjects on, every part gets one. With two, one trains and one validates; one alone trains.
 
-    Args:
-        repetitions: How many each subject has.
-        seed: Orders equals.
-        given: Part by subject; replaces the drawing. Subjects without repetitions may be in it.
+    Parameters
+    ----------
+    repetitions
+        How many each subject has.
+    seed
+        Orders equals.
+    given
+        Part by subject; replaces the drawing. Subjects without repetitions may be in it.
 
-    Returns:
+    Returns
+    -------
+    tuple of dict and str
         The part by subject, and a sentence on how it came about.
 
-    Raises:
-        SplitError: If `given` lacks a subject, or names another part than train, validation, test.
+    Raises
+    ------
+    SplitError
+        If `given` lacks a subject, or names another part than train, validation, test.
     """
     if given is not None:
         _check_given(repetitions, given)
