@@ -10,7 +10,6 @@ from pathlib import Path
 import xarray as xr
 
 from bige_opensim.labelling.label import Label
-from bige_opensim.labelling.label_files import record_text
 from bige_opensim.learning.dataset import build_dataset, load_dataset, save_dataset
 from bige_opensim.learning.labelled_trials import TrialSource
 from bige_opensim.motion import Motion
@@ -71,6 +70,8 @@ def repetitions(
 
 def trial_source(label: Label) -> TrialSource:
     """What a dataset takes of a label in memory."""
+    from bige_opensim.labelling.label_files import record_text  # opensim: where there are labels in memory, it is there
+
     record, channels = label.record, label.channels
     time = channels.activations.time
     return TrialSource(
