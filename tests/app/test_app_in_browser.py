@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from app_stand_ins import examine
+from chromium import CHROMIUM, FLAGS
 from small_models import biped, write_squat
 from test_job_queue import make_app
 from test_server import StandInChecker
@@ -29,12 +30,7 @@ from bige_opensim.app.server import App, serve
 from bige_opensim.workflows.sample import SAMPLE_SESSION
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-FLAGS = [
-    "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 assert callable(examine)
 
 
