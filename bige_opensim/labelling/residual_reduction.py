@@ -178,7 +178,12 @@ class Reduction:
 def reduce_residuals(skeleton: Skeleton, trials: Sequence[Prepared], contact: ContactSettings) -> Reduction:
     """Find what to change of a body from all trials of a person."""
     plain = Adjustment.nothing(skeleton)
-    stands = [s for w in trials if (s := stand_of(skeleton, _state(skeleton, w), _step(w))) is not None]
+    stands, as_given = [], []
+    for w in trials:
+        state, step = _state(skeleton, w), _step(w)
+        stand = stand_of(skeleton, state, step)
+        stands += [] if stand is None else [stand]
+        as_given.append(_samples(skeleton, state, step, {}, contact, None)[0])
     standing_s = sum(stand.seconds for stand in stands)
     if standing_s < STANDING_S:
         why = f"Nobody stands on both feet for {STANDING_S:g} s in the {len(trials)} trial(s) of this person."
@@ -192,7 +197,7 @@ def reduce_residuals(skeleton: Skeleton, trials: Sequence[Prepared], contact: Co
     if evidence.seconds >= MOVING_S:
         x = evidence.least_squares()
         found, after = evidence.adjustment(feet, x), evidence.beyond(x)
-    before = _Evidence.of(skeleton, trials, contact).beyond(np.zeros(evidence.parameters))
+    before = _beyond(np.concatenate(as_given))
     beyond = [f"{name} {share:.1f} times" for name, share in found.shares_of_bounds().items() if share > 1.0]
     refused = ""
     if beyond:
@@ -246,13 +251,11 @@ class _Evidence:
     seconds: float
 
     @classmethod
-    def of(
-        cls, skeleton: Skeleton, trials: Sequence[Prepared], contact: ContactSettings, floor: Floor | None = None
-    ) -> _Evidence:
+    def of(cls, skeleton: Skeleton, trials: Sequence[Prepared], contact: ContactSettings, floor: Floor) -> _Evidence:
         floats = skeleton.person_mass.numpy() > 0
         groups = {n: [b for b in g if floats[b]] for n, g in groups_of(skeleton.bodies).items()}
         groups = {n: g for n, g in groups.items() if g}
-        parts = [_samples(skeleton, w, groups, contact, floor) for w in trials]
+        parts = [_samples(skeleton, _state(skeleton, w), _step(w), groups, contact, floor) for w in trials]
         base, slope = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
         counts = [len(part[0]) for part in parts if len(part[0])]
         spoken = max(1, len(counts))
@@ -277,10 +280,7 @@ class _Evidence:
 
     def beyond(self, x: Float[np.ndarray, " parameter"]) -> float:
         """Root mean square of how far the zero-moment point lies beyond the feet, m."""
-        if not len(self.base):
-            return 0.0
-        e = (self.base + self.slope @ x).max(axis=1)
-        return float(np.sqrt((np.maximum(e, 0.0) ** 2).mean()))
+        return _beyond(self.base + self.slope @ x)
 
     def least_squares(self) -> Float[np.ndarray, " parameter"]:
         """The parameters: Gauss-Newton steps on active samples with Huber's weights, the total mass kept."""
@@ -314,15 +314,25 @@ def beyond_feet(skeleton: Skeleton, w: Prepared, ground: float, contact: Contact
     """Root mean square of how far a trial's zero-moment point lies beyond the feet, m, in quiet frames on them."""
     state = _state(skeleton, w)
     margin, _, quiet = _margins(skeleton, state, _step(w), ground, contact, {})
-    e = np.maximum(margin[quiet, :, 0].max(axis=1), 0.0) if quiet.any() else np.zeros(1)
-    return float(np.sqrt((e**2).mean()))
+    return _beyond(margin[quiet, :, 0])
+
+
+def _beyond(along: Float[np.ndarray, "sample direction"]) -> float:
+    """Root mean square of the largest margin of every sample, m, as far as it is positive; 0 without samples."""
+    if not len(along):
+        return 0.0
+    return float(np.sqrt((np.maximum(along.max(axis=1), 0.0) ** 2).mean()))
 
 
 def _samples(
-    skeleton: Skeleton, w: Prepared, groups: dict[str, list[int]], contact: ContactSettings, floor: Floor | None
+    skeleton: Skeleton,
+    state: State,
+    step: float,
+    groups: dict[str, list[int]],
+    contact: ContactSettings,
+    floor: Floor | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """base and slope of a trial's samples, every SAMPLE_S where the frames can be nobody's seat."""
-    state, step = _state(skeleton, w), _step(w)
     margin, reach, quiet = _margins(skeleton, state, step, ground_of(skeleton, state, step, floor), contact, groups)
     chosen = np.flatnonzero(quiet & _nobodys_seat(skeleton, state, step))[:: max(1, round(SAMPLE_S / step))]
     return margin[chosen, :, 0], np.concatenate([margin[chosen, :, 1:], reach[chosen]], axis=-1)
