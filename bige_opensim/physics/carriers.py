@@ -81,10 +81,34 @@ class Rail:
 
 
 @dataclass(frozen=True)
-class OnThighs:
-    """Hands on the thighs or knees: bodies of hand, thigh and shank of every side."""
+class _BetweenBodies:
+    """What two bodies of a side do to each other: the first and the second of `sides`, and a third that tells where."""
 
     sides: list[tuple[int, int, int]]
+
+    def supports(
+        self, skeleton: Skeleton, contact: ContactColumns, coefficients: Float[Tensor, "time unknown"]
+    ) -> Supports:
+        """What the second does to the first, and the first to the second, at one point."""
+        on_first = contact.force[..., 0, :] * coefficients[..., None]
+        names = tuple(skeleton.bodies[side[k]] for k in (0, 1) for side in self.sides)
+        force, point = torch.cat([on_first, -on_first], 1), torch.cat([contact.points, contact.points], 1)
+        return Supports(names, force, point, torch.zeros_like(force))
+
+    def footprint(self, skeleton: Skeleton, state: State) -> tuple[Tensor, Tensor]:
+        """Nothing: the surroundings do not push."""
+        frames = len(state.poses.position)
+        return state.poses.position.new_zeros(frames, 0, 3), state.poses.position.new_zeros(frames, 0)
+
+    def _columns(self, skeleton: Skeleton, state: State, force: Tensor, points: Tensor) -> ContactColumns:
+        """One unknown a side, with these forces on the first body and their opposites on the second."""
+        first, second = ([side[k] for side in self.sides] for k in (0, 1))
+        jacobian = point_jacobian(skeleton, state, points, first) - point_jacobian(skeleton, state, points, second)
+        return ContactColumns(torch.einsum("tpx,tpxc->tcp", force, jacobian), force.unsqueeze(-2), points)
+
+
+class OnThighs(_BetweenBodies):
+    """Hands on the thighs or knees: bodies of hand, thigh and shank of every side."""
 
     @classmethod
     def of(cls, skeleton: Skeleton) -> OnThighs | None:
@@ -107,30 +131,16 @@ class OnThighs:
         distance = away.norm(dim=-1)
         ready = torch.sigmoid((TOUCH_M - distance) / TOUCH_SCALE_M)
         force = skeleton.weight_n * (ready / distance.clamp(min=1e-6))[..., None] * away
-        jacobian = point_jacobian(skeleton, state, points, hand) - point_jacobian(skeleton, state, points, femur)
-        return ContactColumns(torch.einsum("tpx,tpxc->tcp", force, jacobian), force.unsqueeze(-2), points)
-
-    def supports(
-        self, skeleton: Skeleton, contact: ContactColumns, coefficients: Float[Tensor, "time unknown"]
-    ) -> Supports:
-        """What thighs do to hands, and hands to thighs."""
-        return _pairs(skeleton, self.sides, contact, coefficients)
-
-    def footprint(self, skeleton: Skeleton, state: State) -> tuple[Tensor, Tensor]:
-        """Nothing: the surroundings do not push."""
-        return _nowhere(state)
+        return self._columns(skeleton, state, force, points)
 
 
-@dataclass(frozen=True)
-class OnCalves:
+class OnCalves(_BetweenBodies):
     """Thighs on calves at the bottom of a deep squat: thigh, shank and talus of every side.
 
     At a distance of REST of the shank's length from the knee, the lines of thigh and shank are 2 sin(phi / 2) of this
     distance apart, phi the angle between them. What lies between is tissue: they touch where that falls below APART,
     near 130 degrees of knee flexion, and push each other along the line between these two points.
     """
-
-    sides: list[tuple[int, int, int]]
 
     @classmethod
     def of(cls, skeleton: Skeleton) -> OnCalves | None:
@@ -150,18 +160,7 @@ class OnCalves:
         ready = torch.sigmoid((APART - distance / away) / APART_SCALE)
         force = skeleton.weight_n * ready * between / distance.clamp(min=1e-6)
         points = 0.5 * (thigh + calf)
-        jacobian = point_jacobian(skeleton, state, points, femur) - point_jacobian(skeleton, state, points, tibia)
-        return ContactColumns(torch.einsum("tpx,tpxc->tcp", force, jacobian), force.unsqueeze(-2), points)
-
-    def supports(
-        self, skeleton: Skeleton, contact: ContactColumns, coefficients: Float[Tensor, "time unknown"]
-    ) -> Supports:
-        """What calves do to thighs, and thighs to calves."""
-        return _pairs(skeleton, self.sides, contact, coefficients)
-
-    def footprint(self, skeleton: Skeleton, state: State) -> tuple[Tensor, Tensor]:
-        """Nothing: the surroundings do not push."""
-        return _nowhere(state)
+        return self._columns(skeleton, state, force, points)
 
 
 def together(supports: Sequence[Supports]) -> Supports | None:
@@ -181,24 +180,6 @@ def together(supports: Sequence[Supports]) -> Supports | None:
         return None
     force, point, torque = (torch.stack([load[k] for load in loads.values()], 1) for k in range(3))
     return Supports(tuple(loads), force, point, torque)
-
-
-def _pairs(
-    skeleton: Skeleton,
-    sides: Sequence[tuple[int, int, int]],
-    contact: ContactColumns,
-    coefficients: Float[Tensor, "time unknown"],
-) -> Supports:
-    """Forces between the first and the second body of every side, at one point."""
-    on_first = contact.force[..., 0, :] * coefficients[..., None]
-    names = tuple(skeleton.bodies[side[k]] for k in (0, 1) for side in sides)
-    force, point = torch.cat([on_first, -on_first], 1), torch.cat([contact.points, contact.points], 1)
-    return Supports(names, force, point, torch.zeros_like(force))
-
-
-def _nowhere(state: State) -> tuple[Tensor, Tensor]:
-    frames = len(state.poses.position)
-    return state.poses.position.new_zeros(frames, 0, 3), state.poses.position.new_zeros(frames, 0)
 
 
 def _hands(skeleton: Skeleton) -> list[tuple[str, int, str]]:
