@@ -68,6 +68,9 @@ class LabelOptions:
     """Hands carry: on a rail or a table, or on the person's own knees and thighs."""
     calves: Flag = False
     """Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion."""
+    load: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    """What the person carries, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r; can be given
+    several times."""
     residual_reduction: bool = True
     """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
     trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
@@ -75,6 +78,7 @@ class LabelOptions:
     def settings(self, grf: str, cost: EffortCost) -> LabelSettings:
         """Settings of labels, with the ground forces that were found to be meant."""
         from bige_opensim.labelling.request import LabelSettings
+        from bige_opensim.physics.carried_loads import parse_loads
 
         return LabelSettings(
             solver=self.solver,
@@ -91,6 +95,7 @@ class LabelOptions:
             chair=self.chair,
             hands=self.hands,
             calves=self.calves,
+            load=parse_loads(self.load),
         )
 
 

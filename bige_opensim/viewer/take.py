@@ -186,7 +186,7 @@ def take(recorded: Recorded, person: DrawnPerson, rate_hz: float) -> Take:
         loads=_load_arrows(recorded.joint_loads, time, skeleton, rotation, position),
         com=com,
         support=None if contacts is None else base_of_support(place.points(contacts.numpy()), com),
-        curves=_curves(recorded, time, float(skeleton.weight_n)),
+        curves=_curves(recorded, time, float(skeleton.body_weight_n)),
     )
 
 
