@@ -19,8 +19,10 @@ from torch import Tensor
 from bige_opensim.physics.carriers import Carrier, together
 from bige_opensim.physics.contact import (
     ContactSettings,
+    FeetOnGround,
     GroundForces,
     Supports,
+    columns_at,
     contact_columns,
     feet_of,
     sum_feet,
@@ -92,10 +94,12 @@ def solve_with_ground(
     settings: ContactSettings,
     start: Float[Tensor, "time coordinate"] | None = None,
     others: Sequence[Carrier] = (),
+    feet: FeetOnGround | None = None,
 ) -> tuple[LeastEffort, GroundForces]:
     """Activations and ground forces together; the first M unknowns of the solution are the activations.
 
-    `others`, such as a seat, carry as the feet do.
+    `others`, such as a seat, carry as the feet do. `feet` say where foot points push and how ready they are, where that
+    is known better than from the state.
 
     Frames are solved in chunks, so memory does not grow with their number. `start` are multipliers to start from.
     """
@@ -106,7 +110,11 @@ def solve_with_ground(
     solutions, forces, supports = [], [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
-        contact = contact_columns(skeleton, part, qd[rows], ground, settings)
+        if feet is None:
+            contact = contact_columns(skeleton, part, qd[rows], ground, settings)
+        else:
+            bodies = feet_of(skeleton)[1]
+            contact = columns_at(skeleton, part, feet.points[rows], bodies, feet.ready[rows], settings)
         beside = [other.columns(skeleton, part, settings) for other in others]
         pushing = [c.columns for c in (contact, *beside)]
         muscles = actuators.muscle_columns[rows]
