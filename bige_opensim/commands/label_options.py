@@ -68,6 +68,8 @@ class LabelOptions:
     """Hands carry: on a rail or a table, or on the person's own knees and thighs."""
     calves: Flag = False
     """Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion."""
+    device: str = "cpu"
+    """Where the fast solver solves the frames: cpu, or cuda where there is a graphics card."""
     residual_reduction: bool = True
     """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
     trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
@@ -91,6 +93,7 @@ class LabelOptions:
             chair=self.chair,
             hands=self.hands,
             calves=self.calves,
+            device=self.device,
         )
 
 

@@ -191,7 +191,7 @@ def _label_into(
     record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":
-        record["geometry"] = settings.geometry
+        record["geometry"], record["device"] = settings.geometry, settings.device
     if muscles is not None:
         record["muscle_paths"] = person.about_paths(muscles)
     label = label_of(record, model, whole, window, solution)

@@ -20,7 +20,7 @@ from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 from bige_opensim.provenance import __version__
-from bige_opensim.settings import in_range, one_of
+from bige_opensim.settings import in_range, one_of, usable_device
 
 SOLVERS = ("opensim", "fast")
 GEOMETRIES = ("polynomial", "exact")
@@ -49,7 +49,7 @@ class LabelSettings:
     costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
     person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
     none. hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs
-    rest on calves at the bottom of a deep squat.
+    rest on calves at the bottom of a deep squat. device: of the fast solver, as torch names it.
 
     Raises
     ------
@@ -76,10 +76,12 @@ class LabelSettings:
     chair: str | None = None
     hands: str | None = None
     calves: bool = False
+    device: str = "cpu"
 
     def as_fingerprint(self) -> dict[str, Any]:
         """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
         settings = json.loads(json.dumps(asdict(self)))
+        del settings["device"]  # changes who computes, not what
         if self.cost.usual:
             del settings["cost"]
         if not self.residual_reduction:
@@ -96,6 +98,7 @@ class LabelSettings:
         if self.units is not None:
             one_of("units", self.units, UNITS)
         check_chair(self.chair)
+        usable_device(self.device)
         if self.hands is not None:
             one_of("hands", self.hands, HANDS_ON)
         in_range("audit", self.audit, "", 0.0, 1.0)

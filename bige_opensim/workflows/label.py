@@ -83,6 +83,7 @@ def label(
     chair: str | float | None = None,
     hands: str | None = None,
     calves: bool = False,
+    device: str = "cpu",
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -131,6 +132,8 @@ def label(
         "rail" or "knees": what hands rest on, where they carry.
     calves
         Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion.
+    device
+        Where the fast solver solves the frames, as torch names it: "cpu", "cuda".
 
     Returns
     -------
@@ -165,6 +168,7 @@ def label(
         chair=None if chair is None else str(chair),
         hands=hands,
         calves=calves,
+        device=device,
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

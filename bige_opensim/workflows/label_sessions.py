@@ -91,6 +91,7 @@ def label_sessions(
     chair: str | float | None = None,
     hands: str | None = None,
     calves: bool = False,
+    device: str = "cpu",
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -111,7 +112,7 @@ def label_sessions(
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
     solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive,
-    residual_reduction, chair, hands, calves
+    residual_reduction, chair, hands, calves, device
         As of `label`, the body from all trials of a session; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -152,6 +153,7 @@ def label_sessions(
         chair=None if chair is None else str(chair),
         hands=hands,
         calves=calves,
+        device=device,
     )
     folder = Path(out)
     requests, rejected = requests_of(
