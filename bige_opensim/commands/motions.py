@@ -144,6 +144,7 @@ def report(
     norms: Path | None = None,
     sessions: Path | None = None,
     figures: Path | None = None,
+    docx: str | None = None,
     scene: bool = True,
     out: Path | None = None,
 ) -> int:
@@ -162,6 +163,9 @@ def report(
         Labels of the person's own recordings, which are marked in the bars of the norms.
     figures
         Also write all figures into this folder, as drawings (svg) and tables (csv).
+    docx
+        Also fill this Word template (.docx) into a document named like the report; "plain" for a template of ours,
+        which is written beside it for you to change.
     scene
         Whether the motions are in it in three dimensions, about 50 kB each.
     out
@@ -177,12 +181,14 @@ def report(
     from bige_opensim.workflows.report import report_on
 
     try:
-        path, contradictions = report_on(
-            motions, out, reference=reference, norms=norms, sessions=sessions, figures=figures, scene=scene
+        path, contradictions, document = report_on(
+            motions, out, reference=reference, norms=norms, sessions=sessions, figures=figures, word=docx, scene=scene
         )
     except (ReportError, NormsError, DatasetError, ModelError, OutFolderError, StorageError) as error:
         return fail(str(error))
     for sentence in contradictions:
         console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{path}: open it in a browser", markup=False, highlight=False, soft_wrap=True)
+    if document is not None:
+        console.print(f"{document}: open it in Word", markup=False, highlight=False, soft_wrap=True)
     return 1 if contradictions else 0
