@@ -70,6 +70,9 @@ class LabelOptions:
     """Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion."""
     device: str = "cpu"
     """Where the fast solver solves the frames: cpu, or cuda where there is a graphics card."""
+    load: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    """What the person carries, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r; can be given
+    several times."""
     residual_reduction: bool = True
     """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
     trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
@@ -77,6 +80,7 @@ class LabelOptions:
     def settings(self, grf: str, cost: EffortCost) -> LabelSettings:
         """Settings of labels, with the ground forces that were found to be meant."""
         from bige_opensim.labelling.request import LabelSettings
+        from bige_opensim.physics.carried_loads import parse_loads
 
         return LabelSettings(
             solver=self.solver,
@@ -94,6 +98,7 @@ class LabelOptions:
             hands=self.hands,
             calves=self.calves,
             device=self.device,
+            load=parse_loads(self.load),
         )
 
 

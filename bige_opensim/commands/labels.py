@@ -75,6 +75,7 @@ def label(
     from bige_opensim.io.storage import StorageError
     from bige_opensim.labelling.label_trials import requests_of
     from bige_opensim.labelling.status_table import StatusError
+    from bige_opensim.physics.carried_loads import CarriedLoadError
     from bige_opensim.physics.effort_cost import EffortCostError
     from bige_opensim.settings import SettingError
     from bige_opensim.workers.cluster import ClusterError
@@ -105,7 +106,9 @@ def label(
             write(_status(outcomes))
             if not single:
                 _print_counts(outcomes)
-    except (EffortCostError, SettingError, SessionError, StatusError, StorageError, ClusterError) as error:
+    except (CarriedLoadError, EffortCostError, SettingError, SessionError) as error:
+        return fail(str(error))
+    except (StatusError, StorageError, ClusterError) as error:
         return fail(str(error))
     return 0 if any(o.labelled for o in outcomes) else 1
 

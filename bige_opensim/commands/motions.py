@@ -25,6 +25,7 @@ def generate(
     rehearsals: int = 4,
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
+    load: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
     """Search for motions that meet an objective.
 
@@ -56,6 +57,8 @@ def generate(
         How strong the subject's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
     limit
         How far a joint goes without pain, as COORDINATE=LOW..HIGH in degrees or metres: knee_angle_r=0..90.
+    load
+        What the person carries, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r.
 
     """
     from bige_opensim.guidance.generated import GenerationError, require_free
@@ -63,13 +66,14 @@ def generate(
     from bige_opensim.guidance.search import SearchError
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.osim.model import ModelError
+    from bige_opensim.physics.carried_loads import CarriedLoadError
     from bige_opensim.settings import SettingError
     from bige_opensim.workflows.generate import generate as run
     from bige_opensim.workflows.personal import PersonError, parse_person
 
     try:
         require_free(out)
-        person = parse_person(strength or [], limit or [])
+        person = parse_person(strength or [], limit or [], load or [])
         found = run(
             objective,
             model=model,
@@ -82,12 +86,13 @@ def generate(
             rehearsals=rehearsals,
             strength=person.strength,
             limits=person.limits,
+            load=load,
             show=Steps,
         )
         found.save(out)
     except (GenerationError, ObjectiveError, SearchError, CheckpointError) as error:
         return fail(str(error))
-    except (ModelError, PersonError, SettingError) as error:
+    except (CarriedLoadError, ModelError, PersonError, SettingError) as error:
         return fail(str(error))
     console.print(
         f"{found.satisfied} of {count} motions meet the objective as predicted; `bige validate {out}` asks OpenSim.",

@@ -66,8 +66,8 @@ class Frame:
 
     @cached_property
     def body_weight_n(self) -> float:
-        """Body weight, N."""
-        return float(self.skeleton.mass.sum()) * float(self.skeleton.get_buffer("gravity").norm())
+        """Body weight, N, without what is carried."""
+        return float(self.skeleton.body_weight_n)
 
     @cached_property
     def triples(self) -> list[list[int]]:
@@ -141,7 +141,8 @@ class Observation:
     def beyond_support(self) -> Float[Tensor, "batch time"]:
         """How far the zero-moment point is outside the feet on the ground, m, negative inside: see `balance`."""
         force, moment = demand_on_ground(self)
-        return beyond_support(force, moment, self.contact_points, self.frame.body_weight_n, self.frame.ground_height)
+        weight_n = float(self.frame.skeleton.weight_n)
+        return beyond_support(force, moment, self.contact_points, weight_n, self.frame.ground_height)
 
     @cached_property
     def overlap(self) -> Float[Tensor, "batch time pair"]:
@@ -196,7 +197,7 @@ def measured(term: Term, frame: Frame) -> Measured:
         case "moment":
             index = _find(term, term.of, frame.channels, "coordinate")
             _one_unit(term, frame, index, ("N*m/kg", "N/kg"), only="N*m/kg")
-            mass = float(frame.skeleton.mass.sum())
+            mass = float(frame.skeleton.own_mass.sum())
             return Measured(lambda o: o.dynamics.moments[..., index] / mass, _names(frame.channels, index), "N*m/kg")
         case "grf":
             wanted = term.of or ("ground_force_r_vy", "ground_force_l_vy")

@@ -17,6 +17,7 @@ from bige_opensim.labelling.chair import HANDS_ON, Declared, check_chair
 from bige_opensim.labelling.deciding_frames import Asked
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
+from bige_opensim.physics.carried_loads import CarriedLoad
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 from bige_opensim.provenance import __version__
@@ -49,7 +50,8 @@ class LabelSettings:
     costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
     person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
     none. hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs
-    rest on calves at the bottom of a deep squat. device: of the fast solver, as torch names it.
+    rest on calves at the bottom of a deep squat. device: of the fast solver, as torch names it. load: what the person
+    carries.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class LabelSettings:
     hands: str | None = None
     calves: bool = False
     device: str = "cpu"
+    load: tuple[CarriedLoad, ...] = ()
 
     def as_fingerprint(self) -> dict[str, Any]:
         """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
@@ -86,7 +89,7 @@ class LabelSettings:
             del settings["cost"]
         if not self.residual_reduction:
             del settings["residual_reduction"]
-        for name in ("chair", "hands", "calves"):
+        for name in ("chair", "hands", "calves", "load"):
             if not settings[name]:
                 del settings[name]
         return settings
@@ -130,7 +133,7 @@ class TrialRequest:
     verdict asks of the label: with it, OpenSim's solver solves the frames that decide it (`deciding_frames`); without,
     every frame. `person_trials` are motions of the same person on the same model, this one among them, from which the
     body is corrected; this one alone where none are named. `carried` is what the session says of chair, hands
-    and calves, where the settings say nothing.
+    and calves, `load` of what the person carries, where the settings say nothing.
     """
 
     model: Path
@@ -149,6 +152,7 @@ class TrialRequest:
     asked: Asked | None = None
     person_trials: tuple[Path, ...] = ()
     carried: Declared = field(default_factory=Declared)
+    load: str = ""
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
@@ -178,6 +182,7 @@ class TrialRequest:
             "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": settings.as_fingerprint(),
             **({} if self.carried == Declared() else {"carried": asdict(self.carried)}),
+            **({"load": self.load} if self.load else {}),
             **({} if self.asked is None else {"frames": DECIDING}),
             "bige_opensim": __version__,
         }

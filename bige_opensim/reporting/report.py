@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bige_opensim.io.storage import write_whole
+from bige_opensim.physics.carried_loads import carried_by
 from bige_opensim.provenance import __version__
 from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
@@ -203,11 +204,12 @@ def _novel(evidence: Evidence) -> tuple[int, int]:
 
 
 def _person(evidence: Evidence) -> list[tuple[str, str]]:
-    mass = float(evidence.skeleton.mass.sum())
-    rows = [("Body mass", f"{number(mass)} kg")]
+    carried = carried_by(evidence.skeleton.bodies, evidence.skeleton.tables.mass)
+    rows = [("Body mass", f"{number(float(evidence.skeleton.own_mass.sum()))} kg")]
     if evidence.height_m is not None:
         rows.append(("Height", f"about {evidence.height_m:.2f} m, measured on the model"))
     person = evidence.record.get("person") or {}
+    rows += [("Carries", f"{number(kg)} kg on {body}") for body, kg in carried.items()]
     strength, limits = person.get("strength", {}), person.get("limits", {})
     rows += [(f"Strength of {name}", f"{plain(100 * x)}{SPACE}% of the model's") for name, x in strength.items()]
     rows += [(f"Range of {name}", f"{plain(a)} to {plain(b)}") for name, (a, b) in limits.items()]

@@ -200,7 +200,7 @@ def take(recorded: Recorded, person: DrawnPerson, rate_hz: float) -> Take:
         com=com,
         support=None if contacts is None else _support(place.points(contacts.numpy()), com, pushing),
         furniture=np.zeros((0, 2, 3)) if recorded.seat is None else place.points(stool(*recorded.seat, ground)),
-        curves=_curves(recorded, time, float(skeleton.weight_n)),
+        curves=_curves(recorded, time, float(skeleton.body_weight_n)),
     )
 
 

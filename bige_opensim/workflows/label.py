@@ -12,6 +12,7 @@ from bige_opensim.labelling.request import UNITS, LabelSettings, TrialRequest, p
 from bige_opensim.motion import Motion
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
+from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.effort_cost import EffortCost, Weights, weight_pairs
 from bige_opensim.settings import SettingError, one_of
 
@@ -84,6 +85,7 @@ def label(
     hands: str | None = None,
     calves: bool = False,
     device: str = "cpu",
+    load: Loads = None,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -134,6 +136,9 @@ def label(
         Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion.
     device
         Where the fast solver solves the frames, as torch names it: "cpu", "cuda".
+    load
+        What the person carries: "60kg@torso" is a bar on the back, "20kg@hands", "10kg@hand_r"; one or several.
+        `label.loaded_model` is the model with it.
 
     Returns
     -------
@@ -142,7 +147,7 @@ def label(
 
     Raises
     ------
-    SettingError, EffortCostError
+    SettingError, EffortCostError, CarriedLoadError
         A setting that is none of its values, or settings that contradict each other.
     StorageError, MotionError, ModelError, ForcePlateError, ExternalLoadsError, StaticOptimizationError
         The motion, the model or the forces cannot be used; the sentence says what to do.
@@ -169,6 +174,7 @@ def label(
         hands=hands,
         calves=calves,
         device=device,
+        load=loads_of(load),
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

@@ -12,6 +12,7 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_trials import SKIPPED, Outcome, label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.status_table import STATUS_FILE, StatusTable, read_status, refuse_namesakes
+from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.effort_cost import EffortCost, Weights, weight_pairs
 from bige_opensim.workflows.progress import Show, Silent
 
@@ -92,6 +93,7 @@ def label_sessions(
     hands: str | None = None,
     calves: bool = False,
     device: str = "cpu",
+    load: Loads = None,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -112,7 +114,7 @@ def label_sessions(
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
     solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive,
-    residual_reduction, chair, hands, calves, device
+    residual_reduction, chair, hands, calves, device, load
         As of `label`, the body from all trials of a session; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -130,7 +132,7 @@ def label_sessions(
 
     Raises
     ------
-    SettingError, EffortCostError
+    SettingError, EffortCostError, CarriedLoadError
         A setting that is none of its values.
     SessionError
         There are no sessions in the folders.
@@ -154,6 +156,7 @@ def label_sessions(
         hands=hands,
         calves=calves,
         device=device,
+        load=loads_of(load),
     )
     folder = Path(out)
     requests, rejected = requests_of(
