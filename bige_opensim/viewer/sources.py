@@ -139,7 +139,10 @@ class MotionSources:
 
 def _seat(chair: Mapping[str, Any] | None) -> tuple[float, float, float] | None:
     """Place (x, z) and height above the ground of a label's chair, m."""
-    return None if chair is None else (*(float(v) for v in chair["place_m"]), float(chair["height_m"]))
+    if chair is None:
+        return None
+    x, z = chair["place_m"]
+    return float(x), float(z), float(chair["height_m"])
 
 
 def verdict_of(folder: GeneratedFolder, name: str) -> str:
