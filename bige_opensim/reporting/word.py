@@ -79,7 +79,20 @@ def _hint(text: str, fields: Mapping[str, Any]) -> str:
 
 
 _NAMES = (
-    *("number", "name", "status", "reason", "facts", "goals", "checks", "muscles", "joints", "caption", "image"),
+    *(
+        "number",
+        "name",
+        "status",
+        "reason",
+        "facts",
+        "goals",
+        "checks",
+        "muscles",
+        "joints",
+        "dynamics",
+        "caption",
+        "image",
+    ),
     *("what", "target", "required", "predicted", "simulated", "met", "title", "value", "limit", "passed", "note"),
 )
 """What entries of the fields have."""
@@ -103,6 +116,7 @@ def _fields(content: Mapping[str, Any], document: DocxTemplate) -> dict[str, Any
             "checks": card["gates"],
             "muscles": images(card["muscles"]),
             "joints": images(card["joints"]),
+            "dynamics": images(card["dynamics"]),
         }
         for card in content["cards"]
     ]
@@ -127,6 +141,7 @@ def _fields(content: Mapping[str, Any], document: DocxTemplate) -> dict[str, Any
         "motions": motions,
         "muscles": images(content["overview"]["muscles"]),
         "joints": images(content["overview"]["joints"]),
+        "dynamics": images(content["overview"]["dynamics"]),
         "norms": [] if norms is None else [{"caption": b.caption, "note": b.note} for b in norms.bars],
         "edit": changed,
         "provenance": [{"name": name, "value": value} for name, value in content["provenance"]],
@@ -190,7 +205,7 @@ def plain_template() -> bytes:
     _table(document, ("", ""), "f in m.facts", ("{{ f.name }}", "{{ f.value }}"))
     checks = ("{{ c.title }}", "{{ c.value }}", "{{ c.limit }}", _yes("c.passed"))
     _table(document, ("check", "value", "limit", "passed"), "c in m.checks", checks)
-    for kind in ("muscles", "joints"):
+    for kind in ("muscles", "joints", "dynamics"):
         document.add_paragraph(f"{{% for f in m.{kind} %}}{{{{ f.image }}}} {{% endfor %}}")
     document.add_paragraph("{%p endfor %}")
     document.add_heading("How it was made", 1)
