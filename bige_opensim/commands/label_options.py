@@ -51,8 +51,8 @@ class LabelOptions:
     audit: float = 0.002
     """Share of frames that OpenSim solves again to check the fast solver, drawn over the trials of a session and model,
     at least 20 of them; 0 for none."""
-    cutoff: float = 6.0
-    """Low-pass cut-off of the coordinates, Hz; 0 filters nothing."""
+    cutoff: float | Literal["auto"] = 6.0
+    """Low-pass cut-off of coordinates and measured forces, Hz; 0 filters nothing, auto takes what fits the movement."""
     start: float | None = None
     """First time of a single motion, s."""
     end: float | None = None

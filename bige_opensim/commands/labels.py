@@ -61,8 +61,8 @@ def label(
         return fail("--model and --motion go together: name both.")
     if not single and (external_loads or forces or how.start is not None or how.end is not None):
         return fail("--external-loads, --forces, --start and --end are for a single motion (--model, --motion).")
-    if how.cutoff < 0:
-        return fail(f"--cutoff is a frequency in Hz, 0 for none; got {how.cutoff:g}.")
+    if how.cutoff != "auto" and how.cutoff < 0:
+        return fail(f"--cutoff is a frequency in Hz, 0 for none, or auto; got {how.cutoff:g}.")
     if workers.scheduler is not None and workers.jobs is not None:
         return fail("--jobs is for this machine; how much a cluster does at once, its workers decide.")
     from bige_opensim.workers.worker_process import PROCESSES

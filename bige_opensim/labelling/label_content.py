@@ -12,6 +12,7 @@ import torch
 from bige_opensim.doctor.findings import Finding
 from bige_opensim.doctor.preflight import as_entry, of_severity, sentences
 from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.labelling.cutoff import ChosenCutoff
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import FORMAT
 from bige_opensim.labelling.measured_forces import Measured
@@ -49,6 +50,7 @@ class TrialFindings:
     support: SupportCheck | None
     shift: Shift | None
     notes: tuple[str, ...]
+    cutoff: ChosenCutoff
     preflight: tuple[Finding, ...] = ()
 
 
@@ -71,6 +73,8 @@ def label_content(
         "status": status,
         "reason": reason,
         **_identity(request, settings, model, found.skeleton),
+        "cutoff_hz": found.cutoff.hz,
+        "cutoff": found.cutoff.as_dict(),
         "grf": _source(found),
         "cost": settings.cost.as_dict(),
         "frames": found.window.q.frames,
@@ -111,7 +115,6 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
         "mass_kg": model.mass_kg,
         "model": {"file": request.model.name, "sha256": file_sha256(request.model)},
         "solver": settings.solver,
-        "cutoff_hz": settings.cutoff_hz,
         "coordinates": list(skeleton.coordinates),
         "rotational": sorted(model.rotational),
         "muscles": list(model.muscle_names),

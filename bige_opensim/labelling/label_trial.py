@@ -20,6 +20,7 @@ from bige_opensim.io.partial_folders import OutFolderError, whole_folder
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
 from bige_opensim.labelling.chair import Chair, ChairError, find_chair
+from bige_opensim.labelling.cutoff import chosen_cutoff
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
@@ -135,13 +136,15 @@ def _label_into(
         person.look_at(beside, settings)
     recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
-    preflight = preflight_of(request, settings, KnownModel(request.model, model, plain), recorded)
-    whole = prepare(model, plain, recorded.motion, settings.cutoff_hz)
+    cutoff = chosen_cutoff(recorded.motion, plain.tables, model.rotational, settings.cutoff_hz)
+    known = KnownModel(request.model, model, plain)
+    preflight = preflight_of(request, settings, known, recorded, cutoff.hz)
+    whole = prepare(model, plain, recorded.motion, cutoff.hz)
     report("residual reduction", 0.0)
     body = person_body(person, request, settings)
     skeleton = body.skeleton
     preflight = (*preflight, *body.findings(request.model))
-    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings, body.floor)
+    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings, cutoff.hz, body.floor)
     loads = measured.forces if measured is not None else None
     used = settings if skeleton.floats or loads is not None else replace(settings, grf="none")
     window = whole.between(settings.start, settings.end) if measured is None else _at(whole, measured.time)
@@ -189,7 +192,7 @@ def _label_into(
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     if solution.joint_loads is not None:
         preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
-    found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
+    found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, cutoff, preflight)
     record = label_content(request, settings, found, started)
     record["hands"], record["calves"] = declared.hands, declared.calves
     record["load"] = load_entries(skeleton.tables)
@@ -214,7 +217,7 @@ def _effect(
     """What correcting the body does to a trial whose forces are estimated; None where nothing was corrected."""
     if body.adjusted is None or settings.grf == "none":
         return None
-    ground, _, _ = ground_and_forces(plain, whole, request, replace(settings, grf="estimated"))
+    ground, _, _ = ground_and_forces(plain, whole, request, replace(settings, grf="estimated"), 0.0)
     support = _support(plain, whole, ground, None, settings)  # before any chair, as the model was given
     return TrialEffect.of((plain, ground, support), (body.skeleton, *corrected), whole, settings.contact)
 

@@ -14,6 +14,7 @@ from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.chair import HANDS_ON, Declared, check_chair
+from bige_opensim.labelling.cutoff import AUTO, Cutoff
 from bige_opensim.labelling.deciding_frames import Asked
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
@@ -49,9 +50,9 @@ class LabelSettings:
     coordinates that the file lacks keep the model's default, even if much of the body hangs on them. cost: what effort
     costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
     person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
-    none. hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs
-    rest on calves at the bottom of a deep squat. device: of the fast solver, as torch names it. load: what the person
-    carries.
+    none. cutoff_hz: low-pass of coordinates and measured forces, 0 for none, "auto" for that of residual analysis
+    (`cutoff`). hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs rest on calves at
+    the bottom of a deep squat. device: of the fast solver, as torch names it. load: what the person carries.
 
     Raises
     ------
@@ -66,7 +67,7 @@ class LabelSettings:
     geometry: str = "polynomial"
     audit: float = 0.002
     grf: str = "estimated"
-    cutoff_hz: float = 6.0
+    cutoff_hz: Cutoff = 6.0
     start: float | None = None
     end: float | None = None
     units: str | None = None
@@ -105,7 +106,10 @@ class LabelSettings:
         if self.hands is not None:
             one_of("hands", self.hands, HANDS_ON)
         in_range("audit", self.audit, "", 0.0, 1.0)
-        in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
+        if isinstance(self.cutoff_hz, str):
+            one_of("cutoff_hz", self.cutoff_hz, (AUTO,))
+        else:
+            in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
         if self.solver == "opensim" and self.cost.beyond_opensim:
             raise EffortCostError(
                 "OpenSim's StaticOptimization has an exponent, but no weights of muscles and no passive fibre forces; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 from bige_opensim.io.storage import read_coordinates
 from bige_opensim.labelling.label import Label
@@ -71,7 +72,7 @@ def label(
     geometry: str = "polynomial",
     audit: float = 0.002,
     grf: str | None = None,
-    cutoff_hz: float = 6.0,
+    cutoff_hz: float | Literal["auto"] = 6.0,
     start: float | None = None,
     end: float | None = None,
     units: str | None = None,
@@ -108,7 +109,8 @@ def label(
     grf
         "estimated", "measured", "auto" or "none"; by default measured where `forces` are given, else estimated.
     cutoff_hz
-        Low-pass cut-off of the coordinates, 0 for none.
+        Low-pass cut-off of coordinates and measured forces, 0 for none; "auto" for the one that residual analysis
+        finds, which `label.record["cutoff"]` tells.
     start, end
         Part of the motion to label, s.
     units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.labelling.label import Label
@@ -81,7 +81,7 @@ def label_sessions(
     geometry: str = "polynomial",
     audit: float = 0.002,
     grf: str = "estimated",
-    cutoff_hz: float = 6.0,
+    cutoff_hz: float | Literal["auto"] = 6.0,
     units: str | None = None,
     allow_missing: bool = False,
     exponent: float = 2.0,
