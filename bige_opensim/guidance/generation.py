@@ -36,6 +36,8 @@ DRAFT = 2
 AUTO, SURROGATE, PHYSICS = PREDICTORS = ("auto", "surrogate", "physics")
 MOST_MOTIONS = 1000
 LEAVING_THE_GROUND = ("gait", "jump")
+SEATED = "sit-to-stand"
+"""The movement whose motions start on a seat."""
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,22 @@ class MotionSearch:
         self.skeleton = Skeleton(request.tables, dtype=torch.float32)
         self.networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
         _require_free_pelvis(request)
-        _require_grounded(request.generator, str(self.networks.references.attrs.get("movement", "squat")))
+        movement = str(self.networks.references.attrs.get("movement", "squat"))
+        _require_grounded(request.generator, movement)
+        self.seated = movement == SEATED
         asked = Objective.load(request.objective)
         if request.muscles is None:
             refuse_dynamics(asked)
         self.settings = request.settings(asked)
         channels, muscles = self.channels, self.networks.surrogate.channels.muscles
-        self.first = without_dynamics(asked).bind(channels, muscles, self.skeleton)
+        self.first = without_dynamics(asked).bind(channels, muscles, self.skeleton, seated=self.seated)
         self.objective, self.solved = self.first, None
         references = self.networks.references
         if request.muscles is not None:
-            self.solved = _by_physics(request, channels, muscles, references.sizes["sample"], asked.cost)
-            self.objective = asked.bind(channels, muscles, self.skeleton, dynamics=self.solved.dynamics)
+            self.solved = _by_physics(request, channels, muscles, references.sizes["sample"], asked.cost, self.seated)
+            self.objective = asked.bind(
+                channels, muscles, self.skeleton, dynamics=self.solved.dynamics, seated=self.seated
+            )
         person = subject_features(self.skeleton)
         self.build, self.features = (
             torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
@@ -244,13 +250,20 @@ class MotionSearch:
 
 
 def _by_physics(
-    request: GenerationRequest, channels: Sequence[str], muscles: Sequence[str], samples: int, cost: EffortCost
+    request: GenerationRequest,
+    channels: Sequence[str],
+    muscles: Sequence[str],
+    samples: int,
+    cost: EffortCost,
+    seated: bool,
 ) -> ByPhysics:
     """The physics of the person's model, for activations in the surrogate's order of muscles."""
     assert request.muscles is not None
     skeleton = Skeleton(request.tables)
     lines = None if request.lines is None else FittedLines(skeleton, request.lines)
-    predictor = PhysicsPredictor(skeleton, Muscles(request.muscles), channels, samples=samples, cost=cost, lines=lines)
+    predictor = PhysicsPredictor(
+        skeleton, Muscles(request.muscles), channels, samples=samples, cost=cost, lines=lines, seated=seated
+    )
     return ByPhysics(predictor, [request.muscles.names.index(m) for m in muscles])
 
 
@@ -350,6 +363,8 @@ def _generated(
     }
     predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
     record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
+    if objective.frame.seated:
+        record["chair"] = "auto"
     model, asked = request.model.read_bytes(), request.objective.read_bytes()
     turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)
     rotational = frozenset(name for name, angle in turns if angle)

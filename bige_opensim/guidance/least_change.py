@@ -31,9 +31,9 @@ def least_change(
 
         min |R + R'd|^2 + g'd + m (|R'd|^2 + p |d|^2) + sum_i k_i s_i^2    subject to    e_i + a_i d <= s_i,
 
-    m being the `damping` and p `PLAIN`. Its dual is min over l >= 0 of 1/2 l'(A P^-1 A' + K^-1) l - l'(e - A P^-1 r),
-    with P = 2 (1 + m) R''R' + 2 m p I, r = 2 R''R + g and K = 2 diag(k): non-negative least squares in the Cholesky
-    factor of its matrix. Returns d and l.
+    m is the `damping`, p is `PLAIN`. The dual is min over l >= 0 of 1/2 l'(A P^-1 A' + K^-1) l - l'(e - A P^-1 r), with
+    P = 2 (1 + m) R''R' + 2 m p I, r = 2 R''R + g and K = 2 diag(k): non-negative least squares in the Cholesky factor
+    of its matrix. Returns d and l.
     """
     slopes, residuals = size.slopes.numpy(), size.residuals.numpy()
     P = 2.0 * (1.0 + damping) * slopes.T @ slopes + 2.0 * damping * PLAIN * np.eye(slopes.shape[1])

@@ -81,6 +81,7 @@ class Objective:
         *,
         dynamics: DynamicsModel | None = None,
         ground_height: float = 0.0,
+        seated: bool = False,
     ) -> "BoundObjective":
         """Resolve names, units and bounds against a model.
 
@@ -96,9 +97,11 @@ class Objective:
             `(q, duration, activations) -> Dynamics`; required by terms on moment and grf.
         ground_height
             Height of the ground, m.
+        seated
+            Motions start on a seat, which carries besides the feet.
 
         """
-        frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height)
+        frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height, seated)
         return BoundObjective(self, frame, tuple(_bind_term(term, frame) for term in self.terms))
 
 

@@ -19,6 +19,7 @@ from bige_opensim.physics.capsules import Capsules, capsules_of
 from bige_opensim.physics.dynamics import State, body_wrenches, kinematics
 from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.rotations import rotation_triples
+from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Poses, Skeleton
 
 GRF_COLUMNS = tuple(f"ground_force_{side}_v{axis}" for side in "rl" for axis in "xyz")
@@ -44,13 +45,17 @@ DynamicsModel = Callable[[Tensor, Tensor, Tensor | None], Dynamics]
 
 @dataclass(frozen=True)
 class Frame:
-    """What a motion is measured with: its channels, the muscles, the skeleton, and dynamics where there are any."""
+    """What a motion is measured with: its channels, the muscles, the skeleton, and dynamics where there are any.
+
+    `seated` motions start on a seat that carries besides the feet.
+    """
 
     channels: tuple[str, ...]
     muscles: tuple[str, ...]
     skeleton: Skeleton
     dynamics: DynamicsModel | None = None
     ground_height: float = 0.0
+    seated: bool = False
 
     def __post_init__(self) -> None:
         for name in self.channels:
@@ -141,8 +146,19 @@ class Observation:
     def beyond_support(self) -> Float[Tensor, "batch time"]:
         """How far the zero-moment point is outside the feet on the ground, m, negative inside: see `balance`."""
         force, moment = demand_on_ground(self)
-        weight_n = float(self.frame.skeleton.weight_n)
-        return beyond_support(force, moment, self.contact_points, weight_n, self.frame.ground_height)
+        frame = self.frame
+        return beyond_support(
+            force, moment, self.contact_points, float(frame.skeleton.weight_n), frame.ground_height, self._resting
+        )
+
+    @property
+    def _resting(self) -> tuple[Tensor, Tensor] | None:
+        """Points on the seat that the motions start on, and how far each can push; None where there is no seat."""
+        seat = Seat.under(self.frame.skeleton, 0.0, (0.0, 0.0)) if self.frame.seated else None
+        if seat is None:
+            return None
+        points = seat.on_bodies(self.poses)
+        return points, seat.of_motions(self.poses).reached(points)
 
     @cached_property
     def overlap(self) -> Float[Tensor, "batch time pair"]:

@@ -109,7 +109,8 @@ def solve_with_ground(
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
         contact = contact_columns(skeleton, part, qd[rows], ground, settings)
-        beside = [other.columns(skeleton, part, settings) for other in others]
+        here = [other.at(rows) for other in others]
+        beside = [other.columns(skeleton, part, settings) for other in here]
         pushing = [c.columns for c in (contact, *beside)]
         muscles = actuators.muscle_columns[rows]
         counts = [columns.shape[-1] for columns in pushing]
@@ -130,7 +131,7 @@ def solve_with_ground(
         solutions.append(solution)
         _, of_feet, *of_others = solution.x.split([muscles.shape[-1], *counts], dim=-1)
         forces.append(sum_feet(skeleton, contact, of_feet, ground))
-        found = zip(others, beside, of_others, strict=True)
+        found = zip(here, beside, of_others, strict=True)
         supports.append(together([other.supports(skeleton, c, x) for other, c, x in found]))
     force, point, torque = (torch.cat([getattr(f, name) for f in forces]) for name in ("force", "point", "torque"))
     return join(solutions), GroundForces(force, point, torque, _joined(supports))
