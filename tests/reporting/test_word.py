@@ -104,3 +104,10 @@ def test_pictures_show_curves_bands_and_targets():
         picture = matplotlib.image.imread(BytesIO(drawn_png(Figure("caption", "", source), 75.0)))
         assert abs(picture.shape[1] - 75.0 / 25.4 * 200) < 2
         assert len(np.unique((picture[..., :3] * 255).astype(int).reshape(-1, 3), axis=0)) > 20
+
+
+def test_without_docxtpl_the_extra_is_named_and_nothing_is_written(folder, place, monkeypatch):
+    monkeypatch.setattr("bige_opensim.reporting.word.find_spec", lambda name: None)
+    with pytest.raises(ReportError, match=r"pip install 'bige_opensim\[docx\]'"):
+        report(folder, word="plain", out=place / "report.html")
+    assert not list(place.iterdir())
