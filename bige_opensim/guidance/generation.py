@@ -212,7 +212,7 @@ class MotionSearch:
             self.references,
             self.durations,
             count=count,
-            activations=self.solved.activations if physics and self.solved is not None else self._by_surrogate,
+            activations=self.solved.activations if physics and self.solved is not None else self.by_surrogate,
             seed=seed,
             settings=settings,
             start=None if start is None else torch.as_tensor(start, dtype=torch.float32),
@@ -242,7 +242,15 @@ class MotionSearch:
     def _encode(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return self.networks.generator.encode(q, duration, self.build.expand(len(q), -1))
 
-    def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+    def values(self, result: SearchResult) -> dict[str, np.ndarray]:
+        """By term, what the surrogate as it is now says of motions, in the units of the objective."""
+        q, duration = torch.as_tensor(result.motions), torch.as_tensor(result.durations)
+        with torch.no_grad():
+            found = self.first.evaluate(q, duration, self.by_surrogate(q, duration))
+        return {name: x.numpy() for name, x in found.values.items()}
+
+    def by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        """Activations of motions, at all samples or at those of a draft."""
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
         surrogate = self.networks.surrogate
         loads = None if self.loads is None else self.loads(full, duration, surrogate.config.frames)
