@@ -104,7 +104,7 @@ def test_a_pelvis_that_glides_on_its_seat_or_sinks_is_measured(body: Skeleton, p
         float(Observation(Frame(body.coordinates, (), body, seated=True), x, duration, None).off_seat.max())
         for x in (q, glides, sinks)
     ]
-    assert off[0] < 0.01
+    assert off[0] < 0.015
     assert off[1] == pytest.approx(0.02, abs=0.01)
     assert off[2] == pytest.approx(0.05, abs=0.02)
     feet_alone = Observation(Frame(body.coordinates, (), body), q, duration, None)
