@@ -13,6 +13,7 @@ from torch import Tensor
 from bige_opensim.guidance import terms
 from bige_opensim.guidance.language import (
     UNITS,
+    Document,
     ObjectiveError,
     SearchSettings,
     Term,
@@ -29,6 +30,7 @@ from bige_opensim.guidance.quantities import (
     needs_dynamics,
     statistic,
 )
+from bige_opensim.physics.carried_loads import CarriedLoad
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -47,7 +49,7 @@ OVERLAP, OVERLAP_SCALE = 0.2, 0.1
 
 @dataclass(frozen=True)
 class Objective:
-    """Terms, search settings and the cost of effort, in the units of the file; `bind` ties them to channels."""
+    """Terms, search settings, the cost of effort and what is carried, in units of the file; `bind` ties to channels."""
 
     name: str
     terms: tuple[Term, ...]
@@ -55,18 +57,21 @@ class Objective:
     description: str = ""
     source: str = "objective"
     cost: EffortCost = USUAL
+    loads: tuple[CarriedLoad, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> "Objective":
         """Read an objective file; raises `ObjectiveError` naming the file, the term and the remedy."""
-        document = read_document(Path(path))
-        return cls(document.name, document.terms, document.settings, document.description, str(path), document.cost)
+        return cls._of(read_document(Path(path)), str(path))
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], *, source: str = "objective") -> "Objective":
         """The same from a dictionary with the keys of the file."""
-        document = check_document(content, source=source)
-        return cls(document.name, document.terms, document.settings, document.description, source, document.cost)
+        return cls._of(check_document(content, source=source), source)
+
+    @classmethod
+    def _of(cls, d: Document, source: str) -> "Objective":
+        return cls(d.name, d.terms, d.settings, d.description, source, d.cost, d.loads)
 
     def bind(
         self,

@@ -73,8 +73,8 @@ class Frame:
 
     @cached_property
     def body_weight_n(self) -> float:
-        """Body weight, N."""
-        return float(self.skeleton.mass.sum()) * float(self.skeleton.get_buffer("gravity").norm())
+        """Body weight, N, without what is carried."""
+        return float(self.skeleton.body_weight_n)
 
     @cached_property
     def triples(self) -> list[list[int]]:
@@ -150,7 +150,7 @@ class Observation:
         force, moment = demand_on_ground(self)
         frame = self.frame
         return beyond_support(
-            force, moment, self.contact_points, frame.body_weight_n, frame.ground_height, self._resting
+            force, moment, self.contact_points, float(frame.skeleton.weight_n), frame.ground_height, self._resting
         )
 
     @cached_property
@@ -234,7 +234,7 @@ def measured(term: Term, frame: Frame) -> Measured:
         case "moment":
             index = _find(term, term.of, frame.channels, "coordinate")
             _one_unit(term, frame, index, ("N*m/kg", "N/kg"), only="N*m/kg")
-            mass = float(frame.skeleton.mass.sum())
+            mass = float(frame.skeleton.own_mass.sum())
             return Measured(lambda o: o.dynamics.moments[..., index] / mass, _names(frame.channels, index), "N*m/kg")
         case "grf":
             wanted = term.of or ("ground_force_r_vy", "ground_force_l_vy")

@@ -175,7 +175,7 @@ class PhysicsPredictor(torch.nn.Module):
             assert tendons is not None
             pull = tendons.pull(activations, len(self.joints))
             force = contact_forces(self.skeleton, state, self.joints, pull, ground)
-            loads = force.norm(dim=-1).reshape(N, T, -1).to(q) / float(self.skeleton.weight_n)
+            loads = force.norm(dim=-1).reshape(N, T, -1).to(q) / float(self.skeleton.body_weight_n)
         moments = net_generalized_forces(self.skeleton, state, ground)[:, self.moved]
         grf = flat[0].new_zeros(N * T, 6) if ground is None else ground.force.reshape(N * T, 6)
         rotations, translations = self.root

@@ -123,7 +123,7 @@ class MotionOnGround:
 
     @cached_property
     def weight_n(self) -> float:
-        """Body weight, N."""
+        """Weight of the body and what it carries, N."""
         skeleton = self.anatomy.skeleton
         return float(skeleton.mass.sum() * skeleton.gravity.norm())
 
