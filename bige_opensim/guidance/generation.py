@@ -126,6 +126,7 @@ class MotionSearch:
         movement = str(self.networks.references.attrs.get("movement", "squat"))
         _require_grounded(request.generator, movement)
         self.seated = movement == SEATED
+        _require_movement(request.generator, movement, Objective.load(request.objective))
         asked = Objective.load(request.objective)
         if request.muscles is None:
             refuse_dynamics(asked)
@@ -281,6 +282,16 @@ def _require_grounded(generator: Path, movement: str) -> None:
         raise GenerationError(
             f"{generator}: was trained on {movement}, in which feet leave the ground; motions are generated that stand "
             "on both feet. Train on squats, sit-to-stands or lunges."
+        )
+
+
+def _require_movement(generator: Path, movement: str, objective: Objective) -> None:
+    """A generator makes the movement that it was trained on."""
+    if objective.movement not in (None, movement):
+        raise GenerationError(
+            f"{objective.source}: is about the movement {objective.movement}, and {generator} was trained on "
+            f"{movement}. Name a generator and a surrogate of {objective.movement} (--generator, --surrogate), as "
+            "`bige run` trains them from pipelines/sit_to_stand.toml and pipelines/split_squat.toml."
         )
 
 

@@ -49,7 +49,10 @@ OVERLAP, OVERLAP_SCALE = 0.2, 0.1
 
 @dataclass(frozen=True)
 class Objective:
-    """Terms, search settings, the cost of effort and what is carried, in units of the file; `bind` ties to channels."""
+    """Terms, search settings, the cost of effort and what is carried, in units of the file; `bind` ties to channels.
+
+    `movement` is the one that it is about, one of `movements.events.MOVEMENTS`; None where it is for any.
+    """
 
     name: str
     terms: tuple[Term, ...]
@@ -58,6 +61,7 @@ class Objective:
     source: str = "objective"
     cost: EffortCost = USUAL
     loads: tuple[CarriedLoad, ...] = ()
+    movement: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Objective":
@@ -71,7 +75,7 @@ class Objective:
 
     @classmethod
     def _of(cls, d: Document, source: str) -> "Objective":
-        return cls(d.name, d.terms, d.settings, d.description, source, d.cost, d.loads)
+        return cls(d.name, d.terms, d.settings, d.description, source, d.cost, d.loads, d.movement)
 
     def bind(
         self,
