@@ -23,6 +23,7 @@ def generate(
     iterations: int | None = None,
     predictor: Literal["auto", "surrogate", "physics"] = "auto",
     rehearsals: int = 4,
+    refine: int = 0,
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
     load: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -53,6 +54,8 @@ def generate(
     rehearsals
         How often, at most, the motions are labelled as the verdict will label them, by the fast solver, and searched on
         where that differs from what was predicted; 0 for never.
+    refine
+        After how many of these rounds the surrogate is refined, for this search, on the motions that were simulated.
     strength
         How strong the subject's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
     limit
@@ -84,6 +87,7 @@ def generate(
             iterations=iterations,
             predictor=predictor,
             rehearsals=rehearsals,
+            refine=refine,
             strength=person.strength,
             limits=person.limits,
             load=load,

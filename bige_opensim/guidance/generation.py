@@ -126,6 +126,7 @@ class MotionSearch:
         movement = str(self.networks.references.attrs.get("movement", "squat"))
         _require_grounded(request.generator, movement)
         self.seated = movement == SEATED
+        _require_movement(request.generator, movement, Objective.load(request.objective))
         asked = Objective.load(request.objective)
         if request.muscles is None:
             refuse_dynamics(asked)
@@ -212,7 +213,7 @@ class MotionSearch:
             self.references,
             self.durations,
             count=count,
-            activations=self.solved.activations if physics and self.solved is not None else self._by_surrogate,
+            activations=self.solved.activations if physics and self.solved is not None else self.by_surrogate,
             seed=seed,
             settings=settings,
             start=None if start is None else torch.as_tensor(start, dtype=torch.float32),
@@ -242,7 +243,15 @@ class MotionSearch:
     def _encode(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return self.networks.generator.encode(q, duration, self.build.expand(len(q), -1))
 
-    def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+    def values(self, result: SearchResult) -> dict[str, np.ndarray]:
+        """By term, what the surrogate as it is now says of motions, in the units of the objective."""
+        q, duration = torch.as_tensor(result.motions), torch.as_tensor(result.durations)
+        with torch.no_grad():
+            found = self.first.evaluate(q, duration, self.by_surrogate(q, duration))
+        return {name: x.numpy() for name, x in found.values.items()}
+
+    def by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        """Activations of motions, at all samples or at those of a draft."""
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
         surrogate = self.networks.surrogate
         loads = None if self.loads is None else self.loads(full, duration, surrogate.config.frames)
@@ -273,6 +282,16 @@ def _require_grounded(generator: Path, movement: str) -> None:
         raise GenerationError(
             f"{generator}: was trained on {movement}, in which feet leave the ground; motions are generated that stand "
             "on both feet. Train on squats, sit-to-stands or lunges."
+        )
+
+
+def _require_movement(generator: Path, movement: str, objective: Objective) -> None:
+    """A generator makes the movement that it was trained on."""
+    if objective.movement not in (None, movement):
+        raise GenerationError(
+            f"{objective.source}: is about the movement {objective.movement}, and {generator} was trained on "
+            f"{movement}. Name a generator and a surrogate of {objective.movement} (--generator, --surrogate), as "
+            "`bige run` trains them from pipelines/sit_to_stand.toml and pipelines/split_squat.toml."
         )
 
 

@@ -79,6 +79,7 @@ class Search:
     iterations: int | None = None
     physics_share: float = 0.25
     rehearsals: int = 4
+    refine: int = 0
 
     def __post_init__(self) -> None:
         self.settings()

@@ -16,8 +16,9 @@ from squat_like_repetitions import MUSCLES_6, squat_like_dataset
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.cli import app
 from bige_opensim.guidance.generated import RECORD
-from bige_opensim.guidance.generation import GenerationError, GenerationRequest, generate
+from bige_opensim.guidance.generation import GenerationError, GenerationRequest, _require_movement, generate
 from bige_opensim.guidance.language import ObjectiveError
+from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.storage import read_coordinates
 from bige_opensim.learning.checkpoint import CheckpointError
 from bige_opensim.learning.dataset import save_dataset
@@ -229,3 +230,12 @@ def test_a_generator_of_motions_that_leave_the_ground_is_refused(request_):
     jumps = squat_like_dataset(MUSCLES_6).assign_attrs(movement="jump")
     save_dataset(jumps, request_.generator / "references.nc")
     refuses(request_, GenerationError, "was trained on jump, in which feet leave the ground")
+
+
+def test_an_objective_of_another_movement_than_the_generators_is_refused() -> None:
+    term = {"quantity": "depth", "stat": "peak", "at_least": 0.2}
+    sitting = Objective.from_dict({"movement": "sit-to-stand", "term": [term]}, source="chair.toml")
+    _require_movement(Path("runs/chair"), "sit-to-stand", sitting)
+    _require_movement(Path("runs/squats"), "squat", Objective.from_dict({"term": [term]}))
+    with pytest.raises(GenerationError, match=r"chair\.toml: is about the movement sit-to-stand, and .*squats was"):
+        _require_movement(Path("runs/squats"), "squat", sitting)

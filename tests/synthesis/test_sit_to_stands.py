@@ -90,3 +90,22 @@ def test_a_seat_out_of_reach_is_refused(body: Skeleton) -> None:
     high = RisingStyle(**{**vars(style), "seat": 2.0})
     with pytest.raises(ClosedChainError, match="out of the thighs' reach"):
         sit_to_stand_motion(body, high, draw_rises(high, 1, np.random.default_rng(0)), np.random.default_rng(0))
+
+
+def test_a_pelvis_that_glides_on_its_seat_or_sinks_is_measured(body: Skeleton, performed: Performed) -> None:
+    rise = performed.rises[0]
+    cut = performed.motion.resampled(np.linspace(rise.sit_s - 0.2, rise.sit_s + rise.duration, 51))
+    q, duration = torch.as_tensor(cut.values)[None], torch.tensor([cut.duration], dtype=torch.float64)
+    glides, sinks = q.clone(), q.clone()
+    early = torch.sin(torch.linspace(0.0, 4 * torch.pi, 51, dtype=q.dtype)).clamp(min=0.0) * (torch.arange(51) < 13)
+    glides[0, :, body.index("pelvis_tx")] += 0.05 * early
+    sinks[0, :, body.index("pelvis_ty")] -= 0.05 * early
+    off = [
+        float(Observation(Frame(body.coordinates, (), body, seated=True), x, duration, None).off_seat.max())
+        for x in (q, glides, sinks)
+    ]
+    assert off[0] < 0.015
+    assert off[1] == pytest.approx(0.02, abs=0.01)
+    assert off[2] == pytest.approx(0.05, abs=0.02)
+    feet_alone = Observation(Frame(body.coordinates, (), body), q, duration, None)
+    assert float(feet_alone.off_seat.abs().max()) == 0.0
