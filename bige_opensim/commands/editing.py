@@ -29,7 +29,7 @@ def edit(
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
     load: Annotated[list[str] | None, Parameter(negative=())] = None,
     sweep: tuple[str, float, float, int] | None = None,
-    steps: int = 30,
+    steps: int = 120,
 ) -> int:
     """Change a person's own recorded repetition as little as it takes to meet an objective.
 

@@ -68,6 +68,8 @@ class LabelOptions:
     """Hands carry: on a rail or a table, or on the person's own knees and thighs."""
     calves: Flag = False
     """Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion."""
+    device: str = "cpu"
+    """Where the fast solver solves the frames: cpu, or cuda where there is a graphics card."""
     load: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     """What the person carries, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r; can be given
     several times."""
@@ -97,6 +99,7 @@ class LabelOptions:
             chair=self.chair,
             hands=self.hands,
             calves=self.calves,
+            device=self.device,
             load=parse_loads(self.load),
             uncertainty=self.uncertainty,
         )

@@ -23,6 +23,7 @@ def generate(
     iterations: int | None = None,
     predictor: Literal["auto", "surrogate", "physics"] = "auto",
     rehearsals: int = 4,
+    refine: int = 0,
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
     load: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -53,6 +54,8 @@ def generate(
     rehearsals
         How often, at most, the motions are labelled as the verdict will label them, by the fast solver, and searched on
         where that differs from what was predicted; 0 for never.
+    refine
+        After how many of these rounds the surrogate is refined, for this search, on the motions that were simulated.
     strength
         How strong the subject's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
     limit
@@ -84,6 +87,7 @@ def generate(
             iterations=iterations,
             predictor=predictor,
             rehearsals=rehearsals,
+            refine=refine,
             strength=person.strength,
             limits=person.limits,
             load=load,
@@ -160,6 +164,7 @@ def report(
     norms: Path | None = None,
     sessions: Path | None = None,
     figures: Path | None = None,
+    docx: str | None = None,
     scene: bool = True,
     out: Path | None = None,
 ) -> int:
@@ -178,6 +183,9 @@ def report(
         Labels of the person's own recordings, which are marked in the bars of the norms.
     figures
         Also write all figures into this folder, as drawings (svg) and tables (csv).
+    docx
+        Also fill this Word template (.docx) into a document named like the report; "plain" for a template of ours,
+        which is written beside it for you to change.
     scene
         Whether the motions are in it in three dimensions, about 50 kB each.
     out
@@ -193,12 +201,14 @@ def report(
     from bige_opensim.workflows.report import report_on
 
     try:
-        path, contradictions = report_on(
-            motions, out, reference=reference, norms=norms, sessions=sessions, figures=figures, scene=scene
+        path, contradictions, document = report_on(
+            motions, out, reference=reference, norms=norms, sessions=sessions, figures=figures, word=docx, scene=scene
         )
     except (ReportError, NormsError, DatasetError, ModelError, OutFolderError, StorageError) as error:
         return fail(str(error))
     for sentence in contradictions:
         console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{path}: open it in a browser", markup=False, highlight=False, soft_wrap=True)
+    if document is not None:
+        console.print(f"{document}: open it in Word", markup=False, highlight=False, soft_wrap=True)
     return 1 if contradictions else 0

@@ -195,7 +195,8 @@ def _label_into(
         fit = person.muscles(window.q, beside, settings)
         of_case = (fit, person.known_paths(fit, few.q), person.lines(fit))
         given = None if loads is None else loads.at(rows)
-        bands = Case(model, skeleton, few, of_case, ground, given, used, tuple(others)).bands(used.uncertainty)
+        beside_feet = tuple(other.at(rows) for other in others)
+        bands = Case(model, skeleton, few, of_case, ground, given, used, beside_feet).bands(used.uncertainty)
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted, *said, *cost_notes(settings.cost))
@@ -209,7 +210,7 @@ def _label_into(
     record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":
-        record["geometry"] = settings.geometry
+        record["geometry"], record["device"] = settings.geometry, settings.device
     if muscles is not None:
         record["muscle_paths"] = person.about_paths(muscles)
     if bands is not None:

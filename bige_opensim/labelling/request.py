@@ -22,7 +22,7 @@ from bige_opensim.physics.carried_loads import CarriedLoad
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 from bige_opensim.provenance import __version__
-from bige_opensim.settings import in_range, one_of
+from bige_opensim.settings import in_range, one_of, usable_device
 
 SOLVERS = ("opensim", "fast")
 GEOMETRIES = ("polynomial", "exact")
@@ -53,11 +53,10 @@ class LabelSettings:
     coordinates that the file lacks keep the model's default, even if much of the body hangs on them. cost: what effort
     costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
     person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
-    none. cutoff_hz: low-pass
-    of coordinates and measured forces, 0 for none, "auto" for that of residual analysis (`cutoff`). hands: "rail" or
-    "knees", where hands carry; None where they do not. calves: thighs
-    rest on calves at the bottom of a deep squat. load: what the person carries. uncertainty: draws of body and
-    motion from which bands are found (`uncertainty`), 0 for none.
+    none. cutoff_hz: low-pass of coordinates and measured forces, 0 for none, "auto" for that of residual analysis
+    (`cutoff`). hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs rest on calves at
+    the bottom of a deep squat. device: of the fast solver, as torch names it. load: what the person carries.
+    uncertainty: draws of body and motion from which bands are found (`uncertainty`), 0 for none.
 
     Raises
     ------
@@ -84,12 +83,14 @@ class LabelSettings:
     chair: str | None = None
     hands: str | None = None
     calves: bool = False
+    device: str = "cpu"
     load: tuple[CarriedLoad, ...] = ()
     uncertainty: int = 0
 
     def as_fingerprint(self) -> dict[str, Any]:
         """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
         settings = json.loads(json.dumps(asdict(self)))
+        del settings["device"]  # changes who computes, not what
         if self.cost.usual:
             del settings["cost"]
         if not self.residual_reduction:
@@ -106,6 +107,7 @@ class LabelSettings:
         if self.units is not None:
             one_of("units", self.units, UNITS)
         check_chair(self.chair)
+        usable_device(self.device)
         if self.hands is not None:
             one_of("hands", self.hands, HANDS_ON)
         in_range("audit", self.audit, "", 0.0, 1.0)

@@ -230,7 +230,7 @@ class Solver:
         self.known, self.gain = _feet_are_known(s, self.state, spreads)
 
     def solve(self, draw: Draw) -> _Solved:
-        """Activations (T, M), net generalized forces (T, C), ground forces (T, 6), joint loads (T, J) in body weights."""
+        """Activations (T, M), net moments (T, C), ground forces (T, 6), and joint loads (T, J) in body weights."""
         case = self.case
         body = Skeleton(draw.tables)
         q, qd, qdd = self.moved(draw)
@@ -280,9 +280,8 @@ class Solver:
 
     def _with_ground(self, body: Skeleton, state: State, qd: Tensor, actuators: MusclesAndReserves) -> Any:
         case = self.case
-        return solve_with_ground(
-            *(body, state, qd, actuators, case.ground, case.settings.contact), self.start, case.others, self.feet
-        )
+        trial = (body, state, qd, actuators, case.ground, case.settings.contact)
+        return solve_with_ground(*trial, self.start, case.others, feet=self.feet)
 
 
 def _feet_are_known(skeleton: Skeleton, state: State, spreads: Spreads) -> tuple[Tensor, Tensor]:

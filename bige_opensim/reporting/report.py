@@ -19,6 +19,7 @@ from bige_opensim.reporting.figure_files import write_figures
 from bige_opensim.reporting.norm_bars import beside_norms
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
+from bige_opensim.reporting.word import write_word
 from bige_opensim.reporting.wording import SPACE, describe, gate_text, number, plain, target_text, value_text
 from bige_opensim.validation.norms import Performance
 from bige_opensim.validation.norms_files import Norms
@@ -50,10 +51,13 @@ class Scene(NamedTuple):
 
 
 class WrittenReport(NamedTuple):
-    """Where a report is, and what contradicts its certificates, a sentence each that begins with the motion's name."""
+    """Where a report is, what contradicts its certificates, a sentence each that begins with the motion's name, and
+    where the Word document is that was asked for.
+    """
 
     path: Path
     contradictions: tuple[str, ...]
+    word: Path | None = None
 
 
 def write_report(
@@ -79,6 +83,7 @@ def report(
     figures: Path | None = None,
     scene: Scene | None = None,
     sessions: Mapping[str, Sequence[Performance]] | None = None,
+    word: Path | str | None = None,
 ) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
@@ -106,11 +111,14 @@ def report(
         The motions in three dimensions, to be shown in a frame of its own.
     sessions
         Recorded repetitions of the person by session, to be shown in the bars of the norms.
+    word
+        Template of a Word document (.docx), or "plain", to be filled with the same.
 
     Raises
     ------
     ReportError
-        The folder is no folder of generated motions, its files contradict each other, or `out` has no folder.
+        The folder is no folder of generated motions, its files contradict each other, `out` has no folder, or the
+        template cannot be filled.
     OutFolderError
         The folder for figures holds something else.
     DatasetError, ModelError, StorageError
@@ -130,8 +138,9 @@ def report(
     content = _content(evidence, out.parent, stages or {}, norms, sessions) | {"scene": scene}
     if figures is not None:
         write_figures(content, figures)
+    document = None if word is None else write_word(content, word, out.with_suffix(".docx"))
     write_whole(out, environment.get_template("report.html.j2").render(**content))
-    return WrittenReport(out, evidence.contradictions)
+    return WrittenReport(out, evidence.contradictions, document)
 
 
 def _content(

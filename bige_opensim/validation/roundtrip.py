@@ -109,7 +109,7 @@ def validate(
         for path in generated.motions
     ]
     verdicts = []
-    settings = replace(settings, cost=generated.objective.cost, uncertainty=uncertainty)
+    settings = replace(settings, cost=generated.objective.cost, chair=generated.chair, uncertainty=uncertainty)
     for outcome in label_trials(requests, settings, jobs=jobs, progress=progress):
         verdict = _certify(generated, outcome, again[outcome.trial])
         verdicts.append(verdict)

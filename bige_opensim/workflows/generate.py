@@ -62,7 +62,8 @@ class SearchSettings:
     how active muscles are, the surrogate alone, or, after its search, a shorter one through the physics of the model,
     or the physics only where a term measures forces ("auto");
     physics_share: length of that one in shares of the first; rehearsals: how often, at most, motions are labelled as
-    the verdict will label them, and searched on where that differs from what was predicted.
+    the verdict will label them, and searched on where that differs from what was predicted; refine: after how many of
+    these rounds the surrogate is refined on the motions that were simulated.
 
     Raises
     ------
@@ -77,6 +78,7 @@ class SearchSettings:
     predictor: str = AUTO
     physics_share: float = 0.25
     rehearsals: int = 4
+    refine: int = 0
 
     def __post_init__(self) -> None:
         one_of("predictor", self.predictor, PREDICTORS)
@@ -86,6 +88,7 @@ class SearchSettings:
             in_range("iterations", self.iterations, "", 1, MOST_ITERATIONS)
         in_range("physics_share", self.physics_share, "of the first search", 0.0, 10.0)
         in_range("rehearsals", self.rehearsals, "", 0, MOST_REHEARSALS)
+        in_range("refine", self.refine, "rounds", 0, MOST_REHEARSALS)
 
 
 def generate(
@@ -100,6 +103,7 @@ def generate(
     predictor: str = AUTO,
     physics_share: float = 0.25,
     rehearsals: int = 4,
+    refine: int = 0,
     strength: Strength | None = None,
     limits: Limits | None = None,
     load: Loads = None,
@@ -130,6 +134,9 @@ def generate(
     rehearsals
         How often, at most, the motions are labelled as `validate` will, by the fast solver, and searched on where the
         labels differ from what was predicted; 0 leaves it at the prediction.
+    refine
+        After how many of these rounds the surrogate is refined, for this search alone, on the motions that were
+        simulated; `record["refinement"]` has by how much it was off in each round, and afterwards.
     strength
         How strong the person's muscles are, in shares of the model's, by muscle, pattern or group: {"vas*_r": 0.7}.
     limits
@@ -155,7 +162,7 @@ def generate(
         The objective, the networks or the model cannot be used, or do not belong together.
 
     """
-    settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals)
+    settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals, refine)
     file, own = objective_file(objective), Path(model)
     person = Person(strength or {}, limits or {}, loads_of(load) or Objective.load(file).loads)
     if person.loads and predictor == AUTO:  # no surrogate knows of loads
@@ -213,4 +220,4 @@ def search_motions(
         if not settings.rehearsals:
             found = prepared.generated(result)
             return found if result.satisfied.any() else explained(found, prepared, result)
-        return rehearsed(prepared, result, settings.rehearsals, show)
+        return rehearsed(prepared, result, settings.rehearsals, show, refine=settings.refine)

@@ -85,6 +85,7 @@ def label(
     chair: str | float | None = None,
     hands: str | None = None,
     calves: bool = False,
+    device: str = "cpu",
     load: Loads = None,
     uncertainty: int = 0,
 ) -> Label:
@@ -136,6 +137,8 @@ def label(
         "rail" or "knees": what hands rest on, where they carry.
     calves
         Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion.
+    device
+        Where the fast solver solves the frames, as torch names it: "cpu", "cuda".
     load
         What the person carries: "60kg@torso" is a bar on the back, "20kg@hands", "10kg@hand_r"; one or several.
         `label.loaded_model` is the model with it.
@@ -175,6 +178,7 @@ def label(
         chair=None if chair is None else str(chair),
         hands=hands,
         calves=calves,
+        device=device,
         load=loads_of(load),
         uncertainty=uncertainty,
     )

@@ -92,6 +92,7 @@ def label_sessions(
     chair: str | float | None = None,
     hands: str | None = None,
     calves: bool = False,
+    device: str = "cpu",
     load: Loads = None,
     uncertainty: int = 0,
     timeout_s: float | None = None,
@@ -114,7 +115,7 @@ def label_sessions(
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
     solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive,
-    residual_reduction, chair, hands, calves, load, uncertainty
+    residual_reduction, chair, hands, calves, device, load, uncertainty
         As of `label`, the body from all trials of a session; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -155,6 +156,7 @@ def label_sessions(
         chair=None if chair is None else str(chair),
         hands=hands,
         calves=calves,
+        device=device,
         load=loads_of(load),
         uncertainty=uncertainty,
     )
