@@ -20,6 +20,17 @@ def one_of(name: str, value: object, choices: Sequence[str]) -> None:
     raise SettingError(f"{name} = {value!r} is not a choice. Choose one of: {', '.join(choices)}.{meant}")
 
 
+def usable_device(name: str) -> None:
+    """Raise SettingError unless torch can put numbers on the device."""
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        reason = str(error).partition("\n")[0]
+        raise SettingError(f"device = {name!r} cannot be used ({reason}); cpu always can.") from error
+
+
 def in_range(name: str, value: float, unit: str, low: float, high: float = math.inf) -> None:
     """Raise SettingError unless `value` is a number from `low` to `high`."""
     if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:

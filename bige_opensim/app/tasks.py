@@ -202,7 +202,7 @@ def _judged(folder: Path, motions: Path, progress: Progress) -> str:
     progress.begin("asking OpenSim")
     verdicts = validate_folder(motions, jobs=1, show=progress)
     progress.begin("writing the report", 4)
-    path, contradictions = report_on(motions, folder / REPORT)
+    path, contradictions, _ = report_on(motions, folder / REPORT)
     progress.finish("report")
     takes = takes_of(motions, FILE_HZ)
     write_whole(folder / VIEW, as_html(takes, title=title_of(takes)))

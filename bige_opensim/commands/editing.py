@@ -27,8 +27,9 @@ def edit(
     repetition: int | None = None,
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
+    load: Annotated[list[str] | None, Parameter(negative=())] = None,
     sweep: tuple[str, float, float, int] | None = None,
-    steps: int = 30,
+    steps: int = 120,
 ) -> int:
     """Change a person's own recorded repetition as little as it takes to meet an objective.
 
@@ -50,6 +51,8 @@ def edit(
         How strong the person's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
     limit
         How far a joint goes without pain, as COORDINATE=LOW..HIGH in degrees or metres: knee_angle_r=0..90.
+    load
+        What the person carried, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r.
     sweep
         A dose-response series: a term of the objective, its first and last value, and how many: TERM 0.2 0.6 5.
     steps
@@ -61,6 +64,7 @@ def edit(
     from bige_opensim.io.storage import StorageError
     from bige_opensim.motion import MotionError
     from bige_opensim.osim.model import ModelError
+    from bige_opensim.physics.carried_loads import CarriedLoadError
     from bige_opensim.settings import SettingError
     from bige_opensim.workflows.edit import EditError, edit_series
     from bige_opensim.workflows.edit import edit as run
@@ -68,10 +72,10 @@ def edit(
     from bige_opensim.workflows.simulated_motions import SimulationError
 
     try:
-        person = parse_person(strength or [], limit or [])
+        person = parse_person(strength or [], limit or [], load or [])
         about: dict[str, Any] = {
             "model": model, "objective": objective, "start": start, "end": end, "repetition": repetition,
-            "strength": person.strength, "limits": person.limits, "steps": steps, "show": Steps,
+            "strength": person.strength, "limits": person.limits, "load": load, "steps": steps, "show": Steps,
         }  # fmt: skip
         if sweep is None:
             require_free(out)
@@ -87,7 +91,7 @@ def edit(
             each.save(folder)
     except (GenerationError, ObjectiveError, StorageError, MotionError) as error:
         return fail(str(error))
-    except (ModelError, SettingError, EditError, PersonError, SimulationError) as error:
+    except (CarriedLoadError, ModelError, SettingError, EditError, PersonError, SimulationError) as error:
         return fail(str(error))
     return _series(doses, folders, out)
 

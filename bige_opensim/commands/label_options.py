@@ -51,8 +51,8 @@ class LabelOptions:
     audit: float = 0.002
     """Share of frames that OpenSim solves again to check the fast solver, drawn over the trials of a session and model,
     at least 20 of them; 0 for none."""
-    cutoff: float = 6.0
-    """Low-pass cut-off of the coordinates, Hz; 0 filters nothing."""
+    cutoff: float | Literal["auto"] = 6.0
+    """Low-pass cut-off of coordinates and measured forces, Hz; 0 filters nothing, auto takes what fits the movement."""
     start: float | None = None
     """First time of a single motion, s."""
     end: float | None = None
@@ -68,6 +68,11 @@ class LabelOptions:
     """Hands carry: on a rail or a table, or on the person's own knees and thighs."""
     calves: Flag = False
     """Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion."""
+    device: str = "cpu"
+    """Where the fast solver solves the frames: cpu, or cuda where there is a graphics card."""
+    load: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    """What the person carries, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r; can be given
+    several times."""
     residual_reduction: bool = True
     """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
     trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
@@ -75,6 +80,7 @@ class LabelOptions:
     def settings(self, grf: str, cost: EffortCost) -> LabelSettings:
         """Settings of labels, with the ground forces that were found to be meant."""
         from bige_opensim.labelling.request import LabelSettings
+        from bige_opensim.physics.carried_loads import parse_loads
 
         return LabelSettings(
             solver=self.solver,
@@ -91,6 +97,8 @@ class LabelOptions:
             chair=self.chair,
             hands=self.hands,
             calves=self.calves,
+            device=self.device,
+            load=parse_loads(self.load),
         )
 
 

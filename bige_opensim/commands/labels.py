@@ -61,8 +61,8 @@ def label(
         return fail("--model and --motion go together: name both.")
     if not single and (external_loads or forces or how.start is not None or how.end is not None):
         return fail("--external-loads, --forces, --start and --end are for a single motion (--model, --motion).")
-    if how.cutoff < 0:
-        return fail(f"--cutoff is a frequency in Hz, 0 for none; got {how.cutoff:g}.")
+    if how.cutoff != "auto" and how.cutoff < 0:
+        return fail(f"--cutoff is a frequency in Hz, 0 for none, or auto; got {how.cutoff:g}.")
     if workers.scheduler is not None and workers.jobs is not None:
         return fail("--jobs is for this machine; how much a cluster does at once, its workers decide.")
     from bige_opensim.workers.worker_process import PROCESSES
@@ -75,6 +75,7 @@ def label(
     from bige_opensim.io.storage import StorageError
     from bige_opensim.labelling.label_trials import requests_of
     from bige_opensim.labelling.status_table import StatusError
+    from bige_opensim.physics.carried_loads import CarriedLoadError
     from bige_opensim.physics.effort_cost import EffortCostError
     from bige_opensim.settings import SettingError
     from bige_opensim.workers.cluster import ClusterError
@@ -105,7 +106,9 @@ def label(
             write(_status(outcomes))
             if not single:
                 _print_counts(outcomes)
-    except (EffortCostError, SettingError, SessionError, StatusError, StorageError, ClusterError) as error:
+    except (CarriedLoadError, EffortCostError, SettingError, SessionError) as error:
+        return fail(str(error))
+    except (StatusError, StorageError, ClusterError) as error:
         return fail(str(error))
     return 0 if any(o.labelled for o in outcomes) else 1
 

@@ -23,8 +23,10 @@ def generate(
     iterations: int | None = None,
     predictor: Literal["auto", "surrogate", "physics"] = "auto",
     rehearsals: int = 4,
+    refine: int = 0,
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
+    load: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
     """Search for motions that meet an objective.
 
@@ -52,10 +54,14 @@ def generate(
     rehearsals
         How often, at most, the motions are labelled as the verdict will label them, by the fast solver, and searched on
         where that differs from what was predicted; 0 for never.
+    refine
+        After how many of these rounds the surrogate is refined, for this search, on the motions that were simulated.
     strength
         How strong the subject's muscles are, as MUSCLE=FACTOR of the model's: vas*_r=0.7. Names, patterns or groups.
     limit
         How far a joint goes without pain, as COORDINATE=LOW..HIGH in degrees or metres: knee_angle_r=0..90.
+    load
+        What the person carries, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r.
 
     """
     from bige_opensim.guidance.generated import GenerationError, require_free
@@ -63,13 +69,14 @@ def generate(
     from bige_opensim.guidance.search import SearchError
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.osim.model import ModelError
+    from bige_opensim.physics.carried_loads import CarriedLoadError
     from bige_opensim.settings import SettingError
     from bige_opensim.workflows.generate import generate as run
     from bige_opensim.workflows.personal import PersonError, parse_person
 
     try:
         require_free(out)
-        person = parse_person(strength or [], limit or [])
+        person = parse_person(strength or [], limit or [], load or [])
         found = run(
             objective,
             model=model,
@@ -80,14 +87,16 @@ def generate(
             iterations=iterations,
             predictor=predictor,
             rehearsals=rehearsals,
+            refine=refine,
             strength=person.strength,
             limits=person.limits,
+            load=load,
             show=Steps,
         )
         found.save(out)
     except (GenerationError, ObjectiveError, SearchError, CheckpointError) as error:
         return fail(str(error))
-    except (ModelError, PersonError, SettingError) as error:
+    except (CarriedLoadError, ModelError, PersonError, SettingError) as error:
         return fail(str(error))
     console.print(
         f"{found.satisfied} of {count} motions meet the objective as predicted; `bige validate {out}` asks OpenSim.",
@@ -144,6 +153,7 @@ def report(
     norms: Path | None = None,
     sessions: Path | None = None,
     figures: Path | None = None,
+    docx: str | None = None,
     scene: bool = True,
     out: Path | None = None,
 ) -> int:
@@ -162,6 +172,9 @@ def report(
         Labels of the person's own recordings, which are marked in the bars of the norms.
     figures
         Also write all figures into this folder, as drawings (svg) and tables (csv).
+    docx
+        Also fill this Word template (.docx) into a document named like the report; "plain" for a template of ours,
+        which is written beside it for you to change.
     scene
         Whether the motions are in it in three dimensions, about 50 kB each.
     out
@@ -177,12 +190,14 @@ def report(
     from bige_opensim.workflows.report import report_on
 
     try:
-        path, contradictions = report_on(
-            motions, out, reference=reference, norms=norms, sessions=sessions, figures=figures, scene=scene
+        path, contradictions, document = report_on(
+            motions, out, reference=reference, norms=norms, sessions=sessions, figures=figures, word=docx, scene=scene
         )
     except (ReportError, NormsError, DatasetError, ModelError, OutFolderError, StorageError) as error:
         return fail(str(error))
     for sentence in contradictions:
         console.print(f"contradiction: {sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{path}: open it in a browser", markup=False, highlight=False, soft_wrap=True)
+    if document is not None:
+        console.print(f"{document}: open it in Word", markup=False, highlight=False, soft_wrap=True)
     return 1 if contradictions else 0

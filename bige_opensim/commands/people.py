@@ -17,10 +17,11 @@ def synth(
     reps: int = 4,
     seed: int = 0,
     noise: float = 0.0,
+    movement: str = "squat",
     model: Path | None = None,
     jobs: int | None = None,
 ) -> int:
-    """Make sessions of synthetic people who squat: a scaled model and a motion with planted feet each.
+    """Make sessions of synthetic people who move: a scaled model and a motion with planted feet each.
 
     Parameters
     ----------
@@ -29,11 +30,13 @@ def synth(
     out
         Folder for the sessions.
     reps
-        Squats of each person.
+        Repetitions of each person.
     seed
         The same seed makes the same people.
     noise
         Standard deviation of noise on every coordinate, degrees (and 2 mm per degree), as of a sensor.
+    movement
+        squat, sit-to-stand, or lunge (split squats, right leg in front).
     model
         Generic full-body model to scale; by default the one that comes with the package.
     jobs
@@ -42,12 +45,13 @@ def synth(
     """
     from bige_opensim.osim.anthropometric_scaling import ScalingError
     from bige_opensim.osim.model import ModelError
+    from bige_opensim.settings import SettingError
     from bige_opensim.synthesis.sessions import CohortSettings, SynthesisError
     from bige_opensim.workflows.people import make_people
 
     try:
-        make_people(out, CohortSettings(subjects, reps, seed, noise), model=model, jobs=jobs, show=Steps)
-    except (SynthesisError, ScalingError, ModelError) as error:
+        make_people(out, CohortSettings(subjects, reps, seed, noise, movement), model=model, jobs=jobs, show=Steps)
+    except (SynthesisError, ScalingError, ModelError, SettingError) as error:
         return fail(str(error))
     console.print(f"{subjects} synthetic people in {out}", highlight=False)
     return 0

@@ -80,9 +80,12 @@ class KnownModel:
 
     @cached_property
     def mass_kg(self) -> float:
-        """Mass of what floats in ground, of all bodies where nothing does: a belt in the model is nobody's weight."""
+        """Mass of what floats in ground, of all bodies where nothing does: a belt in the model is nobody's weight.
+
+        Loads that are carried do not count.
+        """
         assert self.osim is not None
-        return self.osim.mass_kg if self.skeleton is None else float(self.skeleton.person_mass.sum())
+        return self.osim.mass_kg if self.skeleton is None else float(self.skeleton.own_mass.sum())
 
     def has_feet(self) -> bool:
         """Whether there is a skeleton with both calcanei."""

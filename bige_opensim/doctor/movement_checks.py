@@ -212,8 +212,8 @@ def check_carried(path: Path, carried: float | None, mass_kg: float) -> list[Fin
     kg = carried * mass_kg
     sentence = f"The measured forces carry {kg:.1f} kg where the model has {mass_kg:.1f} kg."
     remedy = (
-        f"Scale the model to the person (bige scale, --mass {kg:.1f}), or check the plates' zero and that they are "
-        "this trial's, unless something else carried the person throughout."
+        f"Scale the model to the person (bige scale, --mass {kg:.1f}), declare what the person carries (--load), or "
+        "check the plates' zero and that they are this trial's, unless something else carried the person throughout."
     )
     measure = (100 * abs(carried - 1.0), 100 * CARRIED_TOLERANCE, "% of the model's mass")
     return [Finding(path, "", "warning", "carried-mass", sentence, remedy, False, *measure)]

@@ -77,7 +77,7 @@ def _trial(one: Selected) -> dict[str, Any]:
     q = one.recorded.coordinates
     row: dict[str, Any] = {"trial": one.name, "verdict": one.recorded.verdict, "frames": q.frames}
     row |= {"start": q.time[0], "end": q.time[-1], "rate": q.rate_hz, "model": one.person.model.name}
-    row["mass"] = float(one.person.skeleton.person_mass.sum())
+    row["mass"] = float(one.person.skeleton.own_mass.sum())
     if one.label is None:
         return row
     record = one.label.record

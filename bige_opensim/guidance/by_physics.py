@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -39,7 +40,7 @@ class ByPhysics:
 def without_dynamics(objective: Objective) -> Objective:
     """What of an objective a surrogate can follow: without moments, ground forces and joint loads."""
     kept = tuple(term for term in objective.terms if not needs_dynamics(term))
-    return Objective(objective.name, kept, objective.settings, objective.description, objective.source, objective.cost)
+    return replace(objective, terms=kept)
 
 
 def refuse_dynamics(objective: Objective) -> None:

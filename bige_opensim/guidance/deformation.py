@@ -108,10 +108,13 @@ class Deformation:
     def shape(self, x: Float[Tensor, " variable"]) -> Shape:
         """The changed motion, its duration and dq/dx, legs included."""
         proposed = self.base.clone()
-        change = x[: self.placing].reshape(len(self.free), -1).T
-        proposed[:, self.free] += self.basis @ change * self.unit[self.free]
+        proposed[:, self.free] += self.proposed(x) * self.unit[self.free]
         q, found = self._closest(proposed, self._moved_places(x))
         return Shape(q, self.duration * math.exp(DURATION_UNIT * float(x[-1])), self._slopes(found))
+
+    def proposed(self, x: Float[Tensor, " variable"]) -> Float[Tensor, "time free"]:
+        """What x asks of pelvis and trunk, in units, before the legs are closed over the feet."""
+        return self.basis @ x[: self.placing].reshape(len(self.free), -1).T
 
     def size(self, x: Float[Tensor, " variable"], shape: Shape) -> Size:
         """How large a change is: R'R with, as mean squares over time,

@@ -14,16 +14,17 @@ cost steps and no accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.fft import dct
 from torch import Tensor
 
-from bige_opensim.guidance.deformation import Deformation, Shape, Size
+from bige_opensim.guidance.deformation import ANGLE_UNIT, Deformation, Shape, Size
 from bige_opensim.guidance.language import UNITS
 from bige_opensim.guidance.least_change import Row, least_change
 from bige_opensim.guidance.objective import BoundObjective, BoundTerm
@@ -42,12 +43,22 @@ Physics = Callable[[Tensor, Tensor], Forces]
 """(q (T, C), duration ()) -> forces, differentiable in both."""
 Limits = Mapping[str, tuple[float, float]]
 
-STEPS = 30
-FIRST_RADIUS_RAD, LARGEST_RADIUS_RAD, SMALLEST_RADIUS_RAD = 0.12, 0.3, 0.004
+STEPS = 120
+STARTS, SLOWER = 6, 1.5
+"""How often a search that ended short of the objective goes on from its best change, slower by so many tenths: slower
+motions take less force, and what time they need not take is given back."""
+FIRST_RADIUS_RAD, LARGEST_RADIUS_RAD, SMALLEST_RADIUS_RAD = 0.12, 0.3, 0.002
 """Largest change of a joint angle in one step: at first, after good steps, and where the search ends."""
 BALANCE_LIMIT_M, OVERLAP_LIMIT = 0.04, 0.3
 """Limits of two gates of a verdict (`validation.motion_gates`)."""
+PROPOSED = 0.5
+"""What a joint counts as the change asks for it, before the legs are closed over the feet and held at their limits."""
+STRETCH_RAD = 0.1
+"""What a tenth of the duration counts in the length of a step: forces change by a fifth with it."""
 SHRINK, GROW, DAMPINGS = 0.5, 1.6, 40
+WAVES, CUTS, CUT_FROM = 10, 8, 0.02
+"""Cosines by which curves are told whose root mean square is bounded, and how often and from what excess, in scales,
+linear bounds are added for one."""
 PEAKS, PEAK_STRIDE = 5, 4
 """Of a curve whose peak is bounded, so many frames are looked at, so far apart: peaks hop from one to another."""
 HARD, WISH = 1e4, 4.0
@@ -151,7 +162,18 @@ def edit(
     current = program.attempt(x, simulate)
     best, radius, made = current, FIRST_RADIUS_RAD, 1
     linear = _Linear(program, current)
-    while made < steps and radius > SMALLEST_RADIUS_RAD:
+    again = 0
+    while made < steps:
+        if radius < SMALLEST_RADIUS_RAD:
+            if best.holds or again == STARTS:
+                break
+            again += 1
+            slower = best.x.clone()
+            slower[-1] += SLOWER
+            current, radius, made = program.attempt(slower, simulate), FIRST_RADIUS_RAD, made + 1
+            best = current if _better(current, best) else best
+            linear = _Linear(program, current)
+            continue
         progress(made, steps, _state(current))
         step, turn = linear.step(radius)
         new = program.attempt(current.x + torch.as_tensor(step), simulate)
@@ -182,6 +204,47 @@ def _better(a: Try, b: Try) -> bool:
     if a.holds != b.holds:
         return a.holds
     return a.cost < b.cost
+
+
+class Norm(NamedTuple):
+    """A bound on the root mean square of a linearised curve, in scales.
+
+    The curve c is told by its products g with K slow cosines of unit size over its T frames, and by the size r of the
+    rest, which is held: |c + J d|^2 = |g + G d|^2 + r^2. For any u of unit size, u . (g + G d, r) / sqrt(T) is a lower
+    bound of the root mean square, and that of u = (g + G d, r) / |...| is tight.
+    """
+
+    name: str
+    excess: float
+    products: Float[np.ndarray, " k"]
+    slopes: Float[np.ndarray, "k variable"]
+    rest: float
+    frames: int
+    cost: float
+
+    def excess_at(self, step: Float[np.ndarray, " variable"]) -> float:
+        """How far the bound is exceeded after a step of the linearised curve."""
+        return self.excess + float(np.linalg.norm(self._at(step)) - np.linalg.norm(self._at(0.0 * step))) / self.root
+
+    def row(self, step: Float[np.ndarray, " variable"]) -> Row:
+        """The linear bound that is tight after a step."""
+        u = self._at(step)
+        u = u / max(float(np.linalg.norm(u)), 1e-12)
+        here = self._at(0.0 * step)
+        excess = self.excess + (float(u @ here) - float(np.linalg.norm(here))) / self.root
+        return Row(self.name, excess, u[:-1] @ self.slopes / self.root, self.cost)
+
+    @property
+    def root(self) -> float:
+        """sqrt(T)."""
+        return float(np.sqrt(self.frames))
+
+    def seen(self, step: Float[np.ndarray, " variable"], rows: Sequence[Row]) -> float:
+        """What the rows of this bound say is exceeded after a step, at least 0."""
+        return max([0.0, *(row.excess + float(row.slope @ step) for row in rows if row.name == self.name)])
+
+    def _at(self, step: Float[np.ndarray, " variable"]) -> Float[np.ndarray, " k1"]:
+        return np.append(self.products + self.slopes @ step, self.rest)
 
 
 class Curves(NamedTuple):
@@ -274,6 +337,15 @@ class _Point:
             slope[-1] += float(by_duration) * self.program.deformation.duration_slope(self.shape.duration)
         return slope
 
+    def norm(self, name: str, curve: Tensor, excess: float, cost: float) -> Norm:
+        """A bound on the root mean square of a curve."""
+        T, value = len(curve), curve.detach().numpy()
+        waves = dct(np.eye(T), type=2, norm="ortho", axis=0)[:WAVES]
+        products = waves @ value
+        rest = float(np.sqrt(max(value @ value - products @ products, 0.0)))
+        slopes = np.stack([self.slope(torch.as_tensor(wave) @ curve) for wave in waves])
+        return Norm(name, float(excess), products, slopes, rest, T, cost)
+
     def gate_rows(self, name: str, excess: float, seen: Float[np.ndarray, "time channel"]) -> list[Row]:
         """Rows of a gate, which judges the largest of all channels: in frames where the largest was seen large."""
         curve = self.curves.gates[name]
@@ -289,9 +361,9 @@ class _Linear:
     """The program linearised at a change: a row for every bound that is near, and the gradient of all else.
 
     A peak, a negated minimum and a root mean square are the largest of many linear functions of a curve: its values at
-    single frames, or its products with curves of unit size. A bound on them is as many linear bounds, of which those
-    are looked at that are tight here, and later those that were tight where a step went wrong (Kelley 1960,
-    doi:10.1137/0108053).
+    single frames, or its products with curves of unit size. A bound on them is as many linear bounds (Kelley 1960,
+    doi:10.1137/0108053). Of a peak those are looked at that are tight here, and later those that were tight where a
+    step went wrong; of a root mean square those that are tight where a step would go in the linearised curve (`Norm`).
     """
 
     def __init__(self, program: _Program, current: Try) -> None:
@@ -300,6 +372,7 @@ class _Linear:
         self.curves = self.point.curves
         self.gradient = np.zeros(program.deformation.variables)
         self.rows = program.limit_rows(current)
+        self.norms: dict[tuple[str, int], Norm] = {}
         for term, curve in zip(program.objective.terms, self.curves.terms, strict=True):
             if not term.bounded:
                 channels = statistic(term.term, curve[None])[0]
@@ -332,7 +405,12 @@ class _Linear:
                 for sign, excess in ((1.0, value - high), (-1.0, low - value)):
                     if np.isfinite(excess) and excess > -NEAR:
                         cost = _cost(term, deciding)
-                        self.rows += self._rows(term, curve[:, k], other[:, k], sign, float(excess), cost)
+                        if term.term.stat == "rms" and sign > 0:
+                            if (term.name, k) not in self.norms:
+                                self.norms[term.name, k] = self.point.norm(term.name, curve[:, k], excess, cost)
+                                self.rows.append(self.norms[term.name, k].row(np.zeros(len(self.gradient))))
+                        else:
+                            self.rows += self._rows(term, curve[:, k], other[:, k], sign, float(excess), cost)
 
     def _rows(
         self, term: BoundTerm, curve: Tensor, other: Float[np.ndarray, " time"], sign: float, excess: float, cost: float
@@ -384,10 +462,24 @@ class _Linear:
         return share * step, share * turn
 
     def _damped(self, weight: float) -> Float[np.ndarray, " variable"]:
-        return least_change(self.current.size, self.gradient, self.rows, damping=weight)[0]
+        """The damped step, with all bounds on root mean squares that it would break."""
+        for _ in range(CUTS):
+            step = least_change(self.current.size, self.gradient, self.rows, damping=weight)[0]
+            beyond = [n for n in self.norms.values() if n.excess_at(step) > n.seen(step, self.rows) + CUT_FROM]
+            if not beyond:
+                break
+            self.rows += [norm.row(step) for norm in beyond]
+        return step
 
     def _turn(self, step: Float[np.ndarray, " variable"]) -> float:
-        return float((self.current.shape.slopes @ torch.as_tensor(step)).abs().max())
+        """How far a step goes, rad: the largest change of a joint, before and after the legs are closed over the feet.
+
+        A place counts as an angle of as many units, a duration that changes by a tenth as STRETCH_RAD.
+        """
+        proposed = torch.as_tensor(step)
+        joints = float((self.current.shape.slopes @ proposed).abs().max())
+        before = ANGLE_UNIT * float(self.program.deformation.proposed(proposed).abs().max())
+        return max(joints, PROPOSED * before, STRETCH_RAD * abs(float(step[-1])))
 
 
 def _tight(stat: str, sign: float, curve: Float[np.ndarray, " time"]) -> list[Float[np.ndarray, " time"]] | None:

@@ -36,6 +36,8 @@ DRAFT = 2
 AUTO, SURROGATE, PHYSICS = PREDICTORS = ("auto", "surrogate", "physics")
 MOST_MOTIONS = 1000
 LEAVING_THE_GROUND = ("gait", "jump")
+SEATED = "sit-to-stand"
+"""The movement whose motions start on a seat."""
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,23 @@ class MotionSearch:
         self.skeleton = Skeleton(request.tables, dtype=torch.float32)
         self.networks = load_networks(request.generator, request.surrogate, request.model, request.tables)
         _require_free_pelvis(request)
-        _require_grounded(request.generator, str(self.networks.references.attrs.get("movement", "squat")))
+        movement = str(self.networks.references.attrs.get("movement", "squat"))
+        _require_grounded(request.generator, movement)
+        self.seated = movement == SEATED
+        _require_movement(request.generator, movement, Objective.load(request.objective))
         asked = Objective.load(request.objective)
         if request.muscles is None:
             refuse_dynamics(asked)
         self.settings = request.settings(asked)
         channels, muscles = self.channels, self.networks.surrogate.channels.muscles
-        self.first = without_dynamics(asked).bind(channels, muscles, self.skeleton)
+        self.first = without_dynamics(asked).bind(channels, muscles, self.skeleton, seated=self.seated)
         self.objective, self.solved = self.first, None
         references = self.networks.references
         if request.muscles is not None:
-            self.solved = _by_physics(request, channels, muscles, references.sizes["sample"], asked.cost)
-            self.objective = asked.bind(channels, muscles, self.skeleton, dynamics=self.solved.dynamics)
+            self.solved = _by_physics(request, channels, muscles, references.sizes["sample"], asked.cost, self.seated)
+            self.objective = asked.bind(
+                channels, muscles, self.skeleton, dynamics=self.solved.dynamics, seated=self.seated
+            )
         person = subject_features(self.skeleton)
         self.build, self.features = (
             torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
@@ -206,7 +213,7 @@ class MotionSearch:
             self.references,
             self.durations,
             count=count,
-            activations=self.solved.activations if physics and self.solved is not None else self._by_surrogate,
+            activations=self.solved.activations if physics and self.solved is not None else self.by_surrogate,
             seed=seed,
             settings=settings,
             start=None if start is None else torch.as_tensor(start, dtype=torch.float32),
@@ -236,7 +243,15 @@ class MotionSearch:
     def _encode(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return self.networks.generator.encode(q, duration, self.build.expand(len(q), -1))
 
-    def _by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+    def values(self, result: SearchResult) -> dict[str, np.ndarray]:
+        """By term, what the surrogate as it is now says of motions, in the units of the objective."""
+        q, duration = torch.as_tensor(result.motions), torch.as_tensor(result.durations)
+        with torch.no_grad():
+            found = self.first.evaluate(q, duration, self.by_surrogate(q, duration))
+        return {name: x.numpy() for name, x in found.values.items()}
+
+    def by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
+        """Activations of motions, at all samples or at those of a draft."""
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
         surrogate = self.networks.surrogate
         frames = surrogate.config.frames
@@ -250,13 +265,20 @@ class MotionSearch:
 
 
 def _by_physics(
-    request: GenerationRequest, channels: Sequence[str], muscles: Sequence[str], samples: int, cost: EffortCost
+    request: GenerationRequest,
+    channels: Sequence[str],
+    muscles: Sequence[str],
+    samples: int,
+    cost: EffortCost,
+    seated: bool,
 ) -> ByPhysics:
     """The physics of the person's model, for activations in the surrogate's order of muscles."""
     assert request.muscles is not None
     skeleton = Skeleton(request.tables)
     lines = None if request.lines is None else FittedLines(skeleton, request.lines)
-    predictor = PhysicsPredictor(skeleton, Muscles(request.muscles), channels, samples=samples, cost=cost, lines=lines)
+    predictor = PhysicsPredictor(
+        skeleton, Muscles(request.muscles), channels, samples=samples, cost=cost, lines=lines, seated=seated
+    )
     return ByPhysics(predictor, [request.muscles.names.index(m) for m in muscles])
 
 
@@ -266,6 +288,16 @@ def _require_grounded(generator: Path, movement: str) -> None:
         raise GenerationError(
             f"{generator}: was trained on {movement}, in which feet leave the ground; motions are generated that stand "
             "on both feet. Train on squats, sit-to-stands or lunges."
+        )
+
+
+def _require_movement(generator: Path, movement: str, objective: Objective) -> None:
+    """A generator makes the movement that it was trained on."""
+    if objective.movement not in (None, movement):
+        raise GenerationError(
+            f"{objective.source}: is about the movement {objective.movement}, and {generator} was trained on "
+            f"{movement}. Name a generator and a surrogate of {objective.movement} (--generator, --surrogate), as "
+            "`bige run` trains them from pipelines/sit_to_stand.toml and pipelines/split_squat.toml."
         )
 
 
@@ -356,6 +388,8 @@ def _generated(
     }
     predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
     record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
+    if objective.frame.seated:
+        record["chair"] = "auto"
     model, asked = request.model.read_bytes(), request.objective.read_bytes()
     turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)
     rotational = frozenset(name for name, angle in turns if angle)

@@ -29,6 +29,8 @@ from typing import Any, Literal, NamedTuple
 
 from bige_opensim.io.documents import DocumentError, read_toml
 from bige_opensim.io.toml_lines import TomlLines
+from bige_opensim.movements.events import MOVEMENTS
+from bige_opensim.physics.carried_loads import FORM, CarriedLoad, CarriedLoadError, parse_loads
 from bige_opensim.physics.effort_cost import USUAL, EffortCost, EffortCostError
 
 STATS = ("peak", "min", "mean", "range", "rms")
@@ -191,6 +193,8 @@ class Document(NamedTuple):
     terms: tuple[Term, ...]
     settings: SearchSettings
     cost: EffortCost = USUAL
+    loads: tuple[CarriedLoad, ...] = ()
+    movement: str | None = None
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -214,7 +218,7 @@ def read_document(path: Path) -> Document:
 def check_document(content: Mapping[str, Any], *, source: str, lines: TomlLines | None = None) -> Document:
     """Check the content of an objective; `source` names it in errors, `lines` finds the lines of its keys."""
     whole = Place(source, lines=lines)
-    _known_keys(content, ("name", "description", "term", "effort", "search"), whole)
+    _known_keys(content, ("name", "description", "movement", "person", "term", "effort", "search"), whole)
     tables = content.get("term")
     if not isinstance(tables, list) or not tables:
         raise ObjectiveError(f"{source}: no terms; an objective needs at least one [[term]] table")
@@ -227,7 +231,34 @@ def check_document(content: Mapping[str, Any], *, source: str, lines: TomlLines 
     _refuse_contradictions(terms)
     settings = _settings(content.get("search", {}), whole.inside("[search]", "search"))
     cost = _cost(content.get("effort", {}), whole.inside("[effort]", "effort"))
-    return Document(str(content.get("name", source)), str(content.get("description", "")), terms, settings, cost)
+    loads = _loads(content.get("person", {}), whole.inside("[person]", "person"))
+    name, description = str(content.get("name", source)), str(content.get("description", ""))
+    return Document(name, description, terms, settings, cost, loads, _movement(content, whole))
+
+
+def _movement(content: Mapping[str, Any], whole: Place) -> str | None:
+    """The movement that the objective is about, None where it is for any."""
+    movement = content.get("movement")
+    if movement is not None and movement not in MOVEMENTS:
+        raise ObjectiveError(
+            f"{whole.at('movement')}: '{movement}' is no movement{closest(str(movement), MOVEMENTS)}", "movement"
+        )
+    return None if movement is None else str(movement)
+
+
+def _loads(table: Any, where: Place) -> tuple[CarriedLoad, ...]:
+    """What the person of an objective carries: `load`, a text such as 60kg@torso or a list of them."""
+    if not isinstance(table, Mapping):
+        raise ObjectiveError(f"{where}: must be a table")
+    _known_keys(table, ("load",), where)
+    written = table.get("load", [])
+    written = [written] if isinstance(written, str) else written
+    if not isinstance(written, list) or not all(isinstance(text, str) for text in written):
+        raise ObjectiveError(f"{where.at('load')}: load must be a text such as '{FORM}', or a list of them")
+    try:
+        return parse_loads(written)
+    except CarriedLoadError as error:
+        raise ObjectiveError(f"{where.at('load')}: {error}") from error
 
 
 def _cost(table: Any, where: Place) -> EffortCost:

@@ -13,6 +13,7 @@ from torch import Tensor
 from bige_opensim.guidance import terms
 from bige_opensim.guidance.language import (
     UNITS,
+    Document,
     ObjectiveError,
     SearchSettings,
     Term,
@@ -29,6 +30,7 @@ from bige_opensim.guidance.quantities import (
     needs_dynamics,
     statistic,
 )
+from bige_opensim.physics.carried_loads import CarriedLoad
 from bige_opensim.physics.effort_cost import USUAL, EffortCost
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -47,7 +49,10 @@ OVERLAP, OVERLAP_SCALE = 0.2, 0.1
 
 @dataclass(frozen=True)
 class Objective:
-    """Terms, search settings and the cost of effort, in the units of the file; `bind` ties them to channels."""
+    """Terms, search settings, the cost of effort and what is carried, in units of the file; `bind` ties to channels.
+
+    `movement` is the one that it is about, one of `movements.events.MOVEMENTS`; None where it is for any.
+    """
 
     name: str
     terms: tuple[Term, ...]
@@ -55,18 +60,22 @@ class Objective:
     description: str = ""
     source: str = "objective"
     cost: EffortCost = USUAL
+    loads: tuple[CarriedLoad, ...] = ()
+    movement: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Objective":
         """Read an objective file; raises `ObjectiveError` naming the file, the term and the remedy."""
-        document = read_document(Path(path))
-        return cls(document.name, document.terms, document.settings, document.description, str(path), document.cost)
+        return cls._of(read_document(Path(path)), str(path))
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], *, source: str = "objective") -> "Objective":
         """The same from a dictionary with the keys of the file."""
-        document = check_document(content, source=source)
-        return cls(document.name, document.terms, document.settings, document.description, source, document.cost)
+        return cls._of(check_document(content, source=source), source)
+
+    @classmethod
+    def _of(cls, d: Document, source: str) -> "Objective":
+        return cls(d.name, d.terms, d.settings, d.description, source, d.cost, d.loads, d.movement)
 
     def bind(
         self,
@@ -76,6 +85,7 @@ class Objective:
         *,
         dynamics: DynamicsModel | None = None,
         ground_height: float = 0.0,
+        seated: bool = False,
     ) -> "BoundObjective":
         """Resolve names, units and bounds against a model.
 
@@ -91,9 +101,11 @@ class Objective:
             `(q, duration, activations) -> Dynamics`; required by terms on moment and grf.
         ground_height
             Height of the ground, m.
+        seated
+            Motions start on a seat, which carries besides the feet.
 
         """
-        frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height)
+        frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height, seated)
         return BoundObjective(self, frame, tuple(_bind_term(term, frame) for term in self.terms))
 
 
@@ -228,6 +240,7 @@ class BoundObjective:
         joint_limits: sum over channels of the cycle's mean of (excess / s)^2, s = 2 degrees or 2 cm outside the model's
         range. penetration and floating: cycle's mean of (h / 1 cm)^2, h the depth of the deepest contact point, or the
         height of the lowest, beyond 1 cm; recorded squats show that much (estimated ground, fixed-radius spheres).
+        Of motions that start on a seat, how far the pelvis has sunk again or has slid on it counts as penetration does.
         balance: cycle's mean of (d / 2 cm)^2, d how much less than 1 cm the zero-moment point is inside the feet.
         self_intersection: sum over pairs of segments of the cycle's mean of ((e - 0.2) / 0.1)^2, e the share of their
         thickness by which they overlap, beyond that of standing upright.
@@ -241,6 +254,9 @@ class BoundObjective:
         for name, measure in measures.items():
             height = measure(observation.contact_points, ground_height=self.frame.ground_height)
             found[name] = ((height - CONTACT_TOLERANCE_M).clamp(min=0) / CONTACT_SCALE_M).square().mean(-1)
+        if self.frame.seated:
+            slid = (observation.off_seat - CONTACT_TOLERANCE_M).clamp(min=0) / CONTACT_SCALE_M
+            found["penetration"] = found["penetration"] + slid.square().mean(-1)
         found["balance"] = outside.square().mean(-1)
         through = (observation.overlap - OVERLAP).clamp(min=0) / OVERLAP_SCALE
         found["self_intersection"] = through.square().mean(1).sum(-1)

@@ -11,8 +11,13 @@ from bige_opensim.guidance.objective import Objective
 
 
 def objective_text(objective: Objective) -> str:
-    """TOML of an objective; reading it gives the same terms, settings and cost."""
-    parts = [_pairs({"name": objective.name, "description": objective.description})]
+    """TOML of an objective; reading it gives the same terms, settings, cost and loads."""
+    about: dict[str, object] = {"name": objective.name, "description": objective.description}
+    if objective.movement is not None:
+        about["movement"] = objective.movement
+    parts = [_pairs(about)]
+    if objective.loads:
+        parts.append(f"[person]\n{_pairs({'load': [str(load) for load in objective.loads]})}")
     parts += [f"[[term]]\n{_pairs(_term(t))}" for t in objective.terms]
     if not objective.cost.usual:
         parts.append(f"[effort]\n{_pairs({'exponent': objective.cost.exponent})}")

@@ -17,6 +17,8 @@ ROOT_TURN, ROOT_SHIFT, BELOW_SHANK = 4.0, 30.0, 0.1
 angles carry the errors of the few markers on a foot. Near straight knees legs reach their places by large turns of
 everything else, and the root, which carries the trunk, has to move as smoothly as the motion does."""
 TOLERANCE_M = 1e-5
+RAISED_FROM = 0.25
+"""Bending of the toes in the first frame, rad, from which a heel is raised there, as behind in a split squat."""
 LIFT_FROM, POINTS_FROM, LIFT_WIDTH = 0.00873, 0.3, 0.035
 """Bending of the toes, and pointing down of a foot, rad, from which they count as a raised heel (feet on the ground are
 recorded as pointing up to 8 degrees down), and over which they begin to count."""
@@ -134,7 +136,9 @@ class FootPlanting:
         for side, toes in enumerate(self.toes):
             lift = torch.zeros_like(slope[side])
             if toes is not None:
-                bend = (full[:, :1, toes.coordinate] - full[..., toes.coordinate]).flatten()
+                first = full[:, :1, toes.coordinate]
+                flat = torch.where(toes.straight - first > RAISED_FROM, toes.straight, first)
+                bend = (flat - full[..., toes.coordinate]).flatten()
                 most = toes.straight - float(self.feet.points.tables.low[toes.coordinate])
                 lift = torch.maximum(_above(bend, LIFT_FROM), _above(slope[side], POINTS_FROM)).clamp(max=most)
             lifts.append(lift)

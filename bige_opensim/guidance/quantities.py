@@ -19,11 +19,14 @@ from bige_opensim.physics.capsules import Capsules, capsules_of
 from bige_opensim.physics.dynamics import State, body_wrenches, kinematics
 from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.rotations import rotation_triples
+from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Poses, Skeleton
 
 GRF_COLUMNS = tuple(f"ground_force_{side}_v{axis}" for side in "rl" for axis in "xyz")
 COM_COMPONENTS = ("norm", "x", "y", "z")
 TRUNK_BODY = "torso"
+SLIDES_M = 0.03
+"""How far a pelvis moves on its seat before it leaves it: synthetic rises have up to 3 cm (our choice)."""
 
 
 class Dynamics(NamedTuple):
@@ -44,13 +47,17 @@ DynamicsModel = Callable[[Tensor, Tensor, Tensor | None], Dynamics]
 
 @dataclass(frozen=True)
 class Frame:
-    """What a motion is measured with: its channels, the muscles, the skeleton, and dynamics where there are any."""
+    """What a motion is measured with: its channels, the muscles, the skeleton, and dynamics where there are any.
+
+    `seated` motions start on a seat that carries besides the feet.
+    """
 
     channels: tuple[str, ...]
     muscles: tuple[str, ...]
     skeleton: Skeleton
     dynamics: DynamicsModel | None = None
     ground_height: float = 0.0
+    seated: bool = False
 
     def __post_init__(self) -> None:
         for name in self.channels:
@@ -66,8 +73,8 @@ class Frame:
 
     @cached_property
     def body_weight_n(self) -> float:
-        """Body weight, N."""
-        return float(self.skeleton.mass.sum()) * float(self.skeleton.get_buffer("gravity").norm())
+        """Body weight, N, without what is carried."""
+        return float(self.skeleton.body_weight_n)
 
     @cached_property
     def triples(self) -> list[list[int]]:
@@ -141,7 +148,38 @@ class Observation:
     def beyond_support(self) -> Float[Tensor, "batch time"]:
         """How far the zero-moment point is outside the feet on the ground, m, negative inside: see `balance`."""
         force, moment = demand_on_ground(self)
-        return beyond_support(force, moment, self.contact_points, self.frame.body_weight_n, self.frame.ground_height)
+        frame = self.frame
+        return beyond_support(
+            force, moment, self.contact_points, float(frame.skeleton.weight_n), frame.ground_height, self._resting
+        )
+
+    @cached_property
+    def seat(self) -> Seat | None:
+        """The seats that the motions start on; None where there are none."""
+        plain = Seat.under(self.frame.skeleton, 0.0, (0.0, 0.0)) if self.frame.seated else None
+        return None if plain is None else plain.of_motions(self.poses)
+
+    @property
+    def _resting(self) -> tuple[Tensor, Tensor] | None:
+        """Points on the seat, and how far each can push; None where there is no seat."""
+        if self.seat is None:
+            return None
+        points = self.seat.on_bodies(self.poses)
+        return points, self.seat.reached(points)
+
+    @cached_property
+    def off_seat(self) -> Float[Tensor, "batch time"]:
+        """How far the pelvis has sunk again, and has slid on its seat while it rests there, together, m; 0 without one.
+
+        Who rises from a seat does not go back below where they were already; up to SLIDES_M belong to leaving it.
+        """
+        if self.seat is None:
+            return self.q.new_zeros(self.q.shape[:2])
+        points = self.seat.on_bodies(self.poses)[..., self.seat.of_pelvis, :]
+        rests = self.seat.reached(self.seat.on_bodies(self.poses))[..., self.seat.of_pelvis].amax(-1)
+        way = (points.mean(-2)[..., [0, 2]] - torch.as_tensor(self.seat.place)).norm(dim=-1)
+        height = points[..., 1].amin(-1)
+        return height.cummax(1).values - height + rests.detach() * (way - SLIDES_M).clamp(min=0.0)
 
     @cached_property
     def overlap(self) -> Float[Tensor, "batch time pair"]:
@@ -196,7 +234,7 @@ def measured(term: Term, frame: Frame) -> Measured:
         case "moment":
             index = _find(term, term.of, frame.channels, "coordinate")
             _one_unit(term, frame, index, ("N*m/kg", "N/kg"), only="N*m/kg")
-            mass = float(frame.skeleton.mass.sum())
+            mass = float(frame.skeleton.own_mass.sum())
             return Measured(lambda o: o.dynamics.moments[..., index] / mass, _names(frame.channels, index), "N*m/kg")
         case "grf":
             wanted = term.of or ("ground_force_r_vy", "ground_force_l_vy")

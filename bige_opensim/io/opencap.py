@@ -20,7 +20,8 @@ from bige_opensim.io.text import number
 
 _METADATA = "sessionMetadata.yaml"
 _SEX, _AGE = ("sex", "gender_mf", "gender", "sex_at_birth"), ("age_years", "age")
-_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic", "chair", "hands", "calves", *_SEX, *_AGE)
+_CARRY = ("chair", "hands", "calves", "load")
+_KEYS = ("subjectID", "mass_kg", "height_m", "openSimModel", "synthetic", *_CARRY, *_SEX, *_AGE)
 _SEXES = {"f": "f", "female": "f", "woman": "f", "m": "m", "male": "m", "man": "m"}
 _TEXT = "tag:yaml.org,2002:str"
 _NOTHING = ("", "~", "null")
@@ -78,6 +79,8 @@ class Session:
         What hands rest on, as `bige label --hands` takes it; None if not given.
     calves
         Whether the metadata says that thighs rest on calves in deep squats.
+    load
+        What people carry, as `bige label --load` takes it; None if not given.
 
     """
 
@@ -96,6 +99,7 @@ class Session:
     chair: str | None = None
     hands: str | None = None
     calves: bool = False
+    load: str | None = None
 
 
 def find_sessions(paths: Iterable[Path | str], *, outside: Path | None = None) -> list[Session]:
@@ -177,6 +181,7 @@ def _read_session(path: Path, name: str) -> Session:
         chair=metadata.get("chair"),
         hands=metadata.get("hands"),
         calves=metadata.get("calves", "").lower() == "true",
+        load=metadata.get("load"),
     )
 
 

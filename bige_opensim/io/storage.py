@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import orjson
 from jaxtyping import Float
 
 from bige_opensim.io.rotation_units import WITHIN_RADIANS, Units, unit_by_range
 from bige_opensim.io.text import count, is_plain, number, read_text
 from bige_opensim.io.whole_files import StorageError, write_whole
 from bige_opensim.motion import Motion
+
+_REGULAR = re.compile(r"[0-9eE+.\t\n-]*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +172,15 @@ def columns_text(
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise StorageError(f"{path}: '{names[column]}' is {values[row, column]} in row {row}. Nothing was written.")
-    rows = _readable(np.asarray(values, dtype=np.float64)).tolist()
-    return ColumnsText(tuple(names), [repr(row)[1:-1].replace(", ", "\t") for row in rows])
+    return ColumnsText(tuple(names), _lines(_readable(np.asarray(values, dtype=np.float64))))
+
+
+def _lines(values: Float[np.ndarray, "time channel"]) -> list[str]:
+    """Rows as the shortest decimals that read back as the same doubles, which is also what JSON's writer gives."""
+    if not len(values):
+        return []
+    rows = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return rows[2:-2].replace(",", "\t").split("]\t[")
 
 
 def _readable(values: np.ndarray) -> np.ndarray:
@@ -350,21 +360,9 @@ def _numbers(
 ) -> Float[np.ndarray, "time column"]:
     if len(rows) < 2:
         raise StorageError(f"{path}: has {len(rows)} row(s) of data; at least two are needed. Export the trial again.")
-    cells: list[float] = []
-    for at, line in rows:
-        plain = is_plain(line)
-        texts = line.split() if plain else re.split("[\t ]+", line.strip("\t "))
-        if len(texts) != len(labels):
-            last = " The last row is cut off." if at == rows[-1][0] and len(texts) < len(labels) else ""
-            raise StorageError(
-                f"{path}: line {at} has {len(texts)} cells where {len(labels)} columns are labelled.{last} "
-                "Export the file again, or repair that line."
-            )
-        try:
-            cells.extend(map(float if plain else number, texts))
-        except ValueError:
-            raise _bad_cell(path, labels, at, texts) from None
-    table = np.array(cells).reshape(len(rows), len(labels))
+    table = _regular([line for _, line in rows], len(labels))
+    if table is None:
+        table = _cell_by_cell(path, labels, rows)
     wrong = ~np.isfinite(table)
     if gaps:
         wrong[:, 1:] &= ~np.isnan(table[:, 1:])
@@ -382,6 +380,37 @@ def _numbers(
             f"at line {rows[backwards[0] + 1][0]}; remove or reorder the rows."
         )
     return table
+
+
+def _regular(lines: list[str], columns: int) -> Float[np.ndarray, "time column"] | None:
+    """A table of plain numbers with one tab between them, as we write it, read by JSON's parser; None for any other."""
+    body = "\n".join(lines)
+    if _REGULAR.fullmatch(body) is None:
+        return None
+    try:
+        rows = orjson.loads("[[" + body.replace("\t", ",").replace("\n", "],[") + "]]")
+        table = np.array(rows, dtype=np.float64)
+    except ValueError:  # numbers that JSON does not know, such as +1 or .5, or rows of unequal lengths
+        return None
+    return table if table.shape == (len(lines), columns) else None
+
+
+def _cell_by_cell(path: Path, labels: tuple[str, ...], rows: list[tuple[int, str]]) -> Float[np.ndarray, "time column"]:
+    cells: list[float] = []
+    for at, line in rows:
+        plain = is_plain(line)
+        texts = line.split() if plain else re.split("[\t ]+", line.strip("\t "))
+        if len(texts) != len(labels):
+            last = " The last row is cut off." if at == rows[-1][0] and len(texts) < len(labels) else ""
+            raise StorageError(
+                f"{path}: line {at} has {len(texts)} cells where {len(labels)} columns are labelled.{last} "
+                "Export the file again, or repair that line."
+            )
+        try:
+            cells.extend(map(float if plain else number, texts))
+        except ValueError:
+            raise _bad_cell(path, labels, at, texts) from None
+    return np.array(cells).reshape(len(rows), len(labels))
 
 
 def _bad_cell(path: Path, labels: tuple[str, ...], at: int, texts: list[str]) -> StorageError:

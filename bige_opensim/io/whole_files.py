@@ -1,4 +1,4 @@
-"""Text files that appear whole or not at all."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ class StorageError(ValueError):
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all.
+    """Write a text file in UTF-8 so that it appears whole or not at all; errors as `write_whole_bytes`."""
+    write_whole_bytes(path, text.encode("utf-8"))
+
+
+def write_whole_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all.
 
     Raises
     ------
@@ -23,7 +28,7 @@ def write_whole(path: Path, text: str) -> None:
         raise StorageError(f"{path}: the folder {path.parent} does not exist; create it first.")
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        part.write_text(text, encoding="utf-8", newline="\n")
+        part.write_bytes(content)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +148,14 @@ def find_chair(
     found = Seat.under(skeleton, ground + height_m, (float(place[0]), float(place[1])))
     assert found is not None
     return Chair(found, height_m, rests_m, declared), ()
+
+
+def seat_of(skeleton: Skeleton, chair: Mapping[str, Any] | None, ground: float) -> Seat | None:
+    """The seat of a chair as label.json has it (`Chair.as_dict`), over ground at a height; None where there is none."""
+    if chair is None:
+        return None
+    x, z = chair["place_m"]
+    return Seat.under(skeleton, ground + float(chair["height_m"]), (float(x), float(z)))
 
 
 def _rests(

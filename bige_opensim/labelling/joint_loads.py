@@ -117,4 +117,4 @@ def joint_loads(
         return None
     pull = actuators.tendons.pull(torch.as_tensor(activations), len(joints))
     force = in_child_axes(state, joints, contact_forces(skeleton, state, joints, pull, ground))
-    return JointLoads(tuple(j.name for j in joints), force.numpy(), float(skeleton.weight_n))
+    return JointLoads(tuple(j.name for j in joints), force.numpy(), float(skeleton.body_weight_n))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from bige_opensim.labelling.cutoff import Cutoff, chosen_cutoff
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel, model_notes
@@ -68,7 +69,7 @@ class Prepared:
         return torch.as_tensor(motion.select(skeleton.coordinates).values)
 
 
-def prepare(model: OsimModel, skeleton: Skeleton, motion: Motion, cutoff_hz: float) -> Prepared:
+def prepare(model: OsimModel, skeleton: Skeleton, motion: Motion, cutoff: Cutoff) -> Prepared:
     """Make rotations continuous, low-pass, complete with dependent and held coordinates, differentiate.
 
     Raises
@@ -77,6 +78,7 @@ def prepare(model: OsimModel, skeleton: Skeleton, motion: Motion, cutoff_hz: flo
         The motion moves a coordinate that the model holds.
 
     """
+    cutoff_hz = chosen_cutoff(motion, skeleton.tables, model.rotational, cutoff).hz
     motion, notes = continuous_rotations(motion, rotation_triples(skeleton.tables))
     motion = _held_in_place(model, motion)
     fastest = fastest_rotation(skeleton, motion, {*model.bodies_with_muscles, "torso"})

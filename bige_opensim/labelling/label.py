@@ -57,7 +57,9 @@ class Label:
     model
         The file of the model that OpenSim's static optimization runs on; None where a folder came without it.
     adjusted_model
-        The file of the person's model as residual reduction corrected it; None where it did not.
+        The file of the person's model as residual reduction corrected it, with what is carried; None where it did not.
+    loaded_model
+        The file of the person's model with what is carried; None where nothing is.
 
     """
 
@@ -67,6 +69,7 @@ class Label:
     rotational: frozenset[str]
     model: bytes | None
     adjusted_model: bytes | None = None
+    loaded_model: bytes | None = None
 
     @property
     def trial(self) -> str:

@@ -11,6 +11,8 @@ import torch
 
 from bige_opensim.doctor.findings import Finding
 from bige_opensim.doctor.preflight import as_entry, of_severity, sentences
+from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.labelling.cutoff import ChosenCutoff
 from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import FORMAT
 from bige_opensim.labelling.measured_forces import Measured
@@ -48,6 +50,7 @@ class TrialFindings:
     support: SupportCheck | None
     shift: Shift | None
     notes: tuple[str, ...]
+    cutoff: ChosenCutoff
     preflight: tuple[Finding, ...] = ()
 
 
@@ -56,7 +59,7 @@ def label_content(
 ) -> dict[str, Any]:
     """What `label.json` holds; `started` is when the work on this trial began (`time.perf_counter`)."""
     model, solution, support = found.model, found.solution, found.support
-    judged = _gates(found)
+    judged, weighed_kg = _gates(found), float(found.skeleton.person_mass.sum())
     status, reason = verdict(judged)
     lacking: dict[str, Any] = {"missing_support": []}
     if support is not None:
@@ -70,6 +73,8 @@ def label_content(
         "status": status,
         "reason": reason,
         **_identity(request, settings, model, found.skeleton),
+        "cutoff_hz": found.cutoff.hz,
+        "cutoff": found.cutoff.as_dict(),
         "grf": _source(found),
         "cost": settings.cost.as_dict(),
         "frames": found.window.q.frames,
@@ -80,13 +85,13 @@ def label_content(
         "gates": {k: g.as_dict() for k, g in judged.items()},
         "joint_loads": solution.joint_loads.entry(solution.time) if solution.joint_loads is not None else None,
         **lacking,
-        "force_plates": found.measured.as_dict(support, model.mass_kg) if found.measured is not None else None,
+        "force_plates": found.measured.as_dict(support, weighed_kg) if found.measured is not None else None,
         "infeasible_frames": _infeasible(model, found.skeleton, solution),
         "peaks": {m: float(v) for m, v in zip(model.muscle_names, solution.activations.max(0), strict=True)},
         "whole_body_shift": _shift_entry(found.shift),
-        "notes": [*found.notes, *weight_notes(support, model.mass_kg), *_again_note(found.solution)],
+        "notes": [*found.notes, *weight_notes(support, weighed_kg), *_again_note(found.solution)],
         "timings": _timings(solution, started),
-        "provenance": _provenance(request, settings, model),
+        "provenance": _provenance(request, settings),
     }
 
 
@@ -108,9 +113,8 @@ def _identity(request: TrialRequest, settings: LabelSettings, model: OsimModel, 
         "trial": request.trial,
         "synthetic": request.synthetic,
         "mass_kg": model.mass_kg,
-        "model": {"file": request.model.name, "sha256": model.sha256},
+        "model": {"file": request.model.name, "sha256": file_sha256(request.model)},
         "solver": settings.solver,
-        "cutoff_hz": settings.cutoff_hz,
         "coordinates": list(skeleton.coordinates),
         "rotational": sorted(model.rotational),
         "muscles": list(model.muscle_names),
@@ -194,12 +198,12 @@ def _shift_entry(shift: Shift | None) -> dict[str, float] | None:
     }
 
 
-def _provenance(request: TrialRequest, settings: LabelSettings, model: OsimModel) -> dict[str, Any]:
+def _provenance(request: TrialRequest, settings: LabelSettings) -> dict[str, Any]:
     fingerprint = request.fingerprint(settings)
     return provenance(
         opensim=opensim_version(),
         torch=torch.__version__,
-        model_sha256=model.sha256,
+        model_sha256=fingerprint["files"]["model"],
         motion_sha256=fingerprint["files"]["motion"],
         configuration=fingerprint["settings"],
         fingerprint=fingerprint,

@@ -46,6 +46,7 @@ COORDINATES, GROUND, LOADS = "coordinates.mot", "grf.mot", "external_loads.xml"
 SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
 ADJUSTED = "model_adjusted.osim"
+LOADED = "model_loaded.osim"
 FORMAT = "bige-label/1"
 
 
@@ -167,6 +168,8 @@ def save_label(label: Label, out: Path) -> Path:
         (folder / MODEL_NAME).write_bytes(label.model)
         if label.adjusted_model is not None:
             (folder / ADJUSTED).write_bytes(label.adjusted_model)
+        if label.loaded_model is not None:
+            (folder / LOADED).write_bytes(label.loaded_model)
         write_files(folder, label, MODEL_NAME)
     return out
 
@@ -253,10 +256,18 @@ def with_model(label: Label, folder: Path) -> Label:
     named = model_of(folder)
     if named is None:
         return label
-    beside = named.with_name(ADJUSTED)
-    corrected = (label.record.get("residual_reduction") or {}).get("applied", False) and beside.is_file()
-    adjusted = _bytes(beside, file_sha256(beside)) if corrected else None
-    return replace(label, model=_bytes(named, file_sha256(named)), adjusted_model=adjusted)
+    corrected = (label.record.get("residual_reduction") or {}).get("applied", False)
+    return replace(
+        label,
+        model=_bytes(named, file_sha256(named)),
+        adjusted_model=_model_beside(named, ADJUSTED) if corrected else None,
+        loaded_model=_model_beside(named, LOADED) if label.record.get("load") else None,
+    )
+
+
+def _model_beside(named: Path, other: str) -> bytes | None:
+    path = named.with_name(other)
+    return _bytes(path, file_sha256(path)) if path.is_file() else None
 
 
 def model_of(folder: Path) -> Path | None:

@@ -20,16 +20,17 @@ from bige_opensim.io.partial_folders import OutFolderError, whole_folder
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
 from bige_opensim.labelling.chair import Chair, ChairError, find_chair
+from bige_opensim.labelling.cutoff import chosen_cutoff
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
-from bige_opensim.labelling.label_files import LABEL, LabelText, label_of, write_files
+from bige_opensim.labelling.label_files import LABEL, LOADED, LabelText, label_of, write_files
+from bige_opensim.labelling.loaded_person import load_entries, loaded_person
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import SupportCheck, find_missing_support
 from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
 from bige_opensim.labelling.optimization import Decided, model_for_optimization, solve
 from bige_opensim.labelling.person_body import ADJUSTED, PersonBody, TrialEffect, person_body
-from bige_opensim.labelling.person_model import person_model
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
 from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_of
@@ -37,13 +38,14 @@ from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
 from bige_opensim.osim.static_optimization import StaticOptimizationError
+from bige_opensim.physics.carried_loads import CarriedLoadError
 from bige_opensim.physics.carriers import Carrier
 from bige_opensim.physics.effort_cost import EffortCostError
 from bige_opensim.physics.skeleton import Skeleton
 
 TrialError = (
     *(StorageError, MotionError, ModelError, ExternalLoadsError, ForcePlateError),
-    *(PreflightError, StaticOptimizationError, EffortCostError, OutFolderError, ChairError),
+    *(PreflightError, StaticOptimizationError, EffortCostError, OutFolderError, ChairError, CarriedLoadError),
 )
 """What a trial's own files can do wrong: each carries one sentence for the user."""
 
@@ -101,7 +103,7 @@ def _audited(label: Label, request: TrialRequest, stripped: Path, settings: Labe
         return label
     report("audit by OpenSim", 0.0)
     frames = label.channels.activations.frames
-    weight = muscle_weights(person_model(request.model).model, settings.cost)
+    weight = muscle_weights(loaded_person(request, settings).model, settings.cost)
     cost = AuditedCost(settings.cost.exponent, None if weight is None else weight.numpy())
     found = audit([AuditSource(frames, lambda: AuditedTrial.of(label))], stripped, settings.audit, cost)
     return replace(label, record={**label.record, "audit": found})
@@ -127,20 +129,22 @@ def _label_into(
 ) -> tuple[Label, str]:
     """The label, and the path from the trial's folder to the model that static optimization runs on."""
     report("reading", 0.0)
-    person = person_model(request.model)
+    person = loaded_person(request, settings)
     model, plain = person.model, person.skeleton
     fitted = settings.solver == "fast" and settings.geometry == "polynomial"
     if fitted and len(beside) > 1:
         person.look_at(beside, settings)
     recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
-    preflight = preflight_of(request, settings, KnownModel(request.model, model, plain), recorded)
-    whole = prepare(model, plain, recorded.motion, settings.cutoff_hz)
+    cutoff = chosen_cutoff(recorded.motion, plain.tables, model.rotational, settings.cutoff_hz)
+    known = KnownModel(request.model, model, plain)
+    preflight = preflight_of(request, settings, known, recorded, cutoff.hz)
+    whole = prepare(model, plain, recorded.motion, cutoff.hz)
     report("residual reduction", 0.0)
     body = person_body(person, request, settings)
     skeleton = body.skeleton
     preflight = (*preflight, *body.findings(request.model))
-    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings, body.floor)
+    ground, measured, noted = ground_and_forces(skeleton, whole, request, settings, cutoff.hz, body.floor)
     loads = measured.forces if measured is not None else None
     used = settings if skeleton.floats or loads is not None else replace(settings, grf="none")
     window = whole.between(settings.start, settings.end) if measured is None else _at(whole, measured.time)
@@ -172,6 +176,9 @@ def _label_into(
     model_file = model_for_optimization(body.stripped, request, folder)
     if body.adjusted is not None:
         model_for_optimization(body.adjusted, request, folder, ADJUSTED)
+    loaded = model.path.read_bytes() if model.path != request.model.absolute() else None
+    if loaded is not None:
+        model_for_optimization(loaded, request, folder, LOADED)
     report("muscle paths", 0.0)
     muscles = person.muscles(window.q, beside, settings) if fitted else None
     paths = None if muscles is None else (muscles, person.known_paths(muscles, window.q), person.lines(muscles))
@@ -185,17 +192,18 @@ def _label_into(
     preflight = (*preflight, *contact_preflight(request, skeleton, window, solution, ground, measured, support))
     if solution.joint_loads is not None:
         preflight = (*preflight, *solution.joint_loads.unbearable(request.motion, solution.time))
-    found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, preflight)
+    found = TrialFindings(model, skeleton, window, solution, ground, measured, support, shift, notes, cutoff, preflight)
     record = label_content(request, settings, found, started)
     record["hands"], record["calves"] = declared.hands, declared.calves
+    record["load"] = load_entries(skeleton.tables)
     record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
     if settings.solver == "fast":
-        record["geometry"] = settings.geometry
+        record["geometry"], record["device"] = settings.geometry, settings.device
     if muscles is not None:
         record["muscle_paths"] = person.about_paths(muscles)
     label = label_of(record, model, whole, window, solution)
-    return replace(label, model=body.stripped, adjusted_model=body.adjusted), model_file
+    return replace(label, model=body.stripped, adjusted_model=body.adjusted, loaded_model=loaded), model_file
 
 
 def _effect(
@@ -209,7 +217,7 @@ def _effect(
     """What correcting the body does to a trial whose forces are estimated; None where nothing was corrected."""
     if body.adjusted is None or settings.grf == "none":
         return None
-    ground, _, _ = ground_and_forces(plain, whole, request, replace(settings, grf="estimated"))
+    ground, _, _ = ground_and_forces(plain, whole, request, replace(settings, grf="estimated"), 0.0)
     support = _support(plain, whole, ground, None, settings)  # before any chair, as the model was given
     return TrialEffect.of((plain, ground, support), (body.skeleton, *corrected), whole, settings.contact)
 

@@ -105,6 +105,7 @@ def requests_of(
                     synthetic=session.synthetic,
                     stated=Stated(session.mass_kg, session.height_m),
                     carried=Declared(session.chair, session.hands, session.calves),
+                    load=session.load or "",
                     person_trials=tuple(_evenly(motions, MOST_TRIALS)) if motions else (),
                 )
             )

@@ -50,5 +50,6 @@ def weight_notes(support: SupportCheck | None, mass_kg: float) -> tuple[str, ...
         return ()
     return (
         f"The plates carry {support.carried * mass_kg:.1f} kg where the model has {mass_kg:.1f} kg: scale the "
-        f"model (bige scale, --mass {support.carried * mass_kg:.1f}), or check the plates' zero.",
+        f"model (bige scale, --mass {support.carried * mass_kg:.1f}), declare what is carried (--load), or check the "
+        "plates' zero.",
     )

@@ -104,7 +104,9 @@ def solve(
     forces, joint = loads, None
     if loads is None and settings.grf != "none":
         report("ground forces", 0.0)
-        joint, forces = solve_with_ground(skeleton, state, qd, actuators, ground, settings.contact, others=others)
+        joint, forces = solve_with_ground(
+            skeleton, state, qd, actuators, ground, settings.contact, others=others, device=settings.device
+        )
     net = net_generalized_forces(skeleton, state, forces, actuators.passive)
     if settings.solver == "opensim":
         time = window.q.time
@@ -115,7 +117,7 @@ def solve(
     shared, again = None, 0
     if settings.solver == "fast":
         # with the ground forces the joint problem found, its muscles already solve static optimization
-        answer = joint if joint is not None else solve_with_loads(net, actuators)
+        answer = joint if joint is not None else solve_with_loads(net, actuators, device=settings.device)
         activations, reserves = answer.x[:, : len(model.muscle_names)].numpy(), answer.reserve.numpy()
         solved = answer.solved.numpy()
         seconds = clock.perf_counter() - began

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from bige_opensim.io.storage import CoordinateFile, StorageError
+from bige_opensim.labelling.cutoff import chosen_cutoff
 from bige_opensim.labelling.muscle_capacity import moment_errors, ranges_of
 from bige_opensim.labelling.quality_gates import FASTEST_ROTATION_RAD_S
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
@@ -147,8 +148,10 @@ class PersonModel:
     def _poses(self, request: TrialRequest, settings: LabelSettings) -> Float[np.ndarray, "frame coordinate"] | None:
         try:
             recorded = read_motion(request, settings, self.model)
-            motion, _ = continuous_rotations(recorded.motion, rotation_triples(self.skeleton.tables))
-            q = complete(self.model, motion.lowpass(settings.cutoff_hz)).select(self.skeleton.coordinates)
+            tables = self.skeleton.tables
+            cutoff = chosen_cutoff(recorded.motion, tables, self.model.rotational, settings.cutoff_hz)
+            motion, _ = continuous_rotations(recorded.motion, rotation_triples(tables))
+            q = complete(self.model, motion.lowpass(cutoff.hz)).select(self.skeleton.coordinates)
         except (StorageError, MotionError):  # said when that trial is labelled
             return None
         self._recorded[request.motion] = recorded

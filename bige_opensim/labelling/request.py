@@ -14,13 +14,15 @@ from bige_opensim.io.documents import read_json
 from bige_opensim.io.external_loads import read_external_loads
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.labelling.chair import HANDS_ON, Declared, check_chair
+from bige_opensim.labelling.cutoff import AUTO, Cutoff
 from bige_opensim.labelling.deciding_frames import Asked
 from bige_opensim.labelling.whole_body_shift import ConsistencySettings
 from bige_opensim.motion import Motion
+from bige_opensim.physics.carried_loads import CarriedLoad
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.effort_cost import EffortCost, EffortCostError
 from bige_opensim.provenance import __version__
-from bige_opensim.settings import in_range, one_of
+from bige_opensim.settings import in_range, one_of, usable_device
 
 SOLVERS = ("opensim", "fast")
 GEOMETRIES = ("polynomial", "exact")
@@ -48,8 +50,9 @@ class LabelSettings:
     coordinates that the file lacks keep the model's default, even if much of the body hangs on them. cost: what effort
     costs; of it OpenSim's solver knows the exponent only. residual_reduction: correct the person's body from all of the
     person's trials first (`residual_reduction`). chair: "auto", or the height of a seat above the ground in m; None for
-    none. hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs
-    rest on calves at the bottom of a deep squat.
+    none. cutoff_hz: low-pass of coordinates and measured forces, 0 for none, "auto" for that of residual analysis
+    (`cutoff`). hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs rest on calves at
+    the bottom of a deep squat. device: of the fast solver, as torch names it. load: what the person carries.
 
     Raises
     ------
@@ -64,7 +67,7 @@ class LabelSettings:
     geometry: str = "polynomial"
     audit: float = 0.002
     grf: str = "estimated"
-    cutoff_hz: float = 6.0
+    cutoff_hz: Cutoff = 6.0
     start: float | None = None
     end: float | None = None
     units: str | None = None
@@ -76,15 +79,18 @@ class LabelSettings:
     chair: str | None = None
     hands: str | None = None
     calves: bool = False
+    device: str = "cpu"
+    load: tuple[CarriedLoad, ...] = ()
 
     def as_fingerprint(self) -> dict[str, Any]:
         """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
         settings = json.loads(json.dumps(asdict(self)))
+        del settings["device"]  # changes who computes, not what
         if self.cost.usual:
             del settings["cost"]
         if not self.residual_reduction:
             del settings["residual_reduction"]
-        for name in ("chair", "hands", "calves"):
+        for name in ("chair", "hands", "calves", "load"):
             if not settings[name]:
                 del settings[name]
         return settings
@@ -96,10 +102,14 @@ class LabelSettings:
         if self.units is not None:
             one_of("units", self.units, UNITS)
         check_chair(self.chair)
+        usable_device(self.device)
         if self.hands is not None:
             one_of("hands", self.hands, HANDS_ON)
         in_range("audit", self.audit, "", 0.0, 1.0)
-        in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
+        if isinstance(self.cutoff_hz, str):
+            one_of("cutoff_hz", self.cutoff_hz, (AUTO,))
+        else:
+            in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
         if self.solver == "opensim" and self.cost.beyond_opensim:
             raise EffortCostError(
                 "OpenSim's StaticOptimization has an exponent, but no weights of muscles and no passive fibre forces; "
@@ -127,7 +137,7 @@ class TrialRequest:
     verdict asks of the label: with it, OpenSim's solver solves the frames that decide it (`deciding_frames`); without,
     every frame. `person_trials` are motions of the same person on the same model, this one among them, from which the
     body is corrected; this one alone where none are named. `carried` is what the session says of chair, hands
-    and calves, where the settings say nothing.
+    and calves, `load` of what the person carries, where the settings say nothing.
     """
 
     model: Path
@@ -146,6 +156,7 @@ class TrialRequest:
     asked: Asked | None = None
     person_trials: tuple[Path, ...] = ()
     carried: Declared = field(default_factory=Declared)
+    load: str = ""
 
     def absolute(self) -> TrialRequest:
         """The same with absolute paths, which hold in other processes."""
@@ -175,6 +186,7 @@ class TrialRequest:
             "stated": [self.stated.mass_kg, self.stated.height_m],
             "settings": settings.as_fingerprint(),
             **({} if self.carried == Declared() else {"carried": asdict(self.carried)}),
+            **({"load": self.load} if self.load else {}),
             **({} if self.asked is None else {"frames": DECIDING}),
             "bige_opensim": __version__,
         }

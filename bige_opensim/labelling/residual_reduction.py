@@ -10,7 +10,8 @@ kinematics of one trial with measured forces so that the mean residuals vanish. 
 - It needs no force plates. Unknown ground forces can supply whatever has its zero-moment point within the feet, so
   least squares are one-sided: only what lies outside of the feet, shrunk by INSET_M, counts.
 - The points of the feet are corrected, too (`sole_points`).
-- Total mass is kept, since feet that were not measured say nothing about it. Kinematics change afterwards, by
+- Total mass is kept, since feet that were not measured say nothing about it, and so is what is carried: it weighs on
+  the body as declared and is no segment. Kinematics change afterwards, by
   millimetres and trial by trial (`whole_body_shift`).
 
 **Least squares.** With the wrench (F, M) that the motion takes about the trial's ground, linear in the parameters x
@@ -252,7 +253,7 @@ class _Evidence:
 
     @classmethod
     def of(cls, skeleton: Skeleton, trials: Sequence[Prepared], contact: ContactSettings, floor: Floor) -> _Evidence:
-        floats = skeleton.person_mass.numpy() > 0
+        floats = skeleton.own_mass.numpy() > 0  # what is carried was weighed
         groups = {n: [b for b in g if floats[b]] for n, g in groups_of(skeleton.bodies).items()}
         groups = {n: g for n, g in groups.items() if g}
         parts = [_samples(skeleton, _state(skeleton, w), _step(w), groups, contact, floor) for w in trials]
@@ -274,7 +275,7 @@ class _Evidence:
     def _mass_row(self) -> Float[np.ndarray, " parameter"]:
         """What a change of the groups adds to the total mass, as a share of it."""
         groups = groups_of(self.skeleton.bodies)
-        mass = self.skeleton.person_mass.numpy()
+        mass = self.skeleton.own_mass.numpy()
         share = [mass[groups[name]].sum() / mass.sum() for name in self.names]
         return np.array([0.0] * 3 + share + [0.0] * 2)
 

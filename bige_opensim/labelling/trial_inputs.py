@@ -57,11 +57,16 @@ def require_frames(motion: Motion, where: str) -> None:
 
 
 def ground_and_forces(
-    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings, floor: Floor | None = None
+    skeleton: Skeleton,
+    whole: Prepared,
+    request: TrialRequest,
+    settings: LabelSettings,
+    cutoff_hz: float,
+    floor: Floor | None = None,
 ) -> tuple[float, Measured | None, tuple[str, ...]]:
     """Height of the ground (m), measured forces where there are any, and what was noticed about them.
 
-    `floor` is that of a person whose soles were corrected.
+    `cutoff_hz` is the trial's low-pass, `floor` that of a person whose soles were corrected.
 
     Raises
     ------
@@ -82,21 +87,21 @@ def ground_and_forces(
         )
     if not two_feet:
         return 0.0, None, ()
-    measured, notes = _measured(skeleton, whole, request, settings)
+    measured, notes = _measured(skeleton, whole, request, settings, cutoff_hz)
     if measured is not None:
         return measured.height, measured, notes
     return ground_of(skeleton, whole.state(skeleton), float(np.median(np.diff(whole.q.time))), floor), None, notes
 
 
 def _measured(
-    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings
+    skeleton: Skeleton, whole: Prepared, request: TrialRequest, settings: LabelSettings, cutoff_hz: float
 ) -> tuple[Measured | None, tuple[str, ...]]:
     """Measured forces of the frames to be labelled, None where they are not asked for or, by `auto`, not usable."""
     if request.external_loads is None and settings.grf not in FROM_PLATES:
         return None, ()
     time, feet = whole.between(settings.start, settings.end).q.time, Feet.of(skeleton, whole.q)
     if request.external_loads is not None:
-        found = applied_forces(request.external_loads, feet, time, settings.cutoff_hz)
+        found = applied_forces(request.external_loads, feet, time, cutoff_hz)
         return found, found.notes
     if request.forces is None:
         if settings.grf == "auto":
@@ -106,7 +111,7 @@ def _measured(
             "session, or --forces for a single motion. With --grf auto forces are estimated where none were measured."
         )
     try:
-        found = plate_forces(request.forces, feet, time, settings.cutoff_hz)
+        found = plate_forces(request.forces, feet, time, cutoff_hz)
     except (ForcePlateError, StorageError) as error:
         if settings.grf != "auto":
             raise

@@ -25,7 +25,7 @@ from bige_opensim.physics.skeleton import Skeleton
 
 
 def preflight_of(
-    request: TrialRequest, settings: LabelSettings, model: KnownModel, recorded: CoordinateFile
+    request: TrialRequest, settings: LabelSettings, model: KnownModel, recorded: CoordinateFile, cutoff_hz: float
 ) -> tuple[Finding, ...]:
     """What is found in the model and in the recorded coordinates.
 
@@ -40,7 +40,7 @@ def preflight_of(
     stop_at_errors(found)
     estimated = settings.grf != "none" and model.skeleton is not None and model.skeleton.floats
     supported = estimated or settings.grf == "measured" or request.external_loads is not None
-    found += motion_findings(request.motion, recorded.motion, model, cutoff_hz=settings.cutoff_hz, supported=supported)
+    found += motion_findings(request.motion, recorded.motion, model, cutoff_hz=cutoff_hz, supported=supported)
     stop_at_errors(found)
     return tuple(found)
 

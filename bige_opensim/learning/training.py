@@ -54,6 +54,7 @@ from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogat
 from bige_opensim.learning.training_data import Repetitions, TrainingError
 from bige_opensim.learning.training_state import Progress, load_state, remove_state, save_state
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
+from bige_opensim.settings import SettingError, usable_device
 
 Report = Callable[[int, int, dict[str, int | float]], None]
 """(epoch, epochs, metrics of the epoch)."""
@@ -97,10 +98,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         require_within(self, LIMITS, TrainingError)
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-            reason = str(error).partition("\n")[0]
-            raise TrainingError(f"device = {self.device!r} cannot be used ({reason}); cpu always can") from error
+            usable_device(self.device)
+        except SettingError as error:
+            raise TrainingError(str(error)) from error
 
 
 @dataclass(frozen=True)

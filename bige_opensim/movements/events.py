@@ -7,6 +7,8 @@ from typing import Literal
 
 Side = Literal["both", "right", "left"]
 SIDE_NAMES: tuple[Side, Side] = ("right", "left")
+MOVEMENTS = ("squat", "sit-to-stand", "lunge", "jump", "gait")
+"""Names of the movements that have an event rule (`repetitions.EVENT_RULES`)."""
 
 
 class RepetitionError(ValueError):

@@ -21,6 +21,7 @@ from bige_opensim.io.cache import kept
 from bige_opensim.osim import functions
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.topology import Root, find_root, path_bodies
+from bige_opensim.physics.carried_loads import is_load
 from bige_opensim.physics.joint_problem import LEG_RESERVE_NM, UPPER_BODY_RESERVE_NM
 
 _CONTACT_FORCES = ("HuntCrossleyForce", "ElasticFoundationForce", "SmoothSphereHalfSpaceForce")
@@ -263,8 +264,9 @@ class OsimModel:
 
     @cached_property
     def mass_kg(self) -> float:
-        """Total mass in kg."""
-        return float(self.model.getTotalMass(self.state))
+        """Mass of all bodies in kg, without loads that are carried."""
+        bodies = (self.model.getBodySet().get(i) for i in range(self.model.getBodySet().getSize()))
+        return float(self.model.getTotalMass(self.state)) - sum(b.getMass() for b in bodies if is_load(b.getName()))
 
     @cached_property
     def sha256(self) -> str:

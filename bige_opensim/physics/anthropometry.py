@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from bige_opensim.physics.carried_loads import is_load
 from bige_opensim.physics.skeleton import Skeleton
 
 SEGMENTS = {
@@ -22,12 +23,12 @@ STRENGTH = "strength_"
 def subject_features(skeleton: Skeleton) -> dict[str, float]:
     """Mass (kg), distances between joint centres in the default pose (m), and maximum isometric forces (N).
 
-    Forces are the sum, `strength_n`, and every muscle's own, `strength_<muscle>`. A model without one of the bodies
-    gets 0 for that length.
+    What is carried is not part of the mass. Forces are the sum, `strength_n`, and every muscle's own,
+    `strength_<muscle>`. A model without one of the bodies gets 0 for that length.
     """
     poses = skeleton(skeleton.default)
     where = {b: poses.position[i] for i, b in enumerate(skeleton.bodies)}
-    features = {"mass_kg": float(skeleton.mass.sum())}
+    features = {"mass_kg": float(skeleton.mass[[not is_load(body) for body in skeleton.bodies]].sum())}
     for name, (a, b) in SEGMENTS.items():
         features[name] = float(torch.linalg.norm(where[a] - where[b])) if a in where and b in where else 0.0
     strength = skeleton.tables.max_isometric_force

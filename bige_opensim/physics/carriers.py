@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,9 @@ half a thigh and half a hand are 11 cm); of calves, see `OnCalves` (our choice).
 
 class Carrier(Protocol):
     """What carries besides the feet: unknowns of the joint problem, and what they do to the bodies."""
+
+    def at(self, rows: Any) -> Carrier:
+        """What carries in some frames."""
 
     def columns(self, skeleton: Skeleton, state: State, settings: ContactSettings) -> ContactColumns:
         """Non-negative unknowns in body weights."""
@@ -56,6 +59,10 @@ class Rail:
         """The model's hands; None where it has none."""
         found = [body for _, body, _ in _hands(skeleton)]
         return cls(found) if found else None
+
+    def at(self, rows: Any) -> Rail:
+        """The same in all frames."""
+        return self
 
     def columns(self, skeleton: Skeleton, state: State, settings: ContactSettings) -> ContactColumns:
         """Six rays at every hand."""
@@ -85,6 +92,10 @@ class _BetweenBodies:
     """What two bodies of a side do to each other: the first and the second of `sides`, and a third that tells where."""
 
     sides: list[tuple[int, int, int]]
+
+    def at(self, rows: Any) -> Self:
+        """The same in all frames."""
+        return self
 
     def supports(
         self, skeleton: Skeleton, contact: ContactColumns, coefficients: Float[Tensor, "time unknown"]

@@ -160,9 +160,16 @@ def sum_feet(
 
 
 def resultants(
-    contact: ContactColumns, coefficients: Float[Tensor, "time unknown"], group: list[int], groups: int, plane: float
+    contact: ContactColumns,
+    coefficients: Float[Tensor, "time unknown"],
+    group: list[int],
+    groups: int,
+    plane: float | Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Force, centre of pressure on a plane and free couple (T, G, 3) of each group of points."""
+    """Force, centre of pressure on a plane and free couple (T, G, 3) of each group of points.
+
+    The plane's height is one, or that of every frame, (T, 1), m.
+    """
     rays = contact.force.shape[-2]
     per_point = torch.einsum("tpkx,tpk->tpx", contact.force, coefficients.unflatten(-1, (-1, rays)))
     side = torch.nn.functional.one_hot(torch.tensor(group, device=per_point.device), groups).to(per_point.dtype)

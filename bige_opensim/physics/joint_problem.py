@@ -92,12 +92,14 @@ def solve_with_ground(
     settings: ContactSettings,
     start: Float[Tensor, "time coordinate"] | None = None,
     others: Sequence[Carrier] = (),
+    device: str | None = None,
 ) -> tuple[LeastEffort, GroundForces]:
     """Activations and ground forces together; the first M unknowns of the solution are the activations.
 
     `others`, such as a seat, carry as the feet do.
 
-    Frames are solved in chunks, so memory does not grow with their number. `start` are multipliers to start from.
+    Frames are solved in chunks, so memory does not grow with their number, on `device` where one is named, and the
+    answer comes back to where the motion is. `start` are multipliers to start from.
     """
     rotations, translations = actuators.root
     optimal = actuators.reserve_optimal.clone()
@@ -107,7 +109,8 @@ def solve_with_ground(
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
         contact = contact_columns(skeleton, part, qd[rows], ground, settings)
-        beside = [other.columns(skeleton, part, settings) for other in others]
+        here = [other.at(rows) for other in others]
+        beside = [other.columns(skeleton, part, settings) for other in here]
         pushing = [c.columns for c in (contact, *beside)]
         muscles = actuators.muscle_columns[rows]
         counts = [columns.shape[-1] for columns in pushing]
@@ -123,11 +126,12 @@ def solve_with_ground(
             reserve_optimal=optimal,
             exponents=exponents,
             start=None if start is None else start[rows],
+            device=device,
         )
         solutions.append(solution)
         _, of_feet, *of_others = solution.x.split([muscles.shape[-1], *counts], dim=-1)
         forces.append(sum_feet(skeleton, contact, of_feet, ground))
-        found = zip(others, beside, of_others, strict=True)
+        found = zip(here, beside, of_others, strict=True)
         supports.append(together([other.supports(skeleton, c, x) for other, c, x in found]))
     force, point, torque = (torch.cat([getattr(f, name) for f in forces]) for name in ("force", "point", "torque"))
     return join(solutions), GroundForces(force, point, torque, _joined(supports))
@@ -145,8 +149,9 @@ def solve_with_loads(
     tau: Float[Tensor, "time coordinate"],
     actuators: MusclesAndReserves,
     start: Float[Tensor, "time coordinate"] | None = None,
+    device: str | None = None,
 ) -> LeastEffort:
-    """Activations for net generalized forces, the problem of OpenSim's StaticOptimization."""
+    """Activations for net generalized forces, the problem of OpenSim's StaticOptimization; solved on `device`."""
     tau = actuators.left_to_do(tau)
     exponents = actuators.exponents(0, [])
     solutions = [
@@ -160,6 +165,7 @@ def solve_with_loads(
             reserve_optimal=actuators.reserve_optimal,
             exponents=exponents,
             start=None if start is None else start[rows],
+            device=device,
         )
         for rows in torch.arange(len(tau), device=tau.device).split(CHUNK)
     ]
@@ -177,12 +183,16 @@ def _solve_free(
     reserve_optimal: Float[Tensor, " coordinate"],
     exponents: tuple[Tensor | None, Tensor | None],
     start: Float[Tensor, "frame coordinate"] | None,
+    device: str | None,
 ) -> LeastEffort:
     """The problem in the equations of the free coordinates; reserves and multipliers of the others are 0."""
-    of_unknowns, of_reserves = exponents
+    home, there = b.device, torch.device(device) if device is not None else b.device
+    A, b, weight, lower, upper, reserve_optimal = (x.to(there) for x in (A, b, weight, lower, upper, reserve_optimal))
+    of_unknowns, of_reserves = (None if x is None else x.to(there) for x in exponents)
+    start = None if start is None else start.to(there)
     pose = partial(solve, weight=weight, lower=lower, upper=upper, exponent=of_unknowns)
     if len(free) == b.shape[-1]:
-        return pose(A, b, reserve_optimal=reserve_optimal, reserve_exponent=of_reserves, start=start)
+        return pose(A, b, reserve_optimal=reserve_optimal, reserve_exponent=of_reserves, start=start).to(home)
     rows = torch.tensor(free, device=b.device)
     part = pose(
         A[:, rows],
@@ -192,7 +202,7 @@ def _solve_free(
         start=None if start is None else start[:, rows],
     )
     reserve, multiplier = (torch.zeros_like(b).index_copy(1, rows, v) for v in (part.reserve, part.multiplier))
-    return replace(part, reserve=reserve, multiplier=multiplier)
+    return replace(part, reserve=reserve, multiplier=multiplier).to(home)
 
 
 def net_generalized_forces(

@@ -74,6 +74,10 @@ class LeastEffort:
         """Frames whose forces balance."""
         return self.status == SOLVED
 
+    def to(self, device: torch.device) -> LeastEffort:
+        """The same on a device."""
+        return LeastEffort(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 def solve(
     A: Float[Tensor, "frame coordinate unknown"],

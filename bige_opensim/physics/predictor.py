@@ -8,6 +8,7 @@ function theorem, so that a search can descend through muscle redundancy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,7 +33,8 @@ from bige_opensim.physics.joint_problem import (
 from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
-from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.seat import Seat
+from bige_opensim.physics.skeleton import Poses, Skeleton
 
 
 class Predicted(NamedTuple):
@@ -65,7 +67,8 @@ class PhysicsPredictor(torch.nn.Module):
 
     A model in which nothing floats takes its loads from ground through its joints, without feet. Double precision
     inside. `channels` names the motions' coordinates; others stay at the model's default, and so do those that the
-    model locks, whose equations are left out. `cost` is what effort costs, its weights by names of muscles or
+    model locks, whose equations are left out. `seated` motions start on a seat under the pelvis, which carries, too.
+    `cost` is what effort costs, its weights by names of muscles or
     patterns; None for OpenSim's usual cost. With `lines` of action, joint contact forces are predicted, too. Each
     call starts from the multipliers of the last one of the same size, which saves most iterations in a search and
     changes no answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were
@@ -83,8 +86,11 @@ class PhysicsPredictor(torch.nn.Module):
         samples: int = 101,
         cost: EffortCost | None = None,
         lines: FittedLines | None = None,
+        *,
+        seated: bool = False,
     ) -> None:
         super().__init__()
+        self.seat = Seat.under(skeleton, 0.0, (0.0, 0.0)) if seated else None
         self.skeleton, self.muscles, self.lines = skeleton, muscles, lines
         self.joints = loaded_joints(skeleton)
         self.moved = [skeleton.coordinates.index(n) for n in channels]
@@ -156,7 +162,9 @@ class PhysicsPredictor(torch.nn.Module):
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
         ground: GroundForces | None = None
         if any(self.root):
-            solution, ground = solve_with_ground(self.skeleton, state, flat[1], actuators, 0.0, self.settings, start)
+            solution, ground = solve_with_ground(
+                self.skeleton, state, flat[1], actuators, 0.0, self.settings, start, self._seats(state.poses, N, T)
+            )
         else:
             solution = solve_with_loads(inverse_dynamics(self.skeleton, state), actuators, start)
         self._multiplier = solution.multiplier.detach()
@@ -167,7 +175,7 @@ class PhysicsPredictor(torch.nn.Module):
             assert tendons is not None
             pull = tendons.pull(activations, len(self.joints))
             force = contact_forces(self.skeleton, state, self.joints, pull, ground)
-            loads = force.norm(dim=-1).reshape(N, T, -1).to(q) / float(self.skeleton.weight_n)
+            loads = force.norm(dim=-1).reshape(N, T, -1).to(q) / float(self.skeleton.body_weight_n)
         moments = net_generalized_forces(self.skeleton, state, ground)[:, self.moved]
         grf = flat[0].new_zeros(N * T, 6) if ground is None else ground.force.reshape(N * T, 6)
         rotations, translations = self.root
@@ -182,6 +190,20 @@ class PhysicsPredictor(torch.nn.Module):
             reserves=solution.reserve.reshape(N, T, -1),
             solved=solution.solved.reshape(N, T),
         )
+
+    def _seats(self, poses: Poses, motions: int, frames: int) -> list[Seat]:
+        """The seat of every frame of the motions, which are one after another."""
+        if self.seat is None:
+            return []
+        seats = self.seat.of_motions(Poses(*(x.unflatten(0, (motions, frames)) for x in poses)))
+        height, place = torch.as_tensor(seats.height_m), torch.as_tensor(seats.place)
+        return [
+            replace(
+                self.seat,
+                height_m=height.expand(-1, frames, -1).flatten(0, 1),
+                place=place.expand(-1, frames, -1).flatten(0, 1),
+            )
+        ]
 
 
 @lru_cache(maxsize=8)

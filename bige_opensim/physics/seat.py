@@ -8,7 +8,8 @@ and with distance from the place of the seat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from bige_opensim.physics.contact import ContactColumns, ContactSettings, Supports, columns_at, resultants
 from bige_opensim.physics.dynamics import State, body_point_velocity
-from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.skeleton import Poses, Skeleton
 
 ISCHIUM = (-0.12, -0.17)
 """Where the skin under an ischial tuberosity lies from the hip's centre, forward and up in the pelvis, over the length
@@ -34,11 +35,12 @@ choice; tissue gives way by centimetres, and chairs are half a metre wide)."""
 class Seat:
     """A seat's height (m, in the axes of ground) and its place (x, z); P points on the bodies that rest on it.
 
+    Height and place may be those of every frame, (T, 1) and (T, 2): motions of several seats are solved at once.
     bodies: indices of pelvis and thighs; body (P,): which of them carries a point; centre (P, 3): m, in that body.
     """
 
-    height_m: float
-    place: tuple[float, float]
+    height_m: float | Tensor
+    place: tuple[float, float] | Tensor
     bodies: list[int]
     body: list[int]
     centre: Float[Tensor, "point 3"]
@@ -65,22 +67,45 @@ class Seat:
                 centre.append(share * axis - length * axis.new_tensor([UNDER_THIGH, 0.0, 0.0]))
         return cls(height_m, place, bodies, body, torch.stack(centre))
 
-    def points(self, skeleton: Skeleton, state: State) -> Float[Tensor, "time point 3"]:
+    def of_motions(self, poses: Poses) -> Seat:
+        """The seats that motions (batch, time) start on: under the pelvis, where it is in the first frame."""
+        pelvis = self.on_bodies(poses)[:, :1, self.of_pelvis]
+        return replace(self, height_m=pelvis[..., 1].amin(-1, keepdim=True), place=pelvis[..., [0, 2]].mean(-2))
+
+    def at(self, rows: Any) -> Seat:
+        """The seat of some frames."""
+        if isinstance(self.height_m, float) or isinstance(self.place, tuple):
+            return self
+        return replace(self, height_m=self.height_m[rows], place=self.place[rows])
+
+    @property
+    def of_pelvis(self) -> list[int]:
+        """The points that are on the pelvis."""
+        return [k for k, b in enumerate(self.body) if b == 0]
+
+    def on_bodies(self, poses: Poses) -> Float[Tensor, "*batch point 3"]:
         """The points in ground, m."""
         at = [self.bodies[b] for b in self.body]
-        R, p = state.poses.rotation[:, at], state.poses.position[:, at]
-        return p + (R @ self.centre.unsqueeze(-1)).squeeze(-1)
+        R, p = poses.rotation[..., at, :, :], poses.position[..., at, :]
+        return p + (R @ self.centre.to(p).unsqueeze(-1)).squeeze(-1)
+
+    def points(self, skeleton: Skeleton, state: State) -> Float[Tensor, "time point 3"]:
+        """The points in ground, m."""
+        return self.on_bodies(state.poses)
+
+    def reached(self, points: Float[Tensor, "*batch point 3"]) -> Float[Tensor, "*batch point"]:
+        """How far a point that is still can push, 0 to 1: by its height above the seat and the pelvis's place."""
+        pelvis = points[..., self.of_pelvis, :][..., [0, 2]].mean(-2)
+        away = (pelvis - torch.as_tensor(self.place).to(pelvis)).norm(dim=-1, keepdim=True)
+        low = torch.sigmoid((HEIGHT_M - (points[..., 1] - self.height_m)) / HEIGHT_SCALE_M)
+        return low * torch.sigmoid((REACH_M - away) / REACH_SCALE_M)
 
     def readiness(self, skeleton: Skeleton, state: State) -> Float[Tensor, "time point"]:
         """How far a point can push, 0 to 1."""
         points = self.points(skeleton, state)
         at = torch.tensor([self.bodies[b] for b in self.body])
         speed = body_point_velocity(skeleton, state, points, at).norm(dim=-1)
-        pelvis = points[:, [k for k, b in enumerate(self.body) if b == 0]][..., [0, 2]].mean(1)
-        away = (pelvis - pelvis.new_tensor(self.place)).norm(dim=-1, keepdim=True)
-        low = torch.sigmoid((HEIGHT_M - (points[..., 1] - self.height_m)) / HEIGHT_SCALE_M)
-        slow = torch.sigmoid((SPEED_MS - speed) / SPEED_SCALE_MS)
-        return low * slow * torch.sigmoid((REACH_M - away) / REACH_SCALE_M)
+        return self.reached(points) * torch.sigmoid((SPEED_MS - speed) / SPEED_SCALE_MS)
 
     def on_plane(self, skeleton: Skeleton, state: State) -> Float[Tensor, "time point 3"]:
         """The points at the height of the seat."""

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bige_opensim.physics.carried_loads import is_load
 from bige_opensim.physics.hermite import hermite
 from bige_opensim.physics.packed_tables import pack, unpack
 
@@ -135,7 +136,8 @@ class Skeleton(torch.nn.Module):
     """Differentiable forward kinematics of one model, batched over any leading shape.
 
     Agrees with OpenSim's `Frame.getTransformInGround` to 1e-6 m inside the sampled coordinate range. `mass` (B,) is
-    that of every body, `person_mass` that of the bodies that float: a belt or a floor in the model is nobody's weight.
+    that of every body, `person_mass` that of the bodies that float, carried loads included: a belt or a floor in the
+    model is nobody's weight. `own_mass` leaves loads out.
     """
 
     axis: Tensor
@@ -166,6 +168,7 @@ class Skeleton(torch.nn.Module):
     subtree: Tensor
     selector: Tensor
     person_mass: Tensor
+    own_mass: Tensor
     by_level: Tensor
     from_level: Tensor
     parent_in_level: Tensor
@@ -208,6 +211,8 @@ class Skeleton(torch.nn.Module):
         carries = [tables.coordinates[c] in root for c in tables.coordinate]
         on_root = self.subtree[torch.tensor(carries)].any(0) if root else torch.ones(len(self.bodies), dtype=torch.bool)
         self.register_buffer("person_mass", torch.where(on_root, self.mass, 0.0), persistent=False)
+        loads = torch.tensor([is_load(b) for b in self.bodies], dtype=torch.bool)
+        self.register_buffer("own_mass", torch.where(loads, 0.0, self.person_mass), persistent=False)
 
     def index(self, coordinate: str) -> int:
         """Position of a coordinate among the channels."""
@@ -278,8 +283,13 @@ class Skeleton(torch.nn.Module):
 
     @property
     def weight_n(self) -> Tensor:
-        """Weight of what floats, or of all bodies, where nothing does, N."""
+        """Weight of what floats with all that is carried, or of all bodies, where nothing does, N."""
         return self.person_mass.sum() * self.gravity.norm()
+
+    @property
+    def body_weight_n(self) -> Tensor:
+        """Weight of the person without what is carried, N: what loads in body weights are measured in."""
+        return self.own_mass.sum() * self.gravity.norm()
 
     def body_coms(self, poses: Poses) -> Float[Tensor, "*batch body 3"]:
         """Mass centres of the bodies in ground, m."""

@@ -13,6 +13,7 @@ from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingError, configured
 from bige_opensim.movements.repetitions import AUTO, EVENT_RULES
 from bige_opensim.settings import one_of
+from bige_opensim.synthesis.movements import MOVEMENTS
 from bige_opensim.workflows.generate import SearchSettings
 
 
@@ -25,13 +26,15 @@ SEEDS = (0, 2**63 - 1)
 
 @dataclass(frozen=True)
 class Cohort:
-    """Synthetic people, where no recordings are named: how many, squats of each, seed."""
+    """Synthetic people, where no recordings are named: how many, repetitions of each, seed, movement."""
 
     subjects: int = 24
     reps: int = 4
     seed: int = 0
+    movement: str = "squat"
 
     def __post_init__(self) -> None:
+        one_of("movement", self.movement, tuple(MOVEMENTS))
         require_within(self, {"subjects": (1, 100_000), "reps": (1, 1000), "seed": SEEDS})
 
 
@@ -76,6 +79,7 @@ class Search:
     iterations: int | None = None
     physics_share: float = 0.25
     rehearsals: int = 4
+    refine: int = 0
 
     def __post_init__(self) -> None:
         self.settings()

@@ -80,8 +80,10 @@ def people(work: PipelineWork) -> str:
     if work.data is not None:
         return f"{len(work.found_sessions())} sessions in {work.data}"
     s = work.settings.cohort
-    make_people(work.sessions, CohortSettings(s.subjects, s.reps, s.seed), jobs=work.jobs, show=work.show)
-    return f"{s.subjects} synthetic people, {s.reps} squats each"
+    make_people(
+        work.sessions, CohortSettings(s.subjects, s.reps, s.seed, movement=s.movement), jobs=work.jobs, show=work.show
+    )
+    return f"{s.subjects} synthetic people, {s.reps} times {s.movement} each"
 
 
 def label(work: PipelineWork) -> str:

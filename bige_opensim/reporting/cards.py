@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from bige_opensim.reporting.dynamics import dynamic_quantities, dynamics_of
 from bige_opensim.reporting.evidence import Evidence, MotionEvidence, full_coordinates
 from bige_opensim.reporting.joint_load_facts import load_facts
 from bige_opensim.reporting.panels import (
@@ -21,6 +22,7 @@ from bige_opensim.reporting.panels import (
     motion_figures,
     muscle_curves,
     muscle_quantities,
+    sampled,
     together,
 )
 from bige_opensim.reporting.stick_figure import figures, strip
@@ -39,10 +41,12 @@ def cards(evidence: Evidence, numbers: Mapping[str, str], beside: Path) -> tuple
     order = best_first(evidence)
     moved = {m.name: curves_of(evidence.skeleton, m.q) if m.q is not None else {} for m in order}
     active = {m.name: muscle_curves(m.simulated) for m in order}
+    forces = {m.name: {} if m.outcome is None else sampled(dynamics_of(evidence.skeleton, m.outcome)) for m in order}
     guessed = {m.name: muscle_curves(m.predicted) for m in order}
     before = curves_of(evidence.skeleton, evidence.recorded) if evidence.recorded is not None else {}
     joint_axes = together(joints, [*moved.values(), before], bands)
     muscle_axes = together(muscles, [*active.values(), *guessed.values()], bands)
+    force_axes = together(dynamic_quantities(), list(forces.values()), {})
     unfolded = {m.name for m in (evidence.ranked or order)[:NAMED]}
     found = []
     for m in order:
@@ -55,6 +59,7 @@ def cards(evidence: Evidence, numbers: Mapping[str, str], beside: Path) -> tuple
                 "joints": motion_figures(
                     joints, {"solid": moved[m.name], "dashed recorded": before}, bands, joint_axes
                 ),
+                "dynamics": motion_figures(dynamic_quantities(), {"solid": forces[m.name]}, {}, force_axes),
             }
         )
     shown = evidence.with_status(CONFIRMED) or evidence.with_status(NOT_CONFIRMED) or evidence.motions
@@ -65,6 +70,7 @@ def cards(evidence: Evidence, numbers: Mapping[str, str], beside: Path) -> tuple
         "who": who,
         "muscles": drawn(together(muscles, [active[m.name] for m in shown], bands), who),
         "joints": drawn(together(joints, [moved[m.name] for m in shown], bands), who),
+        "dynamics": drawn(together(dynamic_quantities(), [forces[m.name] for m in shown], {}), who),
     }
     return found, overview
 

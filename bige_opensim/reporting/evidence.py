@@ -25,7 +25,7 @@ from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.anthropometric_scaling import HEEL_BODY, SHOULDER_BODY, SHOULDER_OF_HEIGHT
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.reporting.verdict import OLD, contradicted, verdict
-from bige_opensim.validation.certificate import Certificate
+from bige_opensim.validation.certificate import Certificate, Simulated
 from bige_opensim.validation.generated_folder import MODEL, GeneratedFolder, ValidationError
 from bige_opensim.validation.motion_gates import GROUND_M
 from bige_opensim.validation.roundtrip import (
@@ -47,7 +47,7 @@ class MotionEvidence:
     """One motion: verdict and reason, certificate and search record where there are any, and its curves.
 
     `certificate` is what OpenSim's files give, whatever certificate.json says. q in rad and m: what OpenSim analysed,
-    or the file where it was not; None where the file cannot be read.
+    or the file where it was not; None where the file cannot be read. `outcome` is all that was simulated.
     """
 
     name: str
@@ -61,6 +61,7 @@ class MotionEvidence:
     predicted: Motion | None
     ground_m: float
     synthetic: bool = False
+    outcome: Simulated | None = None
 
     def value(self, term: str, which: str) -> float | None:
         """`predicted` or `simulated` value of a term in the unit of the objective file."""
@@ -223,6 +224,7 @@ def _motion(generated: GeneratedFolder, found: Verdict, bound: BoundObjective) -
         name, path, found.status, reason, certificate, generated.entry(name), q,
         None if simulated is None else simulated.activations, generated.predicted(name), ground_m,
         simulated is not None and _marked(simulated.label),
+        simulated,
     )  # fmt: skip
 
 

@@ -56,10 +56,10 @@ def write_figures(content: Mapping[str, Any], folder: Path) -> Path:
 def _figures(content: Mapping[str, Any]) -> Iterator[FigureFile]:
     """Goals, all motions together, norms, then motion by motion; a number tells names apart."""
     sections = [("goal", content["goals"])]
-    sections += [(f"all_{kind}", content["overview"][kind]) for kind in ("muscles", "joints")]
+    sections += [(f"all_{kind}", content["overview"][kind]) for kind in ("muscles", "joints", "dynamics")]
     sections += [("norm", content["norms"].bars if content["norms"] is not None else ())]
     for card in content["cards"]:
-        sections += [(f"motion_{card['place']}_{kind}", card[kind]) for kind in ("muscles", "joints")]
+        sections += [(f"motion_{card['place']}_{kind}", card[kind]) for kind in ("muscles", "joints", "dynamics")]
     for section, figures in sections:
         for number, figure in enumerate(figures, start=1):
             name = f"{section}_{number:02d}_{re.sub(r'[^a-z0-9]+', '_', figure.caption.lower()).strip('_')}"

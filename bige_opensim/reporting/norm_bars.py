@@ -167,7 +167,7 @@ def _measures(evidence: Evidence, m: MotionEvidence) -> dict[str, tuple[float, s
     recorded = MeasuredTrial(
         coordinates=m.q,
         angles=tuple(angles),
-        mass_kg=float(evidence.skeleton.person_mass.sum()),
+        mass_kg=float(evidence.skeleton.own_mass.sum()),
         activations=m.simulated,
         moments=_motion(folder / "inverse_dynamics.sto"),
         ground_forces=_motion(folder / "grf.mot"),

@@ -80,11 +80,16 @@ def cohort_bands(evidence: Evidence) -> dict[str, Band]:
 
 def muscle_curves(motion: Motion | None) -> Curves:
     """Activations in % over 0-100 % of a motion; none where there is no motion."""
+    return sampled(motion, 100.0)
+
+
+def sampled(motion: Motion | None, factor: float = 1.0) -> Curves:
+    """Channels, times a factor, over 0-100 % of a motion; none where there is no motion."""
     if motion is None:
         return {}
     phase = (motion.time - motion.time[0]) / motion.duration
     grid = np.linspace(0.0, 1.0, SAMPLES)
-    return {n: 100.0 * np.interp(grid, phase, motion[n]) for n in motion.names}
+    return {n: factor * np.interp(grid, phase, motion[n]) for n in motion.names}
 
 
 def muscle_quantities(evidence: Evidence) -> list[Quantity]:

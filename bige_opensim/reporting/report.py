@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bige_opensim.io.storage import write_whole
+from bige_opensim.physics.carried_loads import carried_by
 from bige_opensim.provenance import __version__
 from bige_opensim.reporting.cards import NAMED, cards, gates_of, limits_text, link
 from bige_opensim.reporting.evidence import Evidence, ReportError, read_evidence
@@ -18,6 +19,7 @@ from bige_opensim.reporting.figure_files import write_figures
 from bige_opensim.reporting.norm_bars import beside_norms
 from bige_opensim.reporting.panels import goal_figures
 from bige_opensim.reporting.stick_figure import PHASES
+from bige_opensim.reporting.word import write_word
 from bige_opensim.reporting.wording import SPACE, describe, gate_text, number, plain, target_text, value_text
 from bige_opensim.validation.norms import Performance
 from bige_opensim.validation.norms_files import Norms
@@ -49,10 +51,13 @@ class Scene(NamedTuple):
 
 
 class WrittenReport(NamedTuple):
-    """Where a report is, and what contradicts its certificates, a sentence each that begins with the motion's name."""
+    """Where a report is, what contradicts its certificates, a sentence each that begins with the motion's name, and
+    where the Word document is that was asked for.
+    """
 
     path: Path
     contradictions: tuple[str, ...]
+    word: Path | None = None
 
 
 def write_report(
@@ -78,6 +83,7 @@ def report(
     figures: Path | None = None,
     scene: Scene | None = None,
     sessions: Mapping[str, Sequence[Performance]] | None = None,
+    word: Path | str | None = None,
 ) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 
@@ -105,11 +111,14 @@ def report(
         The motions in three dimensions, to be shown in a frame of its own.
     sessions
         Recorded repetitions of the person by session, to be shown in the bars of the norms.
+    word
+        Template of a Word document (.docx), or "plain", to be filled with the same.
 
     Raises
     ------
     ReportError
-        The folder is no folder of generated motions, its files contradict each other, or `out` has no folder.
+        The folder is no folder of generated motions, its files contradict each other, `out` has no folder, or the
+        template cannot be filled.
     OutFolderError
         The folder for figures holds something else.
     DatasetError, ModelError, StorageError
@@ -129,8 +138,9 @@ def report(
     content = _content(evidence, out.parent, stages or {}, norms, sessions) | {"scene": scene}
     if figures is not None:
         write_figures(content, figures)
+    document = None if word is None else write_word(content, word, out.with_suffix(".docx"))
     write_whole(out, environment.get_template("report.html.j2").render(**content))
-    return WrittenReport(out, evidence.contradictions)
+    return WrittenReport(out, evidence.contradictions, document)
 
 
 def _content(
@@ -194,11 +204,12 @@ def _novel(evidence: Evidence) -> tuple[int, int]:
 
 
 def _person(evidence: Evidence) -> list[tuple[str, str]]:
-    mass = float(evidence.skeleton.mass.sum())
-    rows = [("Body mass", f"{number(mass)} kg")]
+    carried = carried_by(evidence.skeleton.bodies, evidence.skeleton.tables.mass)
+    rows = [("Body mass", f"{number(float(evidence.skeleton.own_mass.sum()))} kg")]
     if evidence.height_m is not None:
         rows.append(("Height", f"about {evidence.height_m:.2f} m, measured on the model"))
     person = evidence.record.get("person") or {}
+    rows += [("Carries", f"{number(kg)} kg on {body}") for body, kg in carried.items()]
     strength, limits = person.get("strength", {}), person.get("limits", {})
     rows += [(f"Strength of {name}", f"{plain(100 * x)}{SPACE}% of the model's") for name, x in strength.items()]
     rows += [(f"Range of {name}", f"{plain(a)} to {plain(b)}") for name, (a, b) in limits.items()]

@@ -102,7 +102,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return "0"
     whole = math.floor(math.log10(abs(value))) + 1
     text = f"{value:.{min(max(digits - whole, 0), 5)}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("-")
+    return text.replace("-", "−") if float(text) else "0"
 
 
 def plain(value: float) -> str:

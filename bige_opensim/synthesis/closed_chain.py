@@ -51,21 +51,24 @@ class PlantedFeet(NamedTuple):
     middle: float
 
 
-def plant(skeleton: Skeleton, stance: Stance, heel_lift: Float[Tensor, " time"]) -> PlantedFeet:
+def plant(skeleton: Skeleton, stance: Stance, heel_lift: Float[Tensor, "*time"]) -> PlantedFeet:
     """Contact points of feet that stand at `stance` while the heels rise by `heel_lift` rad about the toe joint.
+
+    `heel_lift` is that of both heels (T,), or of the right and the left one (T, 2).
 
     The toes stay flat: with T the transform of a body in ground, the heel's side of the foot is at
     T_calcn = T_toes_flat (T_calcn(mtp)^-1 T_toes(mtp))^-1 for mtp angle = -lift, which bends the toes up. The lowest
     point of the flat foot is at height 0.
     """
-    still = skeleton.default.expand(len(heel_lift), -1).clone()
-    for side in SIDES:
-        still[:, skeleton.index(f"mtp_angle_{side}")] = -heel_lift
+    lifts = heel_lift if heel_lift.ndim == 2 else torch.stack([heel_lift, heel_lift], 1)
+    still = skeleton.default.expand(len(lifts), -1).clone()
+    for foot, side in enumerate(SIDES):
+        still[:, skeleton.index(f"mtp_angle_{side}")] = -lifts[:, foot]
     flat = still.clone()
     for side in SIDES:
         flat[:, skeleton.index(f"mtp_angle_{side}")] = 0.0
     lifted, level = _in_toes(skeleton, still), skeleton(flat)
-    points = torch.empty(len(heel_lift), len(skeleton.contact_names), 3, dtype=still.dtype)
+    points = torch.empty(len(lifts), len(skeleton.contact_names), 3, dtype=still.dtype)
     ground = skeleton.contact_points(level)[0]
     for foot, side in enumerate(SIDES):
         mine = [i for i, n in enumerate(skeleton.contact_names) if n.endswith(f"_{side}")]
@@ -154,6 +157,41 @@ def solve(
         raise ClosedChainError(
             f"frame {worst}: the feet stay {1e3 * float(found.gap[worst]):.1f} mm from where they are planted at a "
             f"knee flexion of {np.rad2deg(float(knee[worst])):.0f} degrees."
+        )
+    q[:, unknown] = found.x
+    return q
+
+
+def close_legs(
+    skeleton: Skeleton, posture: Float[Tensor, "time coordinate"], support: PlantedFeet
+) -> Float[Tensor, "time coordinate"]:
+    """Coordinates with planted feet and everything above the hips as in `posture`, whose legs are a first guess.
+
+    Twelve unknowns, hip, knee, ankle and subtalar of both legs, and the twelve independent equations of `solve` for the
+    contact points of the feet.
+
+    Raises
+    ------
+    ClosedChainError
+        The feet cannot be reached to 0.01 mm in some frame.
+
+    """
+    unknown = [skeleton.index(f"{n}_{s}") for s in SIDES for n in LEG]
+    q = posture.clone()
+
+    def equations(x: Tensor) -> tuple[Tensor, Tensor]:
+        q[:, unknown] = x
+        displacement = skeleton.displacements(q)
+        feet, _, J_feet, _ = _points(skeleton, skeleton.chain(displacement.value), displacement, unknown)
+        return (feet - support.points).flatten(1), J_feet.flatten(1, 2)
+
+    free = torch.full((len(unknown),), torch.inf, dtype=q.dtype)
+    even = torch.ones_like(free)
+    found = closest_pose(equations, q[:, unknown], even, -free, free, tolerance=0.1 * SOLVED_M, steps=STEPS)
+    worst = int(found.gap.argmax())
+    if not float(found.gap[worst]) < SOLVED_M:
+        raise ClosedChainError(
+            f"frame {worst}: the feet stay {1e3 * float(found.gap[worst]):.1f} mm from where they are planted."
         )
     q[:, unknown] = found.x
     return q

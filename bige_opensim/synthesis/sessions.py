@@ -22,16 +22,15 @@ from bige_opensim.osim.messages import only_errors
 from bige_opensim.osim.model import ModelError, opensim_version
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.provenance import __version__, provenance
+from bige_opensim.settings import one_of
 from bige_opensim.synthesis.closed_chain import ClosedChainError
+from bige_opensim.synthesis.movements import MOVEMENTS
 from bige_opensim.synthesis.people import SyntheticPerson, draw_person
-from bige_opensim.synthesis.squats import squat_motion
-from bige_opensim.synthesis.styles import Squat, Style, draw_squats, draw_style
 from bige_opensim.workers.alone import alone, as_they_come
 from bige_opensim.workers.worker_process import ProcessLostError
 
 FORMAT = "bige-synthetic/1"
 RECORD = "synthetic.json"
-TRIAL = "squats1"
 STYLES = 30
 """Styles drawn for a body before it is given up: some ask for a posture that the body cannot take."""
 NOISE_M_PER_DEG = 0.002
@@ -48,14 +47,19 @@ LARGEST_NOISE_DEG = 45.0
 
 @dataclass(frozen=True)
 class CohortSettings:
-    """What to make: people, squats of each, seed, and noise on every coordinate, degrees (and 2 mm per degree)."""
+    """What to make: people, repetitions of each, seed, noise on every coordinate, and the movement.
+
+    The noise is in degrees (and 2 mm per degree); the movement is one of `movements.MOVEMENTS`.
+    """
 
     subjects: int
     repetitions: int
     seed: int = 0
     noise_deg: float = 0.0
+    movement: str = "squat"
 
     def __post_init__(self) -> None:
+        one_of("movement", self.movement, tuple(MOVEMENTS))
         for what, value in (("subjects", self.subjects), ("reps", self.repetitions)):
             if not 1 <= value <= MOST[what]:
                 raise SynthesisError(f"--{what} must be at least 1 and at most {MOST[what]}, got {value}.")
@@ -82,7 +86,7 @@ def make_cohort(out: Path, model: Path, settings: CohortSettings, *, jobs: int |
     Raises
     ------
     SynthesisError
-        `out` holds other things than synthetic people, a body finds no squat, or a process was lost.
+        `out` holds other things than synthetic people, a body finds no repetition, or a process was lost.
     ScalingError, ModelError
         The model cannot be scaled to a person, or not be read.
 
@@ -100,7 +104,7 @@ def _made(person: tuple[Path, int, Path, CohortSettings]) -> PersonMade:
 
 
 def make_person(folder: Path, index: int, model: Path, settings: CohortSettings) -> PersonMade:
-    """Draw a person and their squats, and write the session, whole or not at all."""
+    """Draw a person and how they move, and write the session, whole or not at all."""
     only_errors()
     fingerprint = _fingerprint(index, model, settings)
     if folder.exists():
@@ -135,13 +139,14 @@ def _write(
     scaled = folder / "OpenSimData/Model" / f"{model.stem}_scaled.osim"
     scale_model(model, scaled, height_m=person.height_m, mass_kg=person.mass_kg, segment_scales=person.segment_scales)
     skeleton = Skeleton(compile_skeleton(scaled))
-    style, squats, motion = _squats_of(person, skeleton, random, settings.repetitions)
+    movement = MOVEMENTS[settings.movement]
+    style, repetitions, motion = _performed(person, skeleton, random, settings)
     motion = with_noise(motion, skeleton.tables.rotational, settings.noise_deg, random)
     kinematics = folder / "OpenSimData/Kinematics"
     kinematics.mkdir(parents=True)
     rotational = [n for n, turns in zip(skeleton.coordinates, skeleton.tables.rotational, strict=True) if turns]
     title = f"Coordinates of a synthetic person, not a recording (bige synth, seed {settings.seed})"
-    write_coordinates(kinematics / f"{TRIAL}.mot", motion, rotational=rotational, title=title)
+    write_coordinates(kinematics / f"{movement.trial}.mot", motion, rotational=rotational, title=title)
     metadata = {
         "subjectID": person.name,
         "mass_kg": person.mass_kg,
@@ -150,14 +155,15 @@ def _write(
         "openSimModel": model.stem,
         "synthetic": True,
         "made_by": f"bige_opensim {__version__}, bige synth, seed {settings.seed}; not a recording",
-    }
+    } | ({"chair": movement.chair} if movement.chair else {})
     write_whole(folder / "sessionMetadata.yaml", yaml.safe_dump(metadata, sort_keys=False))
     record = {
         "format": FORMAT,
         "synthetic": True,
         "person": asdict(person),
         "style": asdict(style),
-        "squats": [asdict(s) for s in squats],
+        "movement": settings.movement,
+        movement.repetitions: [asdict(r) for r in repetitions],
         "units": "rad, m, s",
         "provenance": provenance(
             opensim=opensim_version(),
@@ -168,19 +174,17 @@ def _write(
     return record
 
 
-def _squats_of(
-    person: SyntheticPerson, skeleton: Skeleton, random: np.random.Generator, repetitions: int
-) -> tuple[Style, tuple[Squat, ...], Motion]:
+def _performed(
+    person: SyntheticPerson, skeleton: Skeleton, random: np.random.Generator, settings: CohortSettings
+) -> tuple[Any, tuple[Any, ...], Motion]:
+    """A style that the body can take, its repetitions as they came out, and the motion."""
     reasons = []
     for _ in range(STYLES):
-        style = draw_style(random)
         try:
-            motion, squats = squat_motion(skeleton, style, draw_squats(style, repetitions, random), random)
+            return MOVEMENTS[settings.movement].perform(skeleton, settings.repetitions, random)
         except ClosedChainError as reason:
             reasons.append(str(reason))
-            continue
-        return style, squats, motion
-    raise SynthesisError(f"{person.name}: no squat in {STYLES} tries, the last because {reasons[-1]}")
+    raise SynthesisError(f"{person.name}: no {settings.movement} in {STYLES} tries, the last because {reasons[-1]}")
 
 
 def with_noise(motion: Motion, rotational: tuple[bool, ...], noise_deg: float, random: np.random.Generator) -> Motion:

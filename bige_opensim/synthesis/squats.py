@@ -11,8 +11,9 @@ then what planted feet, the depth of the knees and the centre of mass over the b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def squat_motion(
     }
     balance = sway(time, BALANCE_SWAY_M, random), sway(time, BALANCE_SWAY_M, random)
     q = _solved(skeleton, style, fitting, S, wander, balance)
-    broken = _outside(skeleton, q)
+    broken = outside(skeleton, q)
     if broken:
         raise ClosedChainError(f"{', '.join(broken)} would leave the limits.")
     return Motion(time, q.numpy(), skeleton.coordinates), fitting
@@ -117,19 +118,22 @@ def _within_reach(skeleton: Skeleton, style: Style, squat: Squat) -> Squat:
             ankle = max(float(q[0, skeleton.index(f"ankle_angle_{s}")]) for s in SIDES)
             more = lifted.heel_lift + ankle - style.dorsiflexion
             lifted = replace(lifted, heel_lift=float(np.clip(more, 0.0, HIGHEST_HEEL)))
-        if ankle <= style.dorsiflexion + ANKLE_MARGIN and not _outside(skeleton, q):
+        if ankle <= style.dorsiflexion + ANKLE_MARGIN and not outside(skeleton, q):
             return lifted
         squat = replace(squat, depth=SHALLOWER * squat.depth)
     raise ClosedChainError("no depth keeps the joints within their limits.")
 
 
-def _outside(skeleton: Skeleton, q: torch.Tensor) -> list[str]:
-    """Coordinates of the legs outside LIMITS_DEG, and any outside the model's range."""
+def outside(
+    skeleton: Skeleton, q: torch.Tensor, limits_deg: Mapping[str, tuple[float, float]] = MappingProxyType({})
+) -> list[str]:
+    """Coordinates of the legs outside LIMITS_DEG, or others in their place, and any outside the model's range."""
+    narrower = LIMITS_DEG | dict(limits_deg)
     broken = []
     for name in skeleton.coordinates:
         c = skeleton.index(name)
         low, high = (float(x) for x in skeleton.range[c])
-        narrow = LIMITS_DEG.get(name.removesuffix("_r").removesuffix("_l"))
+        narrow = narrower.get(name.removesuffix("_r").removesuffix("_l"))
         if narrow is not None:
             low, high = max(low, np.deg2rad(narrow[0])), min(high, np.deg2rad(narrow[1]))
         if not (low <= float(q[:, c].min()) and float(q[:, c].max()) <= high):

@@ -16,11 +16,12 @@ from bige_opensim.guidance.conflicts import target_of
 from bige_opensim.guidance.objective import BoundObjective, Evaluation, Objective
 from bige_opensim.guidance.quantities import GRF_COLUMNS
 from bige_opensim.io.documents import read_json
+from bige_opensim.io.external_loads import external_forces
 from bige_opensim.io.storage import StorageError, read_coordinates, read_storage
 from bige_opensim.labelling.joint_loads import limit_bw
 from bige_opensim.labelling.label_files import JOINT_LOADS
 from bige_opensim.motion import Motion
-from bige_opensim.physics.contact import FEET, GroundForces
+from bige_opensim.physics.contact import FEET, GroundForces, Supports
 from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.validation.deciding_terms import bind
@@ -28,6 +29,9 @@ from bige_opensim.validation.motion_gates import MotionGate
 
 FORMAT = "bige-certificate/2"
 FORMAT_WITHOUT_HASHES = "bige-certificate/1"
+
+
+FEET_BODIES = frozenset(f"calcn_{side}" for side in FEET)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,21 @@ def _ground_forces(grf: Motion) -> GroundForces:
     kinds = ("ground_force_{}_v{}", "ground_force_{}_p{}", "ground_torque_{}_{}")
     parts = [[grf.select([kind.format(side, axis) for axis in "xyz"]).values for side in FEET] for kind in kinds]
     force, point, torque = (torch.as_tensor(np.stack(part, axis=1)) for part in parts)
-    return GroundForces(force, point, torque)
+    return GroundForces(force, point, torque, _supports(grf))
+
+
+def _supports(grf: Motion) -> Supports | None:
+    """What supports other bodies than the feet, from the columns of grf.mot."""
+    others = [f for f in external_forces(grf.names) if f.applied_to_body not in FEET_BODIES]
+    if not others:
+        return None
+    identifiers = ("force_identifier", "point_identifier", "torque_identifier")
+    parts = (
+        np.stack([grf.select([f"{getattr(f, kind)}{axis}" for axis in "xyz"]).values for f in others], axis=1)
+        for kind in identifiers
+    )
+    force, point, torque = (torch.as_tensor(part) for part in parts)
+    return Supports(tuple(f.applied_to_body for f in others), force, point, torque)
 
 
 def judge(objective: Objective, skeleton: Skeleton, simulated: Simulated) -> tuple[BoundObjective, Evaluation]:

@@ -15,10 +15,12 @@ from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import StorageError, read_storage
+from bige_opensim.labelling.chair import check_chair
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.settings import SettingError
 from bige_opensim.validation.certificate import (
     Certificate,
     Simulated,
@@ -118,6 +120,23 @@ class GeneratedFolder:
         """What the motion gates need."""
         return Anatomy.of(self.model, self.skeleton)
 
+    @property
+    def chair(self) -> str | None:
+        """What the motions start on, as `LabelSettings.chair` takes it; None where the feet alone carry.
+
+        Raises
+        ------
+        ValidationError
+            generation.json says something that is no chair.
+
+        """
+        chair = self.record.get("chair")
+        try:
+            check_chair(None if chair is None else str(chair))
+        except SettingError as error:
+            raise ValidationError(f"{self.folder / RECORD}: {error}") from error
+        return None if chair is None else str(chair)
+
     def entry(self, name: str) -> dict[str, Any]:
         """What the record of the search says of a motion; nothing where the file is not the one the search wrote."""
         found: dict[str, Any] = next((m for m in self.record.get("motions", []) if m.get("name") == name), {})
@@ -187,9 +206,17 @@ class GeneratedFolder:
         simulated = self.simulated(name)
         bound, evaluation = judge(self.objective, self.skeleton, simulated)
         gates = motion_gates(
-            MotionOnGround(self.anatomy, simulated.q, simulated.vertical_n, simulated.label["ground_height_m"])
+            MotionOnGround(
+                self.anatomy,
+                simulated.q,
+                simulated.vertical_n,
+                simulated.label["ground_height_m"],
+                chair=simulated.label.get("chair"),
+            )
         )
         entry, notes = self.entry(name), self.notes(name)
+        if simulated.label.get("chair"):
+            notes = (*notes, f"A seat carries, too, {simulated.label['chair']['height_m']:.2f} m above the ground.")
         predicted = self.predicted(name) if entry or not notes else None
         record = shared_frames(simulated)
         return certificate(

@@ -7,7 +7,7 @@ motion itself, against the ground that it was made for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import uniform_filter1d
 
+from bige_opensim.labelling.chair import seat_of
+from bige_opensim.labelling.missing_support import READY
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import OsimModel
 from bige_opensim.physics.capsules import Capsules, capsules_of
@@ -81,7 +83,8 @@ class Anatomy:
 class MotionOnGround:
     """A motion (C coordinates, rad and m), the vertical force under each foot (T, 2) in N, and the ground's height, m.
 
-    `estimated_ground_m` is the height at which the simulation put the ground.
+    `estimated_ground_m` is the height at which the simulation put the ground; `chair` is the one that it found, as a
+    label has it, None where nobody sits.
     """
 
     anatomy: Anatomy
@@ -89,6 +92,7 @@ class MotionOnGround:
     vertical_n: Float[np.ndarray, "time 2"]
     estimated_ground_m: float
     ground_m: float = GROUND_M
+    chair: Mapping[str, Any] | None = None
 
     @cached_property
     def state(self) -> Any:
@@ -104,13 +108,22 @@ class MotionOnGround:
         return points
 
     @cached_property
+    def resting(self) -> tuple[Float[np.ndarray, "time seat 3"], Bool[np.ndarray, "time seat"]]:
+        """Points that can rest on the chair, m, and when they do; none without a chair."""
+        seat = seat_of(self.anatomy.skeleton, self.chair, self.estimated_ground_m)
+        if seat is None:
+            return np.zeros((self.q.frames, 0, 3)), np.zeros((self.q.frames, 0), dtype=bool)
+        points, able = seat.footprint(self.anatomy.skeleton, self.state)
+        return points.numpy(), (able > READY).numpy()
+
+    @cached_property
     def foot(self) -> np.ndarray:
         """Foot of every contact point, 0 right and 1 left."""
         return np.array([FEET.index(name[-1]) for name in self.anatomy.skeleton.contact_names])
 
     @cached_property
     def weight_n(self) -> float:
-        """Body weight, N."""
+        """Weight of the body and what it carries, N."""
         skeleton = self.anatomy.skeleton
         return float(skeleton.mass.sum() * skeleton.gravity.norm())
 
@@ -253,14 +266,17 @@ def _balance(motion: MotionOnGround) -> MotionGate:
 
         d = max over directions n of  <F_y (n.p - max_i n.c_i)> / <F_y>,
 
-    as in `missing_support`: a mean, because noise of the accelerations throws single p about. Frames in which neither
-    foot is on the ground have no base; whether they need one is a matter of floating.
+    as in `missing_support`: a mean, because noise of the accelerations throws single p about. Points that rest on a
+    chair are among the c_i. Frames in which neither foot is on the ground have no base; whether they need one is a
+    matter of floating.
     """
     force, moment = motion.demand
     upward, normal = np.maximum(force[:, 1], 0.0), compass()
-    on_ground = motion.points[..., 1] < STEPPING_M
+    seat, rests = motion.resting
+    points = np.concatenate([motion.points, seat], axis=1)
+    on_ground = np.concatenate([motion.points[..., 1] < STEPPING_M, rests], axis=1)
     standing = np.asarray(on_ground.any(axis=1))
-    edge = np.where(on_ground[..., None], motion.points[..., [0, 2]] @ normal.T, -np.inf).max(axis=1)
+    edge = np.where(on_ground[..., None], points[..., [0, 2]] @ normal.T, -np.inf).max(axis=1)
     pressed = np.stack([moment[:, 2], -moment[:, 0]], axis=1) @ normal.T
     beyond = np.where(standing[:, None], pressed - upward[:, None] * np.where(standing[:, None], edge, 0.0), 0.0)
     carried = np.maximum(motion.mean(np.where(standing, upward, 0.0)), CARRIED_BW * motion.weight_n)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int
 
 from bige_opensim.io.storage import read_coordinates, read_storage
+from bige_opensim.labelling.chair import seat_of
 from bige_opensim.labelling.joint_loads import joint_loads
 from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.muscle_capacity import exact_actuators, muscle_driven, root_of
@@ -161,7 +162,9 @@ def _mechanics(
     actuators = exact_actuators(model, skeleton, window, state, cost)
     if simulated.ground is not None:
         ground, qd = simulated.label["ground_height_m"], window.tensor(skeleton, window.qd)
-        _, forces = solve_with_ground(skeleton, state, qd, actuators, ground, ContactSettings())
+        seat = seat_of(skeleton, simulated.label.get("chair"), ground)
+        others = [] if seat is None else [seat]
+        _, forces = solve_with_ground(skeleton, state, qd, actuators, ground, ContactSettings(), None, others)
         yield from _same_forces(skeleton, simulated, rows, forces)
     answer = solve_with_loads(net[rows], actuators)
     yield from _least_effort(model, simulated, rows, answer)
@@ -243,7 +246,7 @@ def _residuals(model: OsimModel, skeleton: Skeleton, simulated: Simulated, net: 
     if simulated.ground is None:
         return
     rotations, translations = root_of(model, skeleton)
-    peak = max(float(simulated.ground.force.sum(1).norm(dim=-1).max()), 1e-9)
+    peak = max(float(simulated.ground.total.norm(dim=-1).max()), 1e-9)
     com = skeleton.com(skeleton(torch.as_tensor(simulated.q.values)))[:, 1]
     height = max(float(com.mean()) - simulated.label["ground_height_m"], 1e-9)
     found = {

@@ -107,7 +107,7 @@ def validate(
         for path in generated.motions
     ]
     verdicts = []
-    settings = replace(settings, cost=generated.objective.cost)
+    settings = replace(settings, cost=generated.objective.cost, chair=generated.chair)
     for outcome in label_trials(requests, settings, jobs=jobs, progress=progress):
         verdict = _certify(generated, outcome, again[outcome.trial])
         verdicts.append(verdict)

@@ -22,10 +22,21 @@ from bige_opensim.physics.capsules import (
     SHOULDER_OF_HEIGHT,
     cylinder_radius,
 )
+from bige_opensim.physics.carried_loads import (
+    BAR_KG,
+    BAR_M,
+    BAR_RADIUS_M,
+    DISC_AT_M,
+    DISC_RADIUS_M,
+    TRUNK,
+    ball_radius,
+    body_of,
+    is_load,
+)
 from bige_opensim.physics.skeleton import Skeleton
 
 SIDES = ("r", "l")
-AROUND, AROUND_BONE = 12, 8
+AROUND, AROUND_BONE, AROUND_DISC = 12, 8, 24
 """Corners of a ring."""
 
 Ring = tuple[float, float]
@@ -52,6 +63,8 @@ HEEL_TO_TOE_JOINT = (  # place along it, half height and half width, over its le
     (0.8, 0.14, 0.25), (1.05, 0.1, 0.27),
 )  # fmt: skip
 TOES = ((-0.1, 0.1, 0.26), (0.1, 0.095, 0.26), (0.28, 0.07, 0.22), (0.37, 0.025, 0.12))
+DISC_M = 0.08
+"""Thickness of the discs of a bar."""
 SOLE_BELOW = 0.03
 """Where a foot without contact points has its sole below its origin, m."""
 
@@ -101,11 +114,33 @@ def flesh(skeleton: Skeleton) -> list[Shape]:
 
 
 def bones(skeleton: Skeleton) -> list[Shape]:
-    """Bones as rods between joints; for bodies of other names, rods between the origins of neighbours."""
+    """Bones as rods between joints, and what is carried; other bodies are rods between the origins of neighbours."""
     seen = _Joints(skeleton)
-    known = [*_limbs(seen, bones=True), *_axial(seen), *_feet(seen)]
+    known = [*_limbs(seen, bones=True), *_axial(seen), *_feet(seen), *_carried(seen)]
     covered = {shape.body for shape in known}
     return _by_body([*known, *_rods(seen, covered)])
+
+
+def _carried(seen: _Joints) -> list[Shape]:
+    """Loads as `physics.carried_loads` has them: a bar on the back with its discs, balls elsewhere."""
+    found = []
+    for body in filter(is_load, seen.skeleton.bodies):
+        mass = seen.mass(body)
+        centre = seen.skeleton.com_local[seen.at(body)].numpy()
+        if body_of(body) == TRUNK:
+            along = np.array(RIGHT)
+            solids = [(-0.5 * BAR_M, 0.5 * BAR_M, BAR_RADIUS_M)]
+            if mass > BAR_KG:
+                solids += [(s * DISC_AT_M - DISC_M / 2, s * DISC_AT_M + DISC_M / 2, DISC_RADIUS_M) for s in (-1, 1)]
+            for low, high, radius in solids:
+                ends = centre + np.array([[low], [high]]) * along
+                found.append(Shape(body, *loft(ends, np.full((2, 2), radius), np.array(FORWARD), AROUND_DISC)))
+        else:
+            radius, turn = ball_radius(mass), np.linspace(-0.49, 0.49, 7) * np.pi
+            centres = centre + radius * np.sin(turn)[:, None] * np.array([0.0, 1.0, 0.0])
+            rings = radius * np.cos(turn)[:, None] * np.ones(2)
+            found.append(Shape(body, *loft(centres, rings, np.array(FORWARD))))
+    return found
 
 
 class _Joints:

@@ -19,6 +19,8 @@ SMALLEST_FORCE = 0.02
 """In body weights: below it no arrow is drawn, since the centre of pressure means nothing."""
 TOUCHING_M = 0.03
 """A contact point lower than this above the ground belongs to the base of support."""
+SEAT_M = 0.4
+"""Width of a drawn seat, m."""
 APART_M, BEHIND_M, PER_ROW = 1.3, 1.9, 5
 
 
@@ -28,6 +30,14 @@ def force_arrows(
     """Arrows from the centre of pressure along the force, 1 m long for the body's weight; which are to be drawn."""
     tip = point + force * (ARROW_M_PER_BODY_WEIGHT / weight_n)
     return np.stack([point, tip], axis=-2), np.linalg.norm(force, axis=-1) >= SMALLEST_FORCE * weight_n
+
+
+def stool(x: float, z: float, height: float, ground: float) -> Float[np.ndarray, "edge 2 3"]:
+    """Edges of a seat SEAT_M wide around its place, and of its legs, m; both in the axes of the motion."""
+    half = 0.5 * SEAT_M
+    around = np.array([[x + i * half, ground + height, z + j * half] for i, j in ((1, 1), (1, -1), (-1, -1), (-1, 1))])
+    feet = around * [1.0, 0.0, 1.0] + [0.0, ground, 0.0]
+    return np.concatenate([np.stack([around, np.roll(around, -1, axis=0)], 1), np.stack([around, feet], 1)])
 
 
 def convex_hull(points: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "corner 2"]:

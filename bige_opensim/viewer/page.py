@@ -32,6 +32,7 @@ SCENE_COLOURS = {
     "falling": (210, 60, 40),
     "centre": (250, 190, 30),
     "load": (130, 60, 170),
+    "furniture": (120, 100, 85),
 }
 SKINS = ((224, 186, 160), (120, 160, 214), (150, 196, 140), (205, 150, 200), (214, 200, 120))
 """The first for motions side by side; where they are overlaid, each has its own."""
@@ -164,6 +165,7 @@ def _pack_take(packed: Packed, name: str, take: Take, loose: np.ndarray, person:
     moving("loose", take.muscle_points[:, loose], SCENE_STEP_M)
     moving("arrows", take.arrows, SCENE_STEP_M)
     moving("loads", take.loads, SCENE_STEP_M)
+    packed.add(f"{name}.furniture", in_steps(take.furniture, SCENE_STEP_M))
     moving("com", take.com, SCENE_STEP_M)
     corners = np.zeros((take.frames, 0, 3)) if take.support is None else take.support.corners
     moving("support", corners[..., [0, 2]], SCENE_STEP_M)
@@ -175,7 +177,7 @@ def _pack_take(packed: Packed, name: str, take: Take, loose: np.ndarray, person:
     return {
         "title": take.title, "verdict": take.verdict, "person": person, "frames": take.frames, "top": take.top,
         "bodies": len(take.person.skeleton.bodies), "muscles": muscles, "corners": corners.shape[1],
-        "loaded": take.loads.shape[1],
+        "loaded": take.loads.shape[1], "carried": take.arrows.shape[1], "edges": len(take.furniture),
         "unknown": UNKNOWN,
     }  # fmt: skip
 

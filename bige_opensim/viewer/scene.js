@@ -180,11 +180,11 @@ class Take { // one motion: its frames, and what is drawn of it
     this.about = About.takes[i];
     this.person = persons[this.about.person];
     const get = (name) => data[`take${i}.${name}`];
-    for (const name of ["places", "turns", "activations", "known", "loose", "arrows", "pushing", "loads", "com", "support", "balanced"]) this[name] = get(name);
+    for (const name of ["places", "turns", "activations", "known", "loose", "arrows", "pushing", "loads", "com", "support", "balanced", "furniture"]) this[name] = get(name);
     this.poses = new Float32Array(12 * (About.bodies + 1));
     this.poses.set([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0], 12 * About.bodies); // the ground
     this.muscles = new Tubes(this.person.segments.length / 2);
-    this.lines = new Tubes(8 + this.about.corners + 2 * this.about.loaded);
+    this.lines = new Tubes(4 + 2 * this.about.carried + this.about.corners + 2 * this.about.loaded + this.about.edges);
     this.shown = -1;
     this.#fixed();
   }
@@ -252,8 +252,12 @@ class Take { // one motion: its frames, and what is drawn of it
       add(tail, neck, thick, thick, colour);
       add(neck, tip, 3 * thick, 0, colour);
     };
-    if ($("forces").checked) for (let foot = 0; foot < 2; foot++) if (this.pushing[2 * frame + foot]) arrow(this.arrows, 4 * frame + 2 * foot, 0.009, About.colours.force);
+    if ($("forces").checked) {
+      const many = this.about.carried;
+      for (let k = 0; k < many; k++) if (this.pushing[many * frame + k]) arrow(this.arrows, 2 * (many * frame + k), 0.009, About.colours.force);
+    }
     if ($("loads").checked) for (let j = 0; j < this.about.loaded; j++) arrow(this.loads, 2 * (frame * this.about.loaded + j), 0.007, About.colours.load);
+    for (let e = 0; e < this.about.edges; e++) add(mm(this.furniture, 2 * e), mm(this.furniture, 2 * e + 1), 0.012, 0.012, About.colours.furniture);
     this.used = used;
     this.lines.send();
   }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,6 +64,7 @@ class MotionSources:
             ground_forces=found.ground_forces,
             ground_m=float(record["ground_height_m"]),
             joint_loads=found.joint_loads,
+            seat=_seat(record.get("chair")),
         )
         return MotionSource(self._model_of(label), recorded, label, folder)
 
@@ -134,6 +135,14 @@ class MotionSources:
         if not path.is_file():
             path.write_bytes(label.model)
         return path
+
+
+def _seat(chair: Mapping[str, Any] | None) -> tuple[float, float, float] | None:
+    """Place (x, z) and height above the ground of a label's chair, m."""
+    if chair is None:
+        return None
+    x, z = chair["place_m"]
+    return float(x), float(z), float(chair["height_m"])
 
 
 def verdict_of(folder: GeneratedFolder, name: str) -> str:

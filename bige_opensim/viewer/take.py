@@ -21,7 +21,14 @@ from bige_opensim.physics.contact import FEET, ground_height
 from bige_opensim.physics.joint_loads import loaded_joints
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.viewer.bodies import Shape, bones, flesh
-from bige_opensim.viewer.drawing import BaseOfSupport, base_of_support, facing_forward, force_arrows, path_segments
+from bige_opensim.viewer.drawing import (
+    BaseOfSupport,
+    base_of_support,
+    facing_forward,
+    force_arrows,
+    path_segments,
+    stool,
+)
 
 
 class Curve(NamedTuple):
@@ -85,7 +92,8 @@ M_PER_BODY_WEIGHT = 0.1
 class Recorded:
     """A motion to be shown, and what is known of it: rad, m, N and N·m, as `labelling.label.LabelChannels` has them.
 
-    `verdict` is a few words for the title; `ground_m` the height of the ground, None where it is to be found.
+    `verdict` is a few words for the title; `ground_m` the height of the ground, None where it is to be found; `seat`
+    the place (x, z) of a chair and its height above the ground, m.
     """
 
     title: str
@@ -97,6 +105,7 @@ class Recorded:
     ground_forces: Motion | None = None
     ground_m: float | None = None
     joint_loads: Motion | None = None
+    seat: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +121,8 @@ class Take:
     activations
         (T, M), None where they are not known.
     arrows, pushing
-        (T, 2, 2, 3) tails and tips of the forces on the right and left foot, m; (T, 2) which are to be drawn.
+        (T, K, 2, 3) tails and tips of the forces on the right and left foot and on what else is carried, such as the
+        pelvis on a chair, m; (T, K) which are to be drawn.
     loads
         (T, J, 2, 3) tails and tips of the forces of the proximal on the distal bones of J joints, m: 10 cm for one body
         weight, the tip at the origin of the distal bone.
@@ -120,6 +130,8 @@ class Take:
         (T, 3) of the whole body, m.
     support
         The base of support; None for a model without contact points.
+    furniture
+        (E, 2, 3) ends of the edges of what stands there, m.
     curves
         Channels by name.
 
@@ -133,11 +145,12 @@ class Take:
     position: Float[np.ndarray, "time body 3"]
     muscle_points: Float[np.ndarray, "time point 3"]
     activations: Float[np.ndarray, "time muscle"] | None
-    arrows: Float[np.ndarray, "time 2 2 3"]
-    pushing: Bool[np.ndarray, "time 2"]
+    arrows: Float[np.ndarray, "time carried 2 3"]
+    pushing: Bool[np.ndarray, "time carried"]
     loads: Float[np.ndarray, "time loaded 2 3"]
     com: Float[np.ndarray, "time 3"]
     support: BaseOfSupport | None
+    furniture: Float[np.ndarray, "edge 2 3"]
     curves: dict[str, Curve] = field(repr=False)
 
     @property
@@ -185,8 +198,9 @@ def take(recorded: Recorded, person: DrawnPerson, rate_hz: float) -> Take:
         pushing=pushing,
         loads=_load_arrows(recorded.joint_loads, time, skeleton, rotation, position),
         com=com,
-        support=None if contacts is None else base_of_support(place.points(contacts.numpy()), com),
-        curves=_curves(recorded, time, float(skeleton.weight_n)),
+        support=None if contacts is None else _support(place.points(contacts.numpy()), com, pushing),
+        furniture=np.zeros((0, 2, 3)) if recorded.seat is None else place.points(stool(*recorded.seat, ground)),
+        curves=_curves(recorded, time, float(skeleton.body_weight_n)),
     )
 
 
@@ -257,13 +271,22 @@ def _activations(
 
 def _arrows(found: Motion | None, time: np.ndarray, place: _Place, weight_n: float) -> tuple[np.ndarray, np.ndarray]:
     if found is None:
-        return np.zeros((len(time), 2, 2, 3)), np.zeros((len(time), 2), dtype=bool)
-    kinds = ("ground_force_{}_v{}", "ground_force_{}_p{}")
+        return np.zeros((len(time), len(FEET), 2, 3)), np.zeros((len(time), len(FEET)), dtype=bool)
+    carried = [f"ground_force_{side}" for side in FEET]
+    carried += [
+        name[: -len("_vx")] for name in found.names if name.startswith("support_force_") and name.endswith("_vx")
+    ]
     force, point = (
-        np.stack([at_times(found.select([kind.format(s, a) for a in "xyz"]), time) for s in FEET], axis=1)
-        for kind in kinds
+        np.stack([at_times(found.select([f"{name}_{kind}{a}" for a in "xyz"]), time) for name in carried], axis=1)
+        for kind in "vp"
     )
     return force_arrows(force @ place.rotation.T, place.points(point), weight_n)
+
+
+def _support(contacts: np.ndarray, com: np.ndarray, pushing: np.ndarray) -> BaseOfSupport:
+    """The feet's base of support; who leans on something else need not be balanced over it."""
+    found = base_of_support(contacts, com)
+    return found._replace(balanced=found.balanced | pushing[:, len(FEET) :].any(1))
 
 
 def _load_arrows(

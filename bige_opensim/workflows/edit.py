@@ -31,6 +31,7 @@ from bige_opensim.movements.events import RepetitionError
 from bige_opensim.movements.repetitions import find_repetitions
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.contact import ground_height
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.provenance import provenance
@@ -229,6 +230,7 @@ def edit(
     repetition: int | None = None,
     strength: Strength | None = None,
     limits: Ranges | None = None,
+    load: Loads = None,
     steps: int = STEPS,
     show: Show = Silent,
 ) -> Edited:
@@ -251,7 +253,7 @@ def edit(
         The part of the recording, s; by default the first squat that passes its own gates, or all where there is none.
     repetition
         Number of the squat, from 1, instead.
-    strength, limits
+    strength, limits, load
         As in `generate`.
     steps
         Most simulations, of a second or two each.
@@ -272,8 +274,8 @@ def edit(
         The objective, the person, the model or the recording cannot be used.
 
     """
-    person, window = Person(strength or {}, limits or {}), Window(start, end, repetition)
-    asked = Objective.load(objective_file(objective))
+    asked, window = Objective.load(objective_file(objective)), Window(start, end, repetition)
+    person = Person(strength or {}, limits or {}, loads_of(load) or asked.loads)
     return _edits(Path(motion), Path(model), [asked], window, person, steps, show)[0]
 
 
@@ -289,6 +291,7 @@ def edit_series(
     repetition: int | None = None,
     strength: Strength | None = None,
     limits: Ranges | None = None,
+    load: Loads = None,
     steps: int = STEPS,
     show: Show = Silent,
 ) -> list[Edited]:
@@ -305,8 +308,8 @@ def edit_series(
         Its values, in the unit of the file.
 
     """
-    person, window = Person(strength or {}, limits or {}), Window(start, end, repetition)
-    asked = Objective.load(objective_file(objective))
+    asked, window = Objective.load(objective_file(objective)), Window(start, end, repetition)
+    person = Person(strength or {}, limits or {}, loads_of(load) or asked.loads)
     doses = [with_value(asked, term, value) for value in values]
     return _edits(Path(motion), Path(model), doses, window, person, steps, show)
 

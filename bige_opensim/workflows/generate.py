@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bige_opensim.built_in import BUILT_IN
@@ -14,6 +14,7 @@ from bige_opensim.guidance.generation import (
     MOST_MOTIONS,
     PHYSICS,
     PREDICTORS,
+    SURROGATE,
     GenerationRequest,
     MotionSearch,
     reference_ranges,
@@ -30,6 +31,7 @@ from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
 from bige_opensim.physics.anthropometry import STRENGTH
+from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import in_range, one_of
 from bige_opensim.workers.cluster import local_count
@@ -46,6 +48,11 @@ WEAKNESS = (
     "is for one who is weaker all over. Search with the physics."
 )
 
+UNLOADED = (
+    "The surrogate knows nothing of what this person carries: what it says of muscles is for one who carries nothing. "
+    "Search with the physics."
+)
+
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -55,7 +62,8 @@ class SearchSettings:
     how active muscles are, the surrogate alone, or, after its search, a shorter one through the physics of the model,
     or the physics only where a term measures forces ("auto");
     physics_share: length of that one in shares of the first; rehearsals: how often, at most, motions are labelled as
-    the verdict will label them, and searched on where that differs from what was predicted.
+    the verdict will label them, and searched on where that differs from what was predicted; refine: after how many of
+    these rounds the surrogate is refined on the motions that were simulated.
 
     Raises
     ------
@@ -70,6 +78,7 @@ class SearchSettings:
     predictor: str = AUTO
     physics_share: float = 0.25
     rehearsals: int = 4
+    refine: int = 0
 
     def __post_init__(self) -> None:
         one_of("predictor", self.predictor, PREDICTORS)
@@ -79,6 +88,7 @@ class SearchSettings:
             in_range("iterations", self.iterations, "", 1, MOST_ITERATIONS)
         in_range("physics_share", self.physics_share, "of the first search", 0.0, 10.0)
         in_range("rehearsals", self.rehearsals, "", 0, MOST_REHEARSALS)
+        in_range("refine", self.refine, "rounds", 0, MOST_REHEARSALS)
 
 
 def generate(
@@ -93,8 +103,10 @@ def generate(
     predictor: str = AUTO,
     physics_share: float = 0.25,
     rehearsals: int = 4,
+    refine: int = 0,
     strength: Strength | None = None,
     limits: Limits | None = None,
+    load: Loads = None,
     show: Show = Silent,
 ) -> Generated:
     """Search for motions of one person that meet an objective.
@@ -116,16 +128,22 @@ def generate(
     predictor
         "surrogate", or "physics": after the surrogate's search a shorter one in which activations come from the
         physics of the person's model; "auto" does so where terms measure moments, ground forces or joint loads, which
-        no surrogate predicts.
+        no surrogate predicts, and where the person carries a load, of which none knows.
     physics_share
         Iterations through the physics, in shares of those before.
     rehearsals
         How often, at most, the motions are labelled as `validate` will, by the fast solver, and searched on where the
         labels differ from what was predicted; 0 leaves it at the prediction.
+    refine
+        After how many of these rounds the surrogate is refined, for this search alone, on the motions that were
+        simulated; `record["refinement"]` has by how much it was off in each round, and afterwards.
     strength
         How strong the person's muscles are, in shares of the model's, by muscle, pattern or group: {"vas*_r": 0.7}.
     limits
         How far the person's joints go without pain, in degrees or metres: {"knee_angle_r": (0, 90)}.
+    load
+        What the person carries, in the search, the verdict and the report: "60kg@torso" is a bar on the back,
+        "20kg@hands", "10kg@hand_r"; one or several.
     show
         How progress is shown; by default not at all.
 
@@ -138,19 +156,24 @@ def generate(
     ------
     SettingError
         A setting that is none of its values.
-    PersonError
-        A strength or a range that the model cannot have.
+    PersonError, CarriedLoadError
+        A strength, a range or a load that the model cannot have.
     ObjectiveError, GenerationError, CheckpointError, ModelError
         The objective, the networks or the model cannot be used, or do not belong together.
 
     """
-    settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals)
-    person, own = Person(strength or {}, limits or {}), Path(model)
+    settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals, refine)
+    file, own = objective_file(objective), Path(model)
+    person = Person(strength or {}, limits or {}, loads_of(load) or Objective.load(file).loads)
+    if person.loads and predictor == AUTO:  # no surrogate knows of loads
+        settings = replace(settings, predictor=PHYSICS)
     networks = folder_of(generator, "generator"), folder_of(surrogate, "surrogate")
     with person.model(own) as path:
-        found = search_motions(objective_file(objective), path, *networks, settings, show)
+        found = search_motions(file, path, *networks, settings, show)
     if not person.usual:
         found.record["person"] = person.record(own)
+    if person.loads and predictor == SURROGATE:
+        found.record["notes"].append(UNLOADED)
     if person.strength and predictor != PHYSICS and not _knows_single_muscles(networks[1]):
         found.record["notes"].append(WEAKNESS)
     return found
@@ -197,4 +220,4 @@ def search_motions(
         if not settings.rehearsals:
             found = prepared.generated(result)
             return found if result.satisfied.any() else explained(found, prepared, result)
-        return rehearsed(prepared, result, settings.rehearsals, show)
+        return rehearsed(prepared, result, settings.rehearsals, show, refine=settings.refine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 from bige_opensim.io.storage import read_coordinates
 from bige_opensim.labelling.label import Label
@@ -12,6 +13,7 @@ from bige_opensim.labelling.request import UNITS, LabelSettings, TrialRequest, p
 from bige_opensim.motion import Motion
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
+from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.effort_cost import EffortCost, Weights, weight_pairs
 from bige_opensim.settings import SettingError, one_of
 
@@ -70,7 +72,7 @@ def label(
     geometry: str = "polynomial",
     audit: float = 0.002,
     grf: str | None = None,
-    cutoff_hz: float = 6.0,
+    cutoff_hz: float | Literal["auto"] = 6.0,
     start: float | None = None,
     end: float | None = None,
     units: str | None = None,
@@ -83,6 +85,8 @@ def label(
     chair: str | float | None = None,
     hands: str | None = None,
     calves: bool = False,
+    device: str = "cpu",
+    load: Loads = None,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -105,7 +109,8 @@ def label(
     grf
         "estimated", "measured", "auto" or "none"; by default measured where `forces` are given, else estimated.
     cutoff_hz
-        Low-pass cut-off of the coordinates, 0 for none.
+        Low-pass cut-off of coordinates and measured forces, 0 for none; "auto" for the one that residual analysis
+        finds, which `label.record["cutoff"]` tells.
     start, end
         Part of the motion to label, s.
     units
@@ -131,6 +136,11 @@ def label(
         "rail" or "knees": what hands rest on, where they carry.
     calves
         Thighs rest on calves at the bottom of a deep squat, from some 130 degrees of knee flexion.
+    device
+        Where the fast solver solves the frames, as torch names it: "cpu", "cuda".
+    load
+        What the person carries: "60kg@torso" is a bar on the back, "20kg@hands", "10kg@hand_r"; one or several.
+        `label.loaded_model` is the model with it.
 
     Returns
     -------
@@ -139,7 +149,7 @@ def label(
 
     Raises
     ------
-    SettingError, EffortCostError
+    SettingError, EffortCostError, CarriedLoadError
         A setting that is none of its values, or settings that contradict each other.
     StorageError, MotionError, ModelError, ForcePlateError, ExternalLoadsError, StaticOptimizationError
         The motion, the model or the forces cannot be used; the sentence says what to do.
@@ -165,6 +175,8 @@ def label(
         chair=None if chair is None else str(chair),
         hands=hands,
         calves=calves,
+        device=device,
+        load=loads_of(load),
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_trials import SKIPPED, Outcome, label_trials, requests_of
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.status_table import STATUS_FILE, StatusTable, read_status, refuse_namesakes
+from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.effort_cost import EffortCost, Weights, weight_pairs
 from bige_opensim.workflows.progress import Show, Silent
 
@@ -80,7 +81,7 @@ def label_sessions(
     geometry: str = "polynomial",
     audit: float = 0.002,
     grf: str = "estimated",
-    cutoff_hz: float = 6.0,
+    cutoff_hz: float | Literal["auto"] = 6.0,
     units: str | None = None,
     allow_missing: bool = False,
     exponent: float = 2.0,
@@ -91,6 +92,8 @@ def label_sessions(
     chair: str | float | None = None,
     hands: str | None = None,
     calves: bool = False,
+    device: str = "cpu",
+    load: Loads = None,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -111,7 +114,7 @@ def label_sessions(
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
     solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive,
-    residual_reduction, chair, hands, calves
+    residual_reduction, chair, hands, calves, device, load
         As of `label`, the body from all trials of a session; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -129,7 +132,7 @@ def label_sessions(
 
     Raises
     ------
-    SettingError, EffortCostError
+    SettingError, EffortCostError, CarriedLoadError
         A setting that is none of its values.
     SessionError
         There are no sessions in the folders.
@@ -152,6 +155,8 @@ def label_sessions(
         chair=None if chair is None else str(chair),
         hands=hands,
         calves=calves,
+        device=device,
+        load=loads_of(load),
     )
     folder = Path(out)
     requests, rejected = requests_of(

@@ -10,6 +10,7 @@ from pathlib import Path
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.osim.anthropometric_scaling import Scaling, read_segment_scales, scale_model
 from bige_opensim.osim.messages import quiet_opensim
+from bige_opensim.synthesis.movements import MOVEMENTS
 from bige_opensim.synthesis.sessions import CohortSettings, PersonMade, make_cohort
 from bige_opensim.workflows.progress import Show, Silent
 
@@ -17,7 +18,7 @@ from bige_opensim.workflows.progress import Show, Silent
 def make_people(
     out: Path, settings: CohortSettings, *, model: Path | None = None, jobs: int | None = None, show: Show = Silent
 ) -> list[PersonMade]:
-    """Make sessions of synthetic people who squat, on the package's model by default; errors as `make_cohort`."""
+    """Make sessions of synthetic people, on the package's model by default; errors as `make_cohort`."""
     made = []
     with show(settings.subjects, "people") as steps:
         for person in make_cohort(out, model or built_in(MODEL), settings, jobs=jobs):
@@ -28,10 +29,14 @@ def make_people(
 
 def person_line(made: PersonMade) -> str:
     """Who was made, in one line."""
-    person, squats = made.record["person"], made.record["squats"]
-    deepest = math.degrees(max(s["depth"] for s in squats))
+    person, movement = made.record["person"], made.record.get("movement", "squat")
+    repetitions = made.record[MOVEMENTS[movement].repetitions]
     about = f"{person['sex']}, {person['height_m']:.2f} m, {person['mass_kg']:.0f} kg"
-    return f"{made.name}: {made.status}. {about}, {len(squats)} squats to {deepest:.0f} degrees of the knees"
+    done = f"{len(repetitions)} times {movement}"
+    if movement == "squat":
+        deepest = math.degrees(max(s["depth"] for s in repetitions))
+        done = f"{len(repetitions)} squats to {deepest:.0f} degrees of the knees"
+    return f"{made.name}: {made.status}. {about}, {done}"
 
 
 @quiet_opensim()

@@ -1,4 +1,4 @@
-"""For this person: how strong the muscles are, and how far the joints go without pain."""
+"""For this person: how strong the muscles are, how far the joints go without pain, and what is carried."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import Any
 
 from bige_opensim.guidance.language import closest
 from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.osim.loaded_model import write_loaded_model
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.osim.muscle_parameters import muscle_groups
 from bige_opensim.osim.personal_model import write_personal_model
+from bige_opensim.physics.carried_loads import CarriedLoad, parse_loads
 
 STRONGEST = 10.0
 STRENGTH_FORM, LIMIT_FORM = "vas*_r=0.7", "knee_angle_r=0..90"
@@ -39,6 +41,8 @@ class Person:
         they multiply.
     limits
         Lowest and highest value by coordinate, degrees or metres: the range without pain.
+    loads
+        What the person carries.
 
     Raises
     ------
@@ -49,6 +53,7 @@ class Person:
 
     strength: Strength = field(default_factory=dict)
     limits: Limits = field(default_factory=dict)
+    loads: tuple[CarriedLoad, ...] = ()
 
     def __post_init__(self) -> None:
         for name, factor in self.strength.items():
@@ -65,16 +70,18 @@ class Person:
     @property
     def usual(self) -> bool:
         """Whether the model is taken as it is."""
-        return not (self.strength or self.limits)
+        return not (self.strength or self.limits or self.loads)
 
     @contextmanager
     def model(self, path: Path) -> Iterator[Path]:
-        """A model file with this strength and these ranges, for as long as it is needed; the file itself for none.
+        """A model file of this person, for as long as it is needed; the file itself where it is taken as it is.
 
         Raises
         ------
         PersonError
             A name that the model lacks, or a range outside that of the model.
+        CarriedLoadError
+            A load on a body that the model lacks.
         ModelError
             The model cannot be read.
 
@@ -85,21 +92,30 @@ class Person:
         known = load(path)
         strength, limits = _strengths(known, self.strength), _limits(known, self.limits)
         with TemporaryDirectory(prefix="bige-person-") as folder:
-            yield write_personal_model(path, Path(folder) / path.name, strength=strength, limits=limits)
+            own = write_personal_model(path, Path(folder) / path.name, strength=strength, limits=limits)
+            yield write_loaded_model(load(own), own, self.loads) if self.loads else own
 
     def record(self, path: Path) -> dict[str, Any]:
-        """For generation.json: strengths, ranges in degrees and metres, and the model that they were given to."""
+        """For generation.json: strengths, ranges in degrees and metres, loads, and the model they were given to."""
         return {
             "strength": dict(self.strength),
             "limits": {name: list(ends) for name, ends in self.limits.items()},
+            "load": [str(load) for load in self.loads],
             "model": path.name,
             "model_sha256": file_sha256(path),
         }
 
 
-def parse_person(strength: Sequence[str], limits: Sequence[str]) -> Person:
-    """A person from texts such as `vas*_r=0.7` and `knee_angle_r=0..90`; raises PersonError."""
-    return Person(dict(_named(x) for x in strength), dict(_range(x) for x in limits))
+def parse_person(strength: Sequence[str], limits: Sequence[str], loads: Sequence[str]) -> Person:
+    """A person from texts such as `vas*_r=0.7`, `knee_angle_r=0..90` and `60kg@torso`.
+
+    Raises
+    ------
+    PersonError, CarriedLoadError
+        A text of another form, or a value that cannot be.
+
+    """
+    return Person(dict(_named(x) for x in strength), dict(_range(x) for x in limits), parse_loads(loads))
 
 
 def _named(text: str) -> tuple[str, float]:

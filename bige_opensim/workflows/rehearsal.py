@@ -21,6 +21,7 @@ import numpy as np
 from bige_opensim.guidance.compromise import explained
 from bige_opensim.guidance.generated import Generated, Rehearsal
 from bige_opensim.guidance.generation import MotionSearch, shortened
+from bige_opensim.guidance.refinement import Refinement
 from bige_opensim.guidance.search import SearchResult
 from bige_opensim.io.storage import read_storage
 from bige_opensim.motion import Motion
@@ -60,8 +61,12 @@ def _rehearsal(certificate: Certificate | None, reason: str, trial: Path) -> Reh
     return Rehearsal(values, met, active, unmet, tuple(failed))
 
 
-def rehearsed(prepared: MotionSearch, result: SearchResult, rounds: int, show: Show) -> Generated:
-    """Rehearse motions, and search on, until all hold or so many rounds are over; what holds is kept."""
+def rehearsed(prepared: MotionSearch, result: SearchResult, rounds: int, show: Show, *, refine: int = 0) -> Generated:
+    """Rehearse motions, and search on, until all hold or so many rounds are over; what holds is kept.
+
+    After the first `refine` rounds in which some do not hold, the surrogate is refined on what was simulated.
+    """
+    refinement = Refinement(prepared, refine) if refine else None
     errors = {t.name: np.zeros(len(result)) for t in prepared.objective.terms if t.bounded}
     rehearsals: list[Rehearsal | None] = [None] * len(result)
     waiting, trial = list(range(len(result))), result
@@ -73,13 +78,20 @@ def rehearsed(prepared: MotionSearch, result: SearchResult, rounds: int, show: S
             held = [r for r in rehearsals if r is not None and r.holds]
             steps.finish(f"round {k + 1}: {len(held)} of {len(result)} hold")
             hopeless = 0 if held else hopeless + _hopeless(trial, rehearsals)
-            waiting = [i for i, r in enumerate(rehearsals) if r is not None and not r.holds]
-            if not waiting or k == rounds - 1 or hopeless >= HOPELESS:
+            left = [i for i in waiting if (r := rehearsals[i]) is not None and not r.holds]
+            if not left or k == rounds - 1 or hopeless >= HOPELESS:
                 break
-            _learn(errors, result, rehearsals, waiting)
+            known: dict[str, np.ndarray] | None = None
+            if refinement is not None and refinement.learn(trial, [rehearsals[i] for i in waiting]):
+                steps.finish(refinement.rounds[-1].in_words())
+                known = None if prepared.by_physics else prepared.values(result)
+            waiting = left
+            _learn(errors, result, rehearsals, waiting, known)
             trial = _searched_on(prepared, result, rehearsals, waiting, errors, k + 1)
             result = result.with_motions(waiting, trial)
     found = prepared.generated(result).with_rehearsals(rehearsals)
+    if refinement is not None:
+        found.record["refinement"] = refinement.record()
     if any(r is not None and r.holds for r in rehearsals):
         return found
     return explained(found, prepared, result, rehearsals)
@@ -96,14 +108,26 @@ def _hopeless(trial: SearchResult, rehearsals: list[Rehearsal | None]) -> int:
 
 
 def _learn(
-    errors: dict[str, np.ndarray], result: SearchResult, rehearsals: list[Rehearsal | None], waiting: list[int]
+    errors: dict[str, np.ndarray],
+    result: SearchResult,
+    rehearsals: list[Rehearsal | None],
+    waiting: list[int],
+    known: dict[str, np.ndarray] | None = None,
 ) -> None:
-    """Add what each prediction was off by to what is known of it; what a replaced motion was off by is forgotten."""
+    """Add what each prediction was off by to what is known of it; what a replaced motion was off by is forgotten.
+
+    `known` are what another surrogate than the one of the search says: errors are then those of that one.
+    """
     for i in waiting:
         found = rehearsals[i]
         assert found is not None
         for name, error in errors.items():
-            error[i] = 0.0 if found.failed else error[i] + found.values[name] - result.values[name][i]
+            if found.failed:
+                error[i] = 0.0
+            elif known is not None and name in known:
+                error[i] = found.values[name] - known[name][i]
+            else:
+                error[i] += found.values[name] - result.values[name][i]
 
 
 def _searched_on(

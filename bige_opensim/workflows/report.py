@@ -38,6 +38,7 @@ def report(
     norms: Norms | str | os.PathLike[str] | None = None,
     sessions: str | os.PathLike[str] | None = None,
     figures: str | os.PathLike[str] | None = None,
+    word: str | os.PathLike[str] | None = None,
     scene: bool = True,
     stages: Mapping[str, float] | None = None,
 ) -> Path:
@@ -57,6 +58,9 @@ def report(
         Labels of the person's own recordings, a folder: what each session was is marked in the bars of the norms.
     figures
         Folder for all figures as drawings (svg) and tables (csv).
+    word
+        A Word template (.docx) of your own to be filled with the same, or "plain"; the document lies beside the report
+        and is named like it. Needs the extra `docx`.
     scene
         Whether the report holds the motions in three dimensions, as `view` shows them: about 50 kB a motion.
     stages
@@ -77,12 +81,20 @@ def report(
         The reference, the norms, the model or activations cannot be read.
 
     """
-    path, contradictions = report_on(
-        found, out, reference=reference, norms=norms, sessions=sessions, figures=figures, scene=scene, stages=stages
+    written = report_on(
+        found,
+        out,
+        reference=reference,
+        norms=norms,
+        sessions=sessions,
+        figures=figures,
+        word=word,
+        scene=scene,
+        stages=stages,
     )
-    for sentence in contradictions:
+    for sentence in written.contradictions:
         warnings.warn(f"contradiction: {sentence}", stacklevel=2)
-    return path
+    return written.path
 
 
 @quiet_opensim()
@@ -94,12 +106,14 @@ def report_on(
     norms: Norms | str | os.PathLike[str] | None = None,
     sessions: str | os.PathLike[str] | None = None,
     figures: str | os.PathLike[str] | None = None,
+    word: str | os.PathLike[str] | None = None,
     scene: bool = True,
     stages: Mapping[str, float] | None = None,
 ) -> WrittenReport:
     """`report`, with what contradicts certificates."""
     folder = motions_folder(found)
     target = None if out is None else Path(out)
+    word = None if word is None else str(word)
     moving = _scene(folder) if scene else None
     drawn = None if figures is None else Path(figures)
     usual = norms if norms is None or isinstance(norms, Norms) else Norms.load(Path(norms))
@@ -111,7 +125,15 @@ def report_on(
             given = Path(scratch) / "reference.nc"
             save_dataset(reference, given)
             return write_report(
-                folder, out=target, cohort=given, stages=stages, norms=usual, figures=drawn, scene=moving, sessions=own
+                folder,
+                out=target,
+                cohort=given,
+                stages=stages,
+                norms=usual,
+                figures=drawn,
+                scene=moving,
+                sessions=own,
+                word=word,
             )
     if (
         reference is None
@@ -122,7 +144,15 @@ def report_on(
         reference = found.references
     cohort = None if reference is None else Path(reference)
     return write_report(
-        folder, out=target, cohort=cohort, stages=stages, norms=usual, figures=drawn, scene=moving, sessions=own
+        folder,
+        out=target,
+        cohort=cohort,
+        stages=stages,
+        norms=usual,
+        figures=drawn,
+        scene=moving,
+        sessions=own,
+        word=word,
     )
 
 

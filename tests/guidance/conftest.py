@@ -47,7 +47,8 @@ class StiltBody(Skeleton):
         limits[5:7] = torch.tensor([0.0, math.radians(120)])
         self.register_buffer("range", limits)
         self.register_buffer("default", torch.zeros(len(COORDINATES), dtype=dtype))
-        self.register_buffer("mass", torch.tensor([0.0, 70.0, 0.0, 0.0], dtype=dtype))
+        for name in ("mass", "person_mass", "own_mass"):
+            self.register_buffer(name, torch.tensor([0.0, 70.0, 0.0, 0.0], dtype=dtype))
         self.register_buffer("gravity", torch.tensor([0.0, -9.81, 0.0], dtype=dtype))
 
     def forward(self, q: Tensor) -> Poses:

@@ -171,3 +171,10 @@ def test_errors_of_a_file_name_the_line_of_the_key(tmp_path: Path) -> None:
         with pytest.raises(ObjectiveError) as caught:
             read_document(path)
         assert str(caught.value).startswith(f"{path}, line {line}: {message}")
+
+
+def test_an_objective_may_be_about_one_movement() -> None:
+    assert check(GOOD).movement is None
+    assert check_document({"movement": "lunge", "term": [GOOD]}, source="o.toml").movement == "lunge"
+    with pytest.raises(ObjectiveError, match="'sit-to-stnd' is no movement; did you mean 'sit-to-stand'"):
+        check_document({"movement": "sit-to-stnd", "term": [GOOD]}, source="o.toml")

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize
 
 from bige_opensim.guidance.deformation import Size
-from bige_opensim.guidance.least_change import Row, least_change
+from bige_opensim.guidance.least_change import PLAIN, Row, least_change
 
 
 def size_of(residuals: np.ndarray, slopes: np.ndarray) -> Size:
@@ -47,7 +47,7 @@ def test_the_step_is_that_of_a_general_solver(seed: int, damping: float) -> None
         return float(
             np.sum((R + moved) ** 2)
             + g @ d
-            + damping * moved @ moved
+            + damping * (moved @ moved + PLAIN * d @ d)
             + sum(r.cost * x**2 for r, x in zip(rows, missed, strict=True))
         )
 

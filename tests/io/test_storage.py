@@ -481,3 +481,43 @@ def test_columns_formatted_once_make_the_same_file_as_the_table_at_once(tmp_path
     with pytest.raises(StorageError, match="wrong: 'a'"):
         write_columns(tmp_path / "parts.sto", time, [one, one], in_degrees=False)
     assert (tmp_path / "parts.sto").read_bytes() == (tmp_path / "whole.sto").read_bytes()
+
+
+SPELLINGS = [
+    "1",
+    "+1",
+    "-0",
+    ".5",
+    "5.",
+    "01",
+    "1e5",
+    "1E-3",
+    "18446744073709551616",
+    "1e400",
+    "null",
+    "-",
+    "1e",
+    "2.5",
+]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from(SPELLINGS)] * 2), min_size=2, max_size=5))
+@example([("1", "5e-324"), ("2", "1.7976931348623157e308")])
+@settings(max_examples=200, deadline=None)
+def test_tables_as_we_write_them_and_any_other_are_read_alike(scratch, cells):
+    rows = [(f"{0.1 * k:.1f}", *row) for k, row in enumerate(cells)]
+    found = []
+    for gap in ("\t", " \t"):
+        path = written(scratch, HEADER.replace("nRows=3", f"nRows={len(rows)}") + "time\ta\tb\n", "spelt.sto")
+        path.write_text(path.read_text() + "".join(gap.join(row) + "\n" for row in rows))
+        try:
+            found.append(read_storage(path).values)
+        except StorageError as error:
+            found.append(str(error))
+    one, other = found
+    every = {cell for row in cells for cell in row}
+    if every & {"null", "-", "1e", "1e400"}:
+        assert isinstance(one, str)
+        assert one == other
+    else:
+        assert one.tolist() == other.tolist() == [[float(cell) for cell in row] for row in cells]

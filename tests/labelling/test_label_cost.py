@@ -16,6 +16,7 @@ from bige_opensim.io.storage import read_storage
 from bige_opensim.labelling.label_trial import label_trial
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.physics.effort_cost import EffortCost, EffortCostError, parse_weights
+from bige_opensim.settings import SettingError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -94,6 +95,12 @@ def test_opensims_solver_is_not_asked_for_what_it_lacks():
         with pytest.raises(EffortCostError, match="use --solver fast"):
             LabelSettings(solver="opensim", cost=cost)
     assert LabelSettings(solver="opensim", cost=EffortCost(exponent=3.0)).cost.exponent == 3.0
+
+
+def test_the_device_changes_no_fingerprint_and_one_that_is_not_there_is_refused():
+    assert "device" not in LabelSettings().as_fingerprint()
+    with pytest.raises(SettingError, match=r"device = 'banana' cannot be used .*; cpu always can\."):
+        LabelSettings(device="banana")
 
 
 def test_the_usual_cost_leaves_fingerprints_as_they_were():

@@ -11,6 +11,7 @@ from recordings import MODELS, motion_path, tables_of
 from bige_opensim.io.storage import read_coordinates, read_storage
 from bige_opensim.motion import Motion
 from bige_opensim.movements.body import body_of
+from bige_opensim.movements.events import MOVEMENTS
 from bige_opensim.movements.jump import flights
 from bige_opensim.movements.repetitions import (
     EVENT_RULES,
@@ -337,3 +338,7 @@ def test_flights_of_a_real_drop_jump_begin_and_end_the_file(shared_data: Path):
     (drop, flight) = flights(body)
     assert drop[0] <= 3
     assert flight[1] == len(body.time) - 1
+
+
+def test_every_movement_has_a_rule_and_every_rule_a_name() -> None:
+    assert tuple(EVENT_RULES) == MOVEMENTS

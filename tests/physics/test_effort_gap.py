@@ -62,6 +62,16 @@ def test_multipliers_need_no_trust(exponent):
     assert (bound >= (moved - answer.x).abs().amax(-1)).all()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_a_graphics_card_finds_the_same_and_gives_it_back(exponent):
+    tau, effort, answer = solved(exponent)
+    there = solve_with_loads(tau, effort, device="cuda")
+    assert there.x.device == tau.device
+    for name in ("x", "reserve", "multiplier"):
+        torch.testing.assert_close(getattr(there, name), getattr(answer, name), rtol=1e-6, atol=1e-6)
+
+
 def test_one_wrong_muscle_in_one_frame_is_seen_there_alone():
     tau, effort, answer = solved(2.0)
     x = answer.x.clone()

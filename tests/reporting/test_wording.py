@@ -94,7 +94,7 @@ def test_a_value_is_never_rounded_onto_the_other_side_of_its_bound(
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(12.345, "12.3"), (0.0123, "0.0123"), (1234.5, "1234"), (-3.0, "−3.00"), (0.0, "0"), (-1e-9, "0.00000")],
+    [(12.345, "12.3"), (0.0123, "0.0123"), (1234.5, "1234"), (-3.0, "−3.00"), (0.0, "0"), (-1e-9, "0")],
 )
 def test_numbers_have_three_digits_and_no_exponent(value: float, expected: str):
     assert number(value) == expected

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.loaded_model import write_loaded_model
+from bige_opensim.osim.model import load
 from bige_opensim.physics.capsules import DENSITY
+from bige_opensim.physics.carried_loads import BAR_M, DISC_RADIUS_M, ball_radius, is_load, parse_loads
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.viewer.bodies import Shape, bones, flesh, loft
 
@@ -88,3 +91,14 @@ def test_a_model_of_other_names_has_rods_for_bones(tmp_path):
 def _in_ground(shape: Shape, skeleton: Skeleton, poses) -> np.ndarray:
     b = skeleton.bodies.index(shape.body)
     return shape.vertices @ poses.rotation[b].numpy().T + poses.position[b].numpy()
+
+
+def test_a_bar_lies_across_the_back_with_its_discs_and_a_weight_in_the_hand_is_a_ball(tmp_path: Path):
+    path = write_loaded_model(load(FULL_BODY), tmp_path / "loaded.osim", parse_loads(["60kg@torso", "8kg@hand_r"]))
+    loaded = Skeleton(compile_skeleton(path))
+    shapes = {shape.body: shape.vertices for shape in bones(loaded) if is_load(shape.body)}
+    assert set(shapes) == {"load_torso", "load_hand_r"}
+    length, height = (np.ptp(shapes["load_torso"][:, k]) for k in (2, 1))
+    assert (length, height) == pytest.approx((BAR_M, 2 * DISC_RADIUS_M), rel=1e-3)
+    ball = shapes["load_hand_r"]
+    assert np.ptp(ball[:, 1]) == pytest.approx(2 * ball_radius(8.0), rel=0.01)

@@ -1,5 +1,6 @@
 """What is drawn lies where OpenSim has it, on the ground, facing forward, at even times."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
 from bige_opensim.osim.muscle_paths import muscle_paths
+from bige_opensim.viewer.page import as_html
 from bige_opensim.viewer.sources import MotionSources
 from bige_opensim.viewer.take import M_PER_BODY_WEIGHT, DrawnPerson, Recorded, display_times, take
 
@@ -120,6 +122,33 @@ def test_a_labelled_squat_stands_on_the_ground_with_its_forces_under_its_feet(la
     assert found.support is not None
     assert found.support.balanced.mean() > 0.9
     assert found.verdict in ("passed", "gates failed")
+
+
+def test_a_chair_stands_under_the_pelvis_and_pushes_on_it(label: Label):
+    channels, pelvis = label.channels, np.array([0.3, 0.44, -0.2])
+    ground = float(label.record["ground_height_m"])
+    forces = channels.ground_forces
+    force, point = (
+        np.tile([0.0, 300.0, 0.0], (forces.frames, 1)),
+        np.tile(pelvis + np.array([0.0, ground, 0.0]), (forces.frames, 1)),
+    )
+    names = [f"support_force_pelvis_{kind}{axis}" for kind in "vp" for axis in "xyz"]
+    both = Motion(forces.time, np.hstack([forces.values, force, point]), (*forces.names, *names))
+    chair = {"height_m": 0.44, "place_m": [0.3, -0.2], "declared": "auto", "pelvis_rests_m": 0.44}
+    seated = replace(label, channels=replace(channels, ground_forces=both), record=label.record | {"chair": chair})
+    sources = MotionSources()
+    source = sources.of_label(seated)
+    found = take(source.recorded, DrawnPerson.of(source.model), 30.0)
+    sources.close()
+    seat = found.furniture[:4, 0]
+    np.testing.assert_allclose(seat[:, 1], 0.44, atol=1e-6)
+    np.testing.assert_allclose(found.arrows[:, 2, 0], np.tile(seat.mean(0), (found.frames, 1)), atol=1e-6)
+    assert found.pushing[:, 2].all()
+    assert found.support.balanced.all()
+    np.testing.assert_allclose(found.furniture[..., 1].min(), 0.0, atol=1e-6)
+    page = as_html([found])
+    assert '"carried": 3' in page
+    assert '"edges": 8' in page
 
 
 def test_joint_loads_press_on_the_origins_of_distal_bones_and_are_as_long_as_they_are_large(label: Label):

@@ -14,7 +14,7 @@ from bige_opensim.workflows.objectives import objective_file
 
 PROMISED = {
     "bige_squat", "deep_squat", "quadriceps_sparing_squat", "acl_return_squat", "symmetric_retraining",
-    "slow_eccentric_squat", "sit_to_stand_knee_sparing", "split_squat",
+    "slow_eccentric_squat", "sit_to_stand_knee_sparing", "split_squat", "countermovement_squat",
 }  # fmt: skip
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -12,6 +12,9 @@ from squat_like_repetitions import MUSCLES_6, squat_like_dataset
 import bige_opensim as bige
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.cli import app
+from bige_opensim.guidance.language import ObjectiveError
+from bige_opensim.guidance.objective import Objective
+from bige_opensim.guidance.objective_text import objective_text
 from bige_opensim.learning.surrogate import SurrogateConfig
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, train_generator, train_surrogate
 from bige_opensim.learning.vqvae import GeneratorConfig
@@ -31,7 +34,7 @@ def forces(model: Path) -> dict[str, float]:
 
 
 def test_options_are_read_as_they_are_written():
-    person = parse_person(["vas*_r=0.7", "soleus_l=1.2"], ["knee_angle_r=0..90", "lumbar_extension=-30.5..10"])
+    person = parse_person(["vas*_r=0.7", "soleus_l=1.2"], ["knee_angle_r=0..90", "lumbar_extension=-30.5..10"], [])
     assert person.strength == {"vas*_r": 0.7, "soleus_l": 1.2}
     assert person.limits == {"knee_angle_r": (0.0, 90.0), "lumbar_extension": (-30.5, 10.0)}
 
@@ -55,7 +58,7 @@ def test_options_are_read_as_they_are_written():
 )
 def test_what_no_person_has_is_refused(strength: list[str], limits: list[str], message: str):
     with pytest.raises(PersonError, match=message):
-        parse_person(strength, limits)
+        parse_person(strength, limits, [])
 
 
 @pytest.mark.parametrize(
@@ -141,3 +144,30 @@ def test_a_strength_of_zero_ends_the_command_before_any_file_is_read(capsys):
     words = "generate --generator g --surrogate s --objective o.toml --model m.osim --out x --strength vas*=0"
     assert app(words.split(), result_action="return_value") == 1
     assert "must be above 0" in capsys.readouterr().err
+
+
+def test_a_load_is_in_the_persons_model_and_an_objective_may_declare_it(tmp_path: Path):
+    model = biped(tmp_path / "biped.osim")
+    person = parse_person([], [], ["60kg@pelvis"])
+    assert not person.usual
+    assert person.record(model)["load"] == ["60kg@pelvis"]
+    with person.model(model) as path:
+        assert load(path).mass_kg == pytest.approx(load(model).mass_kg)
+        assert float(Skeleton(compile_skeleton(path)).weight_n) == pytest.approx(
+            float(Skeleton(compile_skeleton(model)).weight_n) + 60.0 * 9.80665, rel=1e-4
+        )
+    terms = {"term": [{"quantity": "depth", "stat": "peak", "at_least": 0.1}]}
+    asked = Objective.from_dict({"person": {"load": "60kg@pelvis"}, **terms})
+    assert asked.loads == person.loads
+    copy = tmp_path / "copy.toml"
+    copy.write_text(objective_text(asked), encoding="utf-8")
+    assert Objective.load(copy).loads == asked.loads
+    for wrong, said in ({"load": "60lb@pelvis"}, "write the mass in kg"), ({"load": 60}, "a text such as"):
+        with pytest.raises(ObjectiveError, match=said):
+            Objective.from_dict({"person": wrong, **terms})
+
+
+def test_a_load_that_cannot_be_ends_the_command_before_any_file_is_read(capsys):
+    words = "generate --objective o.toml --model m.osim --out x --load 132lb@torso"
+    assert app(words.split(), result_action="return_value") == 1
+    assert "132 lb are 59.87kg" in capsys.readouterr().err
