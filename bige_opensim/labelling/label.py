@@ -177,7 +177,7 @@ class Label:
         for name in chosen:
             turn = np.rad2deg(1.0) if table is self.coordinates and name in self.rotational else 1.0
             (line,) = ax.plot(table.index, turn * table[name].to_numpy(), label=name)
-            self._draw_band(ax, name, line.get_color())
+            self._draw_band(ax, name, str(line.get_color()))
         ax.set(xlabel="time (s)", ylabel=title, title=f"{self.session}/{self.trial}")
         ax.legend(frameon=False)
         return ax

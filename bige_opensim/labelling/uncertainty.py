@@ -258,8 +258,8 @@ class Solver:
         away = (self.known @ d[..., None])[..., 0] + e[:, : self.known.shape[1]]
         d = d - (self.gain @ away[..., None])[..., 0]
         motion = Motion(self.case.window.q.time, d.numpy(), self.case.skeleton.coordinates)
-        rates = (torch.as_tensor(rate.values) for rate in motion.derivatives())
-        return self.q + d, *(own + rate for own, rate in zip((self.qd, self.qdd), rates, strict=True))
+        first, second = (torch.as_tensor(rate.values) for rate in motion.derivatives())
+        return self.q + d, self.qd + first, self.qdd + second
 
     def _actuators(self, draw: Draw, q: Tensor, qd: Tensor, state: State) -> MusclesAndReserves:
         muscles, known, lines = self.case.paths
