@@ -34,6 +34,7 @@ from bige_opensim.labelling.person_body import ADJUSTED, PersonBody, TrialEffect
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
 from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_of
+from bige_opensim.labelling.uncertainty import Case, thinned
 from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
@@ -186,6 +187,16 @@ def _label_into(
     solution = solve(
         folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided, others
     )
+    bands = None
+    if used.uncertainty:
+        report("bands", 0.0)
+        rows = thinned(window)
+        few = window.at(rows)
+        fit = person.muscles(window.q, beside, settings)
+        of_case = (fit, person.known_paths(fit, few.q), person.lines(fit))
+        given = None if loads is None else loads.at(rows)
+        beside_feet = tuple(other.at(rows) for other in others)
+        bands = Case(model, skeleton, few, of_case, ground, given, used, beside_feet).bands(used.uncertainty)
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted, *said, *cost_notes(settings.cost))
@@ -202,7 +213,9 @@ def _label_into(
         record["geometry"], record["device"] = settings.geometry, settings.device
     if muscles is not None:
         record["muscle_paths"] = person.about_paths(muscles)
-    label = label_of(record, model, whole, window, solution)
+    if bands is not None:
+        record["uncertainty"] = bands.entry()
+    label = label_of(record, model, whole, window, solution, {} if bands is None else bands.by_name)
     return replace(label, model=body.stripped, adjusted_model=body.adjusted, loaded_model=loaded), model_file
 
 
