@@ -254,8 +254,14 @@ class MotionSearch:
         """Activations of motions, at all samples or at those of a draft."""
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
         surrogate = self.networks.surrogate
-        loads = None if self.loads is None else self.loads(full, duration, surrogate.config.frames)
-        return surrogate(full, duration, self.features.expand(len(q), -1), loads=loads)[:, ::every]
+        frames = surrogate.config.frames
+        features = self.features.expand(len(q), -1)
+        if every % frames:
+            loads = None if self.loads is None else self.loads(full, duration, frames)
+            return surrogate(full, duration, features, loads=loads)[:, ::every]
+        loads = None if self.loads is None else self.loads(full, duration, every)
+        chosen = torch.arange(0, surrogate.tokens(full.shape[1]), every // frames)
+        return surrogate(full, duration, features, chosen=chosen, loads=loads)
 
 
 def _by_physics(

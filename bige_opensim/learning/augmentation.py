@@ -13,7 +13,7 @@ from bige_opensim.learning.setting_limits import require_within
 ARMS = ("arm_", "elbow_", "pro_sup_", "wrist_")
 """How names of the arms' coordinates begin."""
 
-TREMBLE_HZ = (1.5, 5.5)
+TREMBLE_HZ = (1.5, 8.0)
 """What trembling is: faster than people move on purpose, slower than what filters take away."""
 
 UNEVEN = 0.5

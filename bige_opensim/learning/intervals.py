@@ -7,7 +7,8 @@ frames, as what is exchangeable (for hierarchies: Lee, Barber, Willett 2023, arX
    of predictions a' over motions on bodies that were kept out of training, every body weighing the same.
 2. The size: one factor on all widths, the quantile over validation people of |a - a'| / ((a' + 0.02) w_pm), every
    person with the same weight, at the level 0.9 (1 + 1/G) for G people. With fewer than nine people that level is above
-   1: 0.9 is taken, and the coverage on new people is then an estimate, not a guarantee.
+   1: 0.9 is taken, and the coverage on new people is then an estimate, not a guarantee. The factor is never below 1:
+   people that move more smoothly than the streamed motions must not make the widths of all others smaller.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 from bige_opensim.physics.stance_loads import StanceLoads
 
-FORMAT = "bige-stream/2"
-ROOT_TURNS, ROOT_SLIDES = 0.2, 0.1
+FORMAT = "bige-stream/3"
+ROOT_TURNS, ROOT_SLIDES = 0.3, 0.4
 """Shares of the tremor of joints, and of that up and down, with which the root turns and moves on the level."""
 
 STILL_DEG = 1.0

@@ -5,8 +5,16 @@ before each layer (Xiong et al. 2020, arXiv:2002.04745). Attention runs over the
 batch. Static optimization knows a frame by its coordinates, speeds and accelerations, so these are the inputs; what the
 person's own skeleton makes of them, the loads of `physics.stance_loads`, is most of what the network would have to
 learn of other people's bodies, and is told besides where it is known.
+
+The output has the form of the least-effort solution (`physics.least_effort`): with squared activations muscle i does
+a_i = clip(F_i r_i . lam / 2, 0, 1), where F_i is its strength, r_i are its moment arms and lam the multipliers of the
+moments. Were all F_i k times as large, lam would be 1 / k^2 of what it was; were F_i alone, lam would nearly stay. So
+the network gives u_i for r_i . lam at the strength that is usual, and a_i = clip(u_i f_i / f^2), where f_i and f are
+the strength of the muscle and of all muscles against those that are usual, both over body weight. The corners of the
+clip are rounded: gradients of motions reach muscles that are at rest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +34,15 @@ FEATURE_LIMIT = 3.0
 """Scaled subject features bend towards this bound: few subjects are seen, and a new one must not lead far outside."""
 
 
+SHARPNESS = 20.0
+"""1 / (width of an activation over which the output bends from rest to rising, and from rising to full activation)."""
+
+STILL = 0.1
+"""Of the usual first weights of the output: a muscle that the first weights put far below rest learns nothing."""
+
+WEAKEST, STRONGEST = 0.2, 5.0
+"""Bounds of the factor that strengths put on a pull."""
+
 LEAST_BEND = 0.3
 """rad; least scale whose square divides 1 - cos: a coordinate that hardly moved in training must not blow up."""
 
@@ -34,8 +51,8 @@ LEAST_BEND = 0.3
 class SurrogateConfig:
     """Size of the surrogate, and what of it is dropped at random in training.
 
-    frames: how many neighbouring frames are one token of the transformer; motions are smooth, and the time that it
-    takes goes with the tokens.
+    frames: every so many frames one is a token of the transformer, and the last; motions are smooth, the time that it
+    takes goes with the tokens, and frames between have what lies between on straight lines.
     """
 
     width: int = 64
@@ -99,6 +116,8 @@ class Surrogate(nn.Module):
     """
 
     interval: Tensor
+    angle: Tensor
+    bending: Tensor
     folder: Path | None = None
     """The checkpoint that the network was loaded from."""
 
@@ -110,18 +129,20 @@ class Surrogate(nn.Module):
         self.acceleration = Normaliser(channels.scaling["acceleration"])
         self.log_duration = Normaliser(channels.scaling["log_duration"])
         self.features = Normaliser(channels.scaling["features"])
-        self.angle = torch.tensor(channels.rotational)
+        self.register_buffer("angle", torch.tensor(channels.rotational), persistent=False)
+        self.register_buffer("bending", torch.nonzero(self.angle).flatten(), persistent=False)
+        self.strengths = _columns(channels.features, [f"strength_{name}" for name in channels.muscles])
         inputs = 3 * len(channels.coordinates) + sum(channels.rotational)
         if channels.loads:
             self.loads = Normaliser(channels.scaling["loads"])
             self.from_loads = nn.Linear(len(channels.loads) + 1, config.width)
-        self.from_kinematics = nn.Linear(config.frames * inputs, config.width)
+        self.from_kinematics = nn.Linear(inputs, config.width)
         self.from_subject = nn.Linear(len(channels.features) + 1, config.width)
         nn.init.zeros_(self.from_subject.weight)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, config.frames * len(channels.muscles))
+        self.head = nn.Linear(config.width, len(channels.muscles))
         self.register_buffer("interval", torch.zeros(PHASES, len(channels.muscles)))
         self._register_familiar("motions", 2 * len(channels.coordinates) + sum(channels.rotational))
         self._register_familiar("bodies", len(channels.features))
@@ -133,7 +154,7 @@ class Surrogate(nn.Module):
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
         chosen: Int[Tensor, " token"] | None = None,
-        loads: Float[Tensor, "batch every_token load"] | None = None,
+        loads: Float[Tensor, "batch token load"] | None = None,
     ) -> Float[Tensor, "batch frame muscle"]:
         """Activations in [0, 1].
 
@@ -148,9 +169,9 @@ class Surrogate(nn.Module):
         padding
             True for frames at the end that are no part of the motion; nothing in them changes the other frames.
         chosen
-            Tokens that are predicted, and that see each other, instead of all; see `frames_of`.
+            Tokens that see each other, instead of all; activations are those of their frames alone, see `frames_of`.
         loads
-            What joints carry at the first frame of every token, as `StanceLoads` has it; not a number, or None, where
+            What joints carry at the frames of these tokens, as `StanceLoads` has it; not a number, or None, where
             that is not known: activations are less accurate then. Ignored by a network that was not told of any.
 
         Raises
@@ -160,38 +181,41 @@ class Surrogate(nn.Module):
 
         """
         self._check(q, duration, features)
+        time = q.shape[1]
         dtype = self.head.weight.dtype
         q, duration, features = q.to(dtype), duration.to(dtype), features.to(dtype)
         lengths = None if padding is None else (~padding).sum(1)
         if padding is not None:
             q = q.masked_fill(padding[..., None], 0.0)
         velocity, acceleration = time_derivatives(q, duration, lengths)
-        kinematics = torch.cat(
-            [
-                self._postures(q),
-                self.velocity(velocity),
-                self.acceleration(acceleration),
-            ],
-            dim=-1,
-        )  # (batch, time, 3 * coordinate + angle)
-        tokens = self._tokens(kinematics, lengths)  # (batch, token, frames * feature)
+        at = self._token_frames(q.shape[1], lengths, q.device)  # (1 or batch, token)
+        last = at[:, -1:]
+        if chosen is not None:
+            at = at[:, chosen]
+        if lengths is None:
+            q, velocity, acceleration = (x[:, at[0]] for x in (q, velocity, acceleration))
+        else:
+            q, velocity, acceleration = (torch.take_along_dim(x, at[..., None], 1) for x in (q, velocity, acceleration))
+        kinematics = torch.cat([self._postures(q), self.velocity(velocity), self.acceleration(acceleration)], -1)
         subject = self._subject(duration, features)  # (batch, width)
-        x = self.from_kinematics(tokens) + subject[:, None] + self._positions(q, lengths)
+        x = self.from_kinematics(kinematics) + subject[:, None] + self._positions(at, last)  # (batch, token, width)
         if self.channels.loads:
             x = x + self._carried(loads, x)
-        if chosen is not None:
-            x = x[:, chosen]
         x = self.drop(x)
-        visible = None if padding is None else ~padding[:, None, None, :: self.config.frames]
+        visible = None if padding is None else self._visible(at)[:, None, None]
         for block in self.blocks:
             x = block(x, visible)
-        found = torch.sigmoid(self.head(self.norm(x)))  # (batch, token, frames * muscle)
-        return found.reshape(len(q), -1, len(self.channels.muscles))[:, : q.shape[1]]
+        pull = self.head(self.norm(x)) * self._stronger(features)[:, None]
+        found = rounded_clip(pull)  # (batch, token, muscle)
+        return found if chosen is not None else self._between(found, at, time)
 
-    def frames_of(self, chosen: Int[Tensor, " token"]) -> Int[Tensor, " time"]:
-        """Frames of tokens, in order."""
-        size = self.config.frames
-        return (size * chosen[:, None] + torch.arange(size)).flatten()
+    def frames_of(self, chosen: Int[Tensor, " token"]) -> Int[Tensor, " token"]:
+        """Frames of tokens of a motion without padding whose last frame is one of them."""
+        return self.config.frames * chosen
+
+    def tokens(self, time: int) -> int:
+        """How many tokens so many frames are."""
+        return -(-(time - 1) // self.config.frames) + 1
 
     def _register_familiar(self, what: str, size: int) -> None:
         self.register_buffer(f"{what}_mean", torch.zeros(size))
@@ -239,8 +263,8 @@ class Surrogate(nn.Module):
     def start_from(self, mean_activation: Float[Tensor, " muscle"]) -> None:
         """Set the output bias so that an untrained surrogate predicts each muscle's mean."""
         with torch.no_grad():
-            bias = torch.logit(mean_activation.clamp(0.005, 0.995))
-            self.head.bias.copy_(bias.repeat(self.config.frames))
+            self.head.weight.mul_(STILL)
+            self.head.bias.copy_(rounded_clip_inverse(mean_activation.clamp(0.005, 0.995)))
 
     def _check(self, q: Tensor, duration: Tensor, features: Tensor) -> None:
         coordinates, names = len(self.channels.coordinates), len(self.channels.features)
@@ -252,13 +276,36 @@ class Surrogate(nn.Module):
                 f"got {tuple(duration.shape)} and {tuple(features.shape)}"
             )
 
-    def _tokens(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
-        """(batch, token, frames * feature): neighbouring frames together; the last is repeated where frames lack."""
-        size, time = self.config.frames, frames.shape[1]
-        at = torch.arange(-(-time // size) * size, device=frames.device)[None, :, None]
-        last = at.new_tensor([time]) if lengths is None else lengths
-        filled = torch.take_along_dim(frames, at.minimum((last - 1)[:, None, None]), dim=1)
-        return filled.reshape(len(frames), -1, size * frames.shape[-1])
+    def _token_frames(self, time: int, lengths: Tensor | None, device: torch.device) -> Int[Tensor, "rows token"]:
+        """Frames of the tokens: every so many and the last, which comes again where other motions are longer."""
+        every = self.config.frames * torch.arange(self.tokens(time), device=device)
+        return every.clamp(max=time - 1)[None] if lengths is None else every.minimum((lengths - 1)[:, None])
+
+    def _visible(self, at: Int[Tensor, "batch token"]) -> Bool[Tensor, "batch token"]:
+        """Tokens that are not the last one again."""
+        again = torch.zeros_like(at, dtype=torch.bool)
+        again[:, 1:] = at[:, 1:] == at[:, :-1]
+        return ~again
+
+    def _between(self, found: Tensor, at: Int[Tensor, "rows token"], time: int) -> Float[Tensor, "batch time muscle"]:
+        """Activations at all frames by straight lines between those of the tokens."""
+        if self.config.frames == 1:
+            return found
+        frame = torch.arange(time, device=found.device)
+        low = (frame // self.config.frames).clamp(max=at.shape[1] - 2)
+        begin, end = at[:, low], at[:, low + 1]
+        share = ((frame - begin) / (end - begin).clamp(min=1)).clamp(max=1.0).to(found)
+        return torch.lerp(found[:, low], found[:, low + 1], share[..., None])
+
+    def _stronger(self, features: Tensor) -> Float[Tensor, "batch muscle"]:
+        """f_i / f^2 of every muscle, 1 where no strengths are told."""
+        relative = subject_inputs(features, self.channels.features) - self.features.offset
+        factor = relative.new_zeros(len(features), len(self.channels.muscles))
+        muscles, columns = self.strengths
+        if muscles:
+            own = relative[:, columns]
+            factor[:, muscles] = own - 2.0 * own.mean(1, keepdim=True)
+        return factor.exp().clamp(WEAKEST, STRONGEST)
 
     def _postures(self, q: Tensor) -> Tensor:
         """(batch, time, coordinate + angle): sines of angles about their mean, translations, and cosines.
@@ -266,10 +313,10 @@ class Surrogate(nn.Module):
         Whole turns change nothing. Scales are those of the positions, so that small angles go in as they would unbent;
         1 - cos goes in with the square of its scale, which is not small.
         """
-        angle = self.angle.to(q.device)
         turn, scale = q - self.position.offset, self.position.scale.clamp(max=1.0)
-        position = torch.where(angle, torch.sin(turn) / scale, turn / self.position.scale)
-        return torch.cat([position, ((1.0 - torch.cos(turn)) / scale.clamp(min=LEAST_BEND) ** 2)[..., angle]], dim=-1)
+        position = torch.where(self.angle, torch.sin(turn) / scale, turn / self.position.scale)
+        bent = (1.0 - torch.cos(turn[..., self.bending])) / scale[self.bending].clamp(min=LEAST_BEND) ** 2
+        return torch.cat([position, bent], dim=-1)
 
     def _carried(self, loads: Tensor | None, x: Tensor) -> Tensor:
         """(batch, token, width) from the loads; in training they are forgotten now and then."""
@@ -291,14 +338,31 @@ class Surrogate(nn.Module):
         log_duration = self.log_duration(duration.log()[:, None])
         return self.from_subject(torch.cat([scaled, log_duration], dim=-1))
 
-    def _positions(self, q: Tensor, lengths: Tensor | None) -> Tensor:
+    def _positions(self, at: Int[Tensor, "rows token"], last: Int[Tensor, "rows 1"]) -> Tensor:
         """Sines and cosines of the percentage of the cycle, (1 or batch, token, width)."""
-        frame = torch.arange(0, q.shape[1], self.config.frames, device=q.device, dtype=q.dtype)
-        last = q.new_tensor([q.shape[1] - 1]) if lengths is None else (lengths - 1).to(q.dtype)
-        percent = 100 * frame[None, :, None] / last[:, None, None]
+        percent = 100.0 * at[..., None] / last[..., None]
         half = self.config.width // 2
-        rate = 1000 ** -(torch.arange(half, device=q.device, dtype=q.dtype) / half)
-        return torch.cat([torch.sin(percent * rate), torch.cos(percent * rate)], dim=-1)
+        rate = 1000 ** -(torch.arange(half, device=at.device) / half)
+        return torch.cat([torch.sin(percent * rate), torch.cos(percent * rate)], dim=-1).to(self.head.weight.dtype)
+
+
+def _columns(names: Sequence[str], wanted: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Which of those wanted are among the names, and where there."""
+    places = {name: place for place, name in enumerate(names)}
+    found = [k for k, name in enumerate(wanted) if name in places]
+    return found, [places[wanted[k]] for k in found]
+
+
+def rounded_clip(pull: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """clip(x, 0, 1) with round corners, log((1 + e^(s x)) / (1 + e^(s (x - 1)))) / s."""
+    x = SHARPNESS * pull.clamp(-2.0, 3.0)
+    return ((functional.softplus(x) - functional.softplus(x - SHARPNESS)) / SHARPNESS).clamp(0.0, 1.0)
+
+
+def rounded_clip_inverse(activation: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """The pull of an activation between 0 and 1: e^(s x) = (e^(s a) - 1) / (1 - e^(s (a - 1)))."""
+    a = SHARPNESS * activation.double()
+    return ((a.expm1() / -(a - SHARPNESS).expm1()).log() / SHARPNESS).to(activation)
 
 
 def surrogate_loss(

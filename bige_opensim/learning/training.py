@@ -267,14 +267,14 @@ class SurrogateTask:
             return
         fit = spread_over(data.rows["fit"], MEASURED)
         channels = Channels.measure(
-            data.q[fit],
-            data.duration[fit],
-            subject_inputs(data.features[fit], data.feature_names),
+            data.q[fit].cpu(),
+            data.duration[fit].cpu(),
+            subject_inputs(data.features[fit].cpu(), data.feature_names),
             coordinates=data.coordinates,
             rotational=data.rotational,
             muscles=data.muscles,
             feature_names=data.feature_names,
-            loads=data.loads[fit] if torch.isfinite(data.loads[fit]).all(-1).any() else None,
+            loads=data.loads[fit].cpu() if torch.isfinite(data.loads[fit]).all(-1).any() else None,
         )
         self.model = Surrogate(config.model, channels).to(config.device)
         self.model.start_from(data.activations[fit].mean((0, 1)))
@@ -290,15 +290,20 @@ class SurrogateTask:
             loads = mirrored_rows(loads, self.mirror_loads, flip)
         chosen = self._thinned(q.shape[1], random)
         frames = self.model.frames_of(chosen)
-        predicted = self.model(q, self.data.duration[rows], features, chosen=chosen, loads=loads)
+        predicted = self.model(q, self.data.duration[rows], features, chosen=chosen, loads=loads[:, chosen])
         target = target[:, frames]
         return surrogate_loss(predicted, target, self.config.peak_weight, self.muscle_weight)
 
     def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " token"]:
-        """Every so many tokens, from a random one on: neighbours teach nearly the same, other motions more."""
-        every = self.config.thinning
+        """Every so many of the tokens that streams label, from a random one on.
+
+        Neighbours teach nearly the same, other motions more; what lies between labelled frames on straight lines
+        teaches wrongly.
+        """
+        frames, every = self.model.config.frames, self.config.thinning
+        labelled = self.config.stream.every // math.gcd(self.config.stream.every, frames)
         first = int(torch.randint(every, (1,), generator=random))
-        return torch.arange(first, samples // self.model.config.frames, every)
+        return torch.arange(first * labelled, self.model.tokens(samples), every * labelled)
 
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""
@@ -308,14 +313,21 @@ class SurrogateTask:
         ]
         return torch.cat(parts)
 
+    def _found_and_true(self, rows: Int[Tensor, " row"], every: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        """Activations predicted and labelled at every so many frames, and whose they are, on the processor."""
+        found, true = self.predict(rows)[:, ::every], self.data.activations[rows][:, ::every]
+        return found.cpu(), true.cpu(), self.data.groups(rows)
+
     @torch.no_grad()
     def calibrate(self) -> None:
         """Tell the trained network how wide its intervals are, and what is outside; see `intervals`, `familiarity`."""
         model, data, rows = self.model.eval(), self.data, self.data.rows
-        held_out = rows["calibration"] if len(rows.get("calibration", ())) else rows["validation"]
-        width = intervals.widths(self.predict(held_out), data.activations[held_out], data.groups(held_out))
-        people = rows["validation"]
-        size = intervals.factor(self.predict(people), data.activations[people], data.groups(people), width)
+        people = held_out = rows["validation"]
+        every = 1
+        if len(rows.get("calibration", ())):
+            held_out, every = rows["calibration"], self.config.stream.every
+        width = intervals.widths(*self._found_and_true(held_out, every))
+        size = max(1.0, intervals.factor(*self._found_and_true(people), width))
         model.interval.copy_(size * width)
         fit = spread_over(rows["fit"], MEASURED)
         known = {
@@ -451,7 +463,12 @@ def fit(
     the best epoch.
     """
     random = torch.Generator().manual_seed(config.seed)
-    optimiser = torch.optim.AdamW(task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        task.model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=config.device.startswith("cuda"),
+    )
     progress = Progress(0, 0, math.inf, {}, [])
     if state.is_file():
         progress = load_state(state, run, task.model, optimiser, random)
@@ -502,14 +519,15 @@ def _epoch(
     losses = []
     for batch in shuffled_batches(rows, config.batch_size, random):
         loss = task.loss(batch, random)
-        if not torch.isfinite(loss):
-            raise TrainingError("the training loss is not finite; lower learning_rate or look at the data")
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
         optimiser.step()
-        losses.append(float(loss.detach()))
-    return losses
+        losses.append(loss.detach())  # asked for at the end: every question would stop the device
+    told = torch.stack(losses).tolist()
+    if not all(map(math.isfinite, told)):
+        raise TrainingError("the training loss is not finite; lower learning_rate or look at the data")
+    return told
 
 
 def train_network(

@@ -242,9 +242,9 @@ class Skeleton(torch.nn.Module):
         batch = s.shape[:-1]
         angle = torch.where(self.is_rotation, s, 0.0)[..., None, None]
         shift = torch.where(self.is_rotation, 0.0, s)[..., None]
-        turn = angle.sin() * self.cross + (1.0 - angle.cos()) * self.cross_squared
-        still = torch.cat([self.fixed_rotation @ self.axis[..., None], self.fixed_translation[..., None]], -1)
-        turned = self.fixed_rotation + self.fixed_rotation @ turn
+        F = self.fixed_rotation
+        still = torch.cat([F @ self.axis[..., None], self.fixed_translation[..., None]], -1)
+        turned = F + angle.sin() * (F @ self.cross) + (1.0 - angle.cos()) * (F @ self.cross_squared)
         own = torch.cat([turned, still.expand(*turned.shape[:-1], 2)], -1)[..., self.by_level, :, :]
         shift = shift[..., self.by_level, :]
         above = torch.eye(3, dtype=s.dtype, device=s.device).expand(*batch, 1, 3, 3)

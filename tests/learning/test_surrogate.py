@@ -6,7 +6,14 @@ from torch import Tensor
 
 from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, mirror_name
 from bige_opensim.learning.derivatives import time_derivatives
-from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
+from bige_opensim.learning.surrogate import (
+    SHARPNESS,
+    Surrogate,
+    SurrogateConfig,
+    rounded_clip,
+    rounded_clip_inverse,
+    surrogate_loss,
+)
 
 TINY = SurrogateConfig(width=16, heads=2, layers=2, dropout=0.1)
 
@@ -62,9 +69,73 @@ def test_without_attention_only_the_neighbours_of_a_changed_frame_would_differ(
     changed[:, 50, :] += 0.3
     with torch.no_grad():
         difference = (surrogate(changed, duration, features) - surrogate(q, duration, features)).abs().amax((0, 2))
-    tokens = {frame // TINY.frames for frame in (49, 50, 51)}
-    expected = [frame for frame in range(101) if frame // TINY.frames in tokens]
-    assert (difference > 0).nonzero().flatten().tolist() == expected
+    assert TINY.frames == 2
+    assert (difference > 0).nonzero().flatten().tolist() == [49, 50, 51]
+
+
+def test_a_frame_between_tokens_moves_the_speeds_of_both(surrogate: Surrogate, inputs: Inputs) -> None:
+    for block in surrogate.blocks:
+        block.attention.out.weight.data.zero_()
+    q, duration, features = (x[:1] for x in inputs)
+    changed = q.clone()
+    changed[:, 51, :] += 0.3
+    with torch.no_grad():
+        difference = (surrogate(changed, duration, features) - surrogate(q, duration, features)).abs().amax((0, 2))
+    assert (difference > 0).nonzero().flatten().tolist() == [49, 50, 51, 52, 53]
+
+
+def test_frames_between_tokens_are_on_straight_lines_and_chosen_ones_stand_alone(
+    surrogate: Surrogate, inputs: Inputs
+) -> None:
+    q, duration, features = inputs[0][:2, :100], inputs[1][:2], inputs[2][:2]
+    with torch.no_grad():
+        found = surrogate(q, duration, features)
+        chosen = torch.arange(surrogate.tokens(100))
+        alone = surrogate(q, duration, features, chosen=chosen)
+    assert alone.shape[1] == 51
+    torch.testing.assert_close(alone[:, :50], found[:, ::2])
+    torch.testing.assert_close(alone[:, 50], found[:, 99])
+    torch.testing.assert_close(found[:, 1:98:2], 0.5 * (found[:, 0:97:2] + found[:, 2:99:2]))
+
+
+def test_activations_go_with_strength_as_least_effort_has_it(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    q, duration, features = inputs
+    names = [str(n) for n in synthetic_dataset["feature"].values]
+    muscles = [str(m) for m in synthetic_dataset["muscle"].values]
+    told = Channels.measure(
+        q,
+        duration,
+        torch.cat([features, torch.full((len(q), len(muscles)), 7.0)], 1),
+        coordinates=list(synthetic_dataset["coordinate"].values),
+        rotational=synthetic_dataset["rotational"].values.tolist(),
+        muscles=muscles,
+        feature_names=[*names, *(f"strength_{m}" for m in muscles)],
+    )
+    network = Surrogate(TINY, told).eval()
+    network.start_from(torch.full((len(muscles),), 0.2))
+    network.head.weight.data.zero_()
+    force = 9.81 * features[:1, names.index("mass_kg"), None] * torch.exp(torch.tensor(7.0)) * torch.ones(1, 6)
+
+    def activations(strength: Tensor) -> Tensor:
+        with torch.no_grad():
+            return network(q[:1], duration[:1], torch.cat([features[:1], strength], 1))[0, 0]
+
+    usual, doubled = activations(force), activations(2.0 * force)
+    torch.testing.assert_close(usual, torch.full((6,), 0.2), atol=2e-3, rtol=0)
+    torch.testing.assert_close(doubled, torch.full((6,), 0.1), atol=8e-3, rtol=0)  # the corner is round
+    one = force.clone()
+    one[0, 0] *= 1.1
+    assert activations(one)[0] > 1.05 * usual[0]
+    assert (activations(one)[1:] < usual[1:]).all()
+
+
+def test_the_rounded_clip_is_nearly_the_clip_and_has_its_inverse() -> None:
+    x = torch.linspace(-0.5, 1.5, 201, dtype=torch.float64)
+    found = rounded_clip(x)
+    assert (found - x.clamp(0, 1)).abs().max() == pytest.approx(np.log(2) / SHARPNESS, rel=1e-3)
+    assert (found.diff() > 0).all()
+    inside = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    torch.testing.assert_close(rounded_clip(rounded_clip_inverse(inside)), inside)
 
 
 def test_a_motions_output_does_not_depend_on_what_else_is_in_the_batch(surrogate: Surrogate, inputs: Inputs) -> None:
