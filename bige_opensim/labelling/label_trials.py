@@ -83,6 +83,7 @@ def requests_of(
             continue
         folder = out / session.name
         motions = [trial.motion_path for trial in session.trials if trial.motion_path is not None]
+        plates = [trial.forces_path for trial in session.trials if trial.motion_path is not None]
         for trial in session.trials:
             if trial.motion_path is None:
                 why = (
@@ -107,6 +108,7 @@ def requests_of(
                     carried=Declared(session.chair, session.hands, session.calves),
                     load=session.load or "",
                     person_trials=tuple(_evenly(motions, MOST_TRIALS)) if motions else (),
+                    person_forces=tuple(_evenly(plates, MOST_TRIALS)) if motions else (),
                 )
             )
     return requests, rejected

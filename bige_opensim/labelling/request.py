@@ -142,9 +142,10 @@ class TrialRequest:
     motion is no recording of a person, which the label passes on. `stated` is what the session says of the person.
     `recorded` is the motion itself (rad, m) where it is in memory; `motion` is then only its name. `asked` is what a
     verdict asks of the label: with it, OpenSim's solver solves the frames that decide it (`deciding_frames`); without,
-    every frame. `person_trials` are motions of the same person on the same model, this one among them, from which the
-    body is corrected; this one alone where none are named. `carried` is what the session says of chair, hands
-    and calves, `load` of what the person carries, where the settings say nothing.
+    every frame. `person_trials` are motions of the same person on the same model, this one among them, from which
+    the body is corrected, and `person_forces` the force files of each; this one alone where none are named. `carried`
+    is what the session says of chair, hands and calves, `load` of what the person carries, where the settings say
+    nothing.
     """
 
     model: Path
@@ -162,6 +163,7 @@ class TrialRequest:
     recorded: Motion | None = None
     asked: Asked | None = None
     person_trials: tuple[Path, ...] = ()
+    person_forces: tuple[Path | None, ...] = ()
     carried: Declared = field(default_factory=Declared)
     load: str = ""
 
@@ -169,7 +171,8 @@ class TrialRequest:
         """The same with absolute paths, which hold in other processes."""
         paths: dict[str, Any] = {n: value.absolute() for n, value in vars(self).items() if isinstance(value, Path)}
         sessions, trials = (tuple(p.absolute() for p in some) for some in (self.sessions, self.person_trials))
-        return replace(self, **paths, sessions=sessions, person_trials=trials)
+        forces = tuple(None if path is None else path.absolute() for path in self.person_forces)
+        return replace(self, **paths, sessions=sessions, person_trials=trials, person_forces=forces)
 
     @property
     def motion_sha256(self) -> str:
@@ -186,7 +189,8 @@ class TrialRequest:
         hashes = {k: file_sha256(p) for k, p in files.items() if p is not None}
         hashes["motion"] = self.motion_sha256
         if settings.residual_reduction and self.person_trials:
-            of_person = sorted(file_sha256(path) for path in self.person_trials)
+            plates = self.person_forces if settings.grf in FROM_PLATES else ()
+            of_person = sorted(file_sha256(path) for path in (*self.person_trials, *filter(None, plates)))
             hashes["person"] = hashlib.sha256("".join(of_person).encode()).hexdigest()
         return {
             "files": hashes,
