@@ -16,6 +16,7 @@ from bige_opensim.motion import Motion
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 class LabelError(ValueError):
@@ -177,17 +178,17 @@ class Label:
         for name in chosen:
             turn = np.rad2deg(1.0) if table is self.coordinates and name in self.rotational else 1.0
             (line,) = ax.plot(table.index, turn * table[name].to_numpy(), label=name)
-            self._draw_band(ax, name, str(line.get_color()))
+            self._draw_band(ax, name, line)
         ax.set(xlabel="time (s)", ylabel=title, title=f"{self.session}/{self.trial}")
         ax.legend(frameon=False)
         return ax
 
-    def _draw_band(self, ax: Axes, name: str, colour: str) -> None:
+    def _draw_band(self, ax: Axes, name: str, line: Line2D) -> None:
         """The 5 to 95 % band of a channel, where there is one."""
         for table in self.bands.values():
             if f"{name}_p05" in table:
                 low, high = table[f"{name}_p05"], table[f"{name}_p95"]
-                ax.fill_between(table.index, low, high, color=colour, alpha=0.25, linewidth=0)
+                ax.fill_between(table.index, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
 
     def _table_with(self, names: Sequence[str]) -> tuple[pd.DataFrame, str]:
         tables = {

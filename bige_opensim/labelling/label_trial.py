@@ -26,6 +26,7 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
 from bige_opensim.labelling.label_files import LABEL, LOADED, LabelText, label_of, write_files
 from bige_opensim.labelling.loaded_person import load_entries, loaded_person
+from bige_opensim.labelling.measured_consistency import fit_to_forces
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import SupportCheck, find_missing_support
 from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
@@ -174,6 +175,14 @@ def _label_into(
             others,
         )
         window = _at(whole, window.q.time)
+    fit = None
+    if measured is not None and skeleton.floats and settings.residual_reduction and support is not None:
+        report("making the motion consistent with the forces", 0.0)
+        known_forces = ~support.missing
+        whole, fit = fit_to_forces(
+            skeleton, whole, measured.time, measured.forces, root_of(model, skeleton), known_forces
+        )
+        window, shift = _at(whole, measured.time), fit.shift
     model_file = model_for_optimization(body.stripped, request, folder)
     if body.adjusted is not None:
         model_for_optimization(body.adjusted, request, folder, ADJUSTED)
@@ -209,6 +218,7 @@ def _label_into(
     record["load"] = load_entries(skeleton.tables)
     record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
+    record["measured_fit"] = None if fit is None else fit.entry()
     if settings.solver == "fast":
         record["geometry"], record["device"] = settings.geometry, settings.device
     if muscles is not None:
