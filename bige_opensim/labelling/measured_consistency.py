@@ -154,7 +154,7 @@ def fit_to_forces(
         total = total.with_values(total.values + x)
         values = whole.q.values.copy()
         at = np.searchsorted(whole.q.time, q.time - 1e-9)
-        values[np.ix_(at, [whole.q.index(name) for name in total.names])] += total.values
+        values[np.ix_(at, np.array([whole.q.index(name) for name in total.names]))] += total.values
         moved = whole.moved(whole.q.with_values(values))
     change = total.between(float(time[0]), float(time[-1]))
     (moment, force), (moment_after, force_after) = residuals[0], residuals[-1]
