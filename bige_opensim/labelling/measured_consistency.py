@@ -131,7 +131,6 @@ def fit_to_forces(
     prior = csc_array(diags_array(np.tile(1.0 / sizes**2, q.frames)) + jerk.T @ jerk)
     total = q.select([skeleton.coordinates[c] for c in changed])
     total = total.with_values(np.zeros_like(total.values))
-    columns = np.array([whole.q.index(name) for name in total.names])
     moved, residuals = whole, list[list[float]]()
     for step in range(settings.steps + 1):
         window = moved.between(float(time[0]), float(time[-1]))
@@ -155,7 +154,7 @@ def fit_to_forces(
         total = total.with_values(total.values + x)
         values = whole.q.values.copy()
         at = np.searchsorted(whole.q.time, q.time - 1e-9)
-        values[np.ix_(at, columns)] += total.values
+        values[np.ix_(at, np.array([whole.q.index(name) for name in total.names]))] += total.values
         moved = whole.moved(whole.q.with_values(values))
     change = total.between(float(time[0]), float(time[-1]))
     (moment, force), (moment_after, force_after) = residuals[0], residuals[-1]
