@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from small_models import BIPED_MASS_KG
 
@@ -19,10 +18,9 @@ def test_masses_follow_the_plates_between_a_hundredth_and_a_tenth(said, factor):
     assert _weighed([]) == 1.0
 
 
-@pytest.mark.parametrize("load", ["", "20kg@pelvis"])
-def test_a_model_that_is_too_light_is_weighed_by_the_plates_and_passes_more(request_of, fast, tmp_path, load):
-    """Plates are those of the biped itself; the model to be labelled is 6 % lighter."""
-    request, settings = request_of(), replace(fast, cutoff_hz=0.0, load=parse_loads([load]))
+def test_a_model_that_is_too_light_is_weighed_by_the_plates_and_passes_more(request_of, fast, tmp_path):
+    """Plates are those of the biped itself with its load; the model to be labelled is 6 % lighter."""
+    request, settings = request_of(), replace(fast, cutoff_hz=0.0, load=parse_loads(["20kg@pelvis"]))
     label_into_folder(request, settings)
     tables = compile_skeleton(request.model, cache=False)
     light = replace(tables, mass=tables.mass / 1.06, inertia=tables.inertia / 1.06)
@@ -37,4 +35,4 @@ def test_a_model_that_is_too_light_is_weighed_by_the_plates_and_passes_more(requ
     assert weighed.record["joint_loads"]["weight_n"] == pytest.approx(BIPED_MASS_KG * 9.80665, rel=0.01)
     assert any("masses were fitted" in f["remedy"].lower() for f in weighed.record["preflight"])
     assert weighed.gates["residual_force"].value < 0.5 * plain.gates["residual_force"].value
-    assert np.isclose(sum(entry["mass_kg"] for entry in weighed.record["load"]), 20.0 if load else 0.0)
+    assert [entry["mass_kg"] for entry in weighed.record["load"]] == [20.0]
