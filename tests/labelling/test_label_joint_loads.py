@@ -73,7 +73,7 @@ def assert_opensims(folder: Path, case: Case) -> None:
         assert_allclose(found.force[:, k] / found.weight_n, theirs, atol=0.002)
 
 
-@pytest.mark.parametrize("movement", ["squat", "gait"])
+@pytest.mark.parametrize("movement", ["squat", pytest.param("gait", marks=pytest.mark.slow)])
 def test_on_the_packages_model_they_are_opensims_on_child_in_child(tmp_path, movement):
     assert_opensims(tmp_path, own_model(movement))
 
@@ -83,7 +83,7 @@ def test_on_the_packages_model_they_are_opensims_on_child_in_child(tmp_path, mov
     [
         pytest.param("phone01", "squats-with-arm-raise", 3.5, marks=pytest.mark.slow),
         ("subject6", "walking1", 1.0),
-        ("subject6", "squats1", 3.0),
+        pytest.param("subject6", "squats1", 3.0, marks=pytest.mark.slow),
     ],
 )
 def test_of_recorded_movements_they_are_opensims_on_child_in_child(tmp_path, shared_data, who, trial, start):
