@@ -73,6 +73,8 @@ class LabelOptions:
     load: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     """What the person carries, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r; can be given
     several times."""
+    uncertainty: int = 0
+    """Draws of body and motion from which 5 to 95 % bands are found, such as 200; 0 for none."""
     residual_reduction: bool = True
     """Correct what is wrong with a person's body in all of the person's trials first: where the soles are, where the
     trunk's mass lies, how heavy segments are. --no-residual-reduction labels on the model as it is."""
@@ -99,6 +101,7 @@ class LabelOptions:
             calves=self.calves,
             device=self.device,
             load=parse_loads(self.load),
+            uncertainty=self.uncertainty,
         )
 
 

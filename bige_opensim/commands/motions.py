@@ -107,7 +107,15 @@ def generate(
     return 0
 
 
-def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = False, json: JsonTarget = None) -> int:
+def validate(
+    motions: Path,
+    /,
+    *,
+    jobs: int | None = None,
+    every_frame: bool = False,
+    uncertainty: int = 0,
+    json: JsonTarget = None,
+) -> int:
     """Put generated motions back through OpenSim and write their certificates.
 
     Parameters
@@ -119,6 +127,8 @@ def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = F
     every_frame
         Have OpenSim solve every frame. By default it solves those that can decide something and some drawn at random;
         the fast solver, with OpenSim's own muscle paths, solves the others.
+    uncertainty
+        Draws of body and motion from which the bands of certificates are found, such as 200; 0 for none.
     json
         Also write the verdicts to this file; - for standard output.
 
@@ -130,17 +140,18 @@ def validate(motions: Path, /, *, jobs: int | None = None, every_frame: bool = F
     from bige_opensim.guidance.language import ObjectiveError
     from bige_opensim.io.storage import StorageError
     from bige_opensim.osim.model import ModelError
+    from bige_opensim.settings import SettingError
     from bige_opensim.validation.roundtrip import ValidationError, summary_row
     from bige_opensim.workflows.validate import validate_folder
 
     try:
         with json_output(json) as write:
-            verdicts = validate_folder(motions, jobs=jobs, every_frame=every_frame, show=Steps)
+            verdicts = validate_folder(motions, jobs=jobs, every_frame=every_frame, uncertainty=uncertainty, show=Steps)
             confirmed = sum(v.confirmed for v in verdicts)
             rows = [summary_row(v) for v in verdicts]
             write({"format": "bige-verdicts/1", "confirmed": confirmed, "motions": rows})
             console.print(f"{confirmed} of {len(verdicts)} motions confirmed by OpenSim; see {motions / 'summary.csv'}")
-    except (ValidationError, ObjectiveError, ModelError, StorageError) as error:
+    except (ValidationError, ObjectiveError, ModelError, SettingError, StorageError) as error:
         return fail(str(error))
     return 0 if any(v.certificate for v in verdicts) and not any(v.contradictions for v in verdicts) else 1
 

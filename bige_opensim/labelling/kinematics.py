@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from bige_opensim.labelling.cutoff import Cutoff, chosen_cutoff
 from bige_opensim.motion import Motion, MotionError
@@ -54,6 +55,11 @@ class Prepared:
         if (start is None or start <= time[0]) and (end is None or end >= time[-1]):
             return self
         q, qd, qdd = (m.between(start, end) for m in (self.q, self.qd, self.qdd))
+        return Prepared(q, qd, qdd, self.fastest_rotation, self.notes)
+
+    def at(self, rows: Int[np.ndarray, " row"]) -> Prepared:
+        """Some frames; derivatives stay those of the whole recording."""
+        q, qd, qdd = (Motion(m.time[rows], m.values[rows], m.names) for m in (self.q, self.qd, self.qdd))
         return Prepared(q, qd, qdd, self.fastest_rotation, self.notes)
 
     def state(self, skeleton: Skeleton) -> State:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from bige_opensim.motion import Motion
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 class LabelError(ValueError):
@@ -29,7 +30,8 @@ class LabelChannels:
     coordinates: every coordinate of the model over the whole recording, as it was analysed; speeds: their derivatives
     in the labelled frames, per s; activations: by muscle; moments: net generalized forces, named as OpenSim's inverse
     dynamics names them; ground_forces: as in `grf.mot`, None where the ground does nothing; joint_loads: as in
-    `joint_loads.sto`, None where the model has none of these joints, and in labels of earlier versions.
+    `joint_loads.sto`, None where the model has none of these joints, and in labels of earlier versions; bands: of
+    activations, moments, ground_forces and joint_loads where they were asked for (`uncertainty`), empty without.
     """
 
     coordinates: Motion
@@ -38,6 +40,7 @@ class LabelChannels:
     moments: Motion
     ground_forces: Motion | None
     joint_loads: Motion | None = None
+    bands: Mapping[str, Motion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,6 +140,15 @@ class Label:
         return found.to_frame() if found is not None else pd.DataFrame(index=self.activations.index)
 
     @cached_property
+    def bands(self) -> dict[str, pd.DataFrame]:
+        """How sure it is: 5, 50 and 95 % over draws, of "activations", "moments", "ground_forces" and "joint_loads".
+
+        Each has three columns per channel, such as `vasmed_r_p05`, `vasmed_r_p50`, `vasmed_r_p95`; index time in s.
+        Empty where no `uncertainty` was asked for.
+        """
+        return {name: motion.to_frame() for name, motion in self.channels.bands.items()}
+
+    @cached_property
     def coordinates(self) -> pd.DataFrame:
         """Coordinates as they were analysed, rad and m, over the whole recording; index time in s."""
         return self.channels.coordinates.to_frame()
@@ -165,10 +177,18 @@ class Label:
             ax = pyplot.subplots(figsize=(7.0, 3.5), layout="constrained")[1]
         for name in chosen:
             turn = np.rad2deg(1.0) if table is self.coordinates and name in self.rotational else 1.0
-            ax.plot(table.index, turn * table[name].to_numpy(), label=name)
+            (line,) = ax.plot(table.index, turn * table[name].to_numpy(), label=name)
+            self._draw_band(ax, name, line)
         ax.set(xlabel="time (s)", ylabel=title, title=f"{self.session}/{self.trial}")
         ax.legend(frameon=False)
         return ax
+
+    def _draw_band(self, ax: Axes, name: str, line: Line2D) -> None:
+        """The 5 to 95 % band of a channel, where there is one."""
+        for table in self.bands.values():
+            if f"{name}_p05" in table:
+                low, high = table[f"{name}_p05"], table[f"{name}_p95"]
+                ax.fill_between(table.index, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
 
     def _table_with(self, names: Sequence[str]) -> tuple[pd.DataFrame, str]:
         tables = {

@@ -42,6 +42,12 @@ from bige_opensim.physics.effort_cost import USUAL
 LABEL = "label.json"
 ACTIVATIONS, STATES, MOMENTS = "activations.sto", "states.sto", "inverse_dynamics.sto"
 JOINT_LOADS = "joint_loads.sto"
+BANDS = {
+    "activations": "activations_bands.sto",
+    "moments": "inverse_dynamics_bands.sto",
+    "ground_forces": "grf_bands.sto",
+    "joint_loads": "joint_loads_bands.sto",
+}
 COORDINATES, GROUND, LOADS = "coordinates.mot", "grf.mot", "external_loads.xml"
 SETUP = "setup_static_optimization.xml"
 MODEL_NAME = "model_static_optimization.osim"
@@ -95,7 +101,12 @@ def _three(forces: GroundForces | Supports, i: int) -> tuple[np.ndarray, np.ndar
 
 
 def label_of(
-    record: dict[str, Any], model: OsimModel, whole: Prepared, window: Prepared, solution: OptimizedFrames
+    record: dict[str, Any],
+    model: OsimModel,
+    whole: Prepared,
+    window: Prepared,
+    solution: OptimizedFrames,
+    bands: Mapping[str, Motion],
 ) -> Label:
     """What labelling found, in memory, without the model that static optimization runs on."""
     time = solution.time
@@ -107,6 +118,7 @@ def label_of(
         moments=Motion(time, solution.net_moments, moments),
         ground_forces=ground_motion(time, solution.ground),
         joint_loads=None if solution.joint_loads is None else solution.joint_loads.motion(time),
+        bands=bands,
     )
     return Label(record, channels, joints_of(model), model.rotational, None)
 
@@ -148,6 +160,9 @@ def write_files(folder: Path, label: Label, model_file: str) -> LabelText:
         write_storage(
             folder / JOINT_LOADS, time, loads.values, loads.names, in_degrees=False, title="Joint contact forces"
         )
+    for name, bands in found.bands.items():
+        title = f"Bands of {name.replace('_', ' ')}, 5, 50 and 95 %"
+        write_storage(folder / BANDS[name], bands.time, bands.values, bands.names, in_degrees=False, title=title)
     (folder / LABEL).write_text(record_text(label.record), encoding="utf-8")
     return LabelText(time, activations, coordinates.at(np.searchsorted(found.coordinates.time, time - 1e-9)))
 
@@ -195,6 +210,7 @@ def load_label(folder: Path) -> Label:
         moments=moments,
         ground_forces=_motion(read_storage(folder / GROUND)) if (folder / GROUND).is_file() else None,
         joint_loads=_motion(read_storage(folder / JOINT_LOADS)) if (folder / JOINT_LOADS).is_file() else None,
+        bands={n: _motion(read_storage(folder / f)) for n, f in BANDS.items() if (folder / f).is_file()},
     )
     return with_model(Label(record, channels, joints, rotational, None), folder)
 

@@ -26,6 +26,7 @@ from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
 from bige_opensim.labelling.label_files import LABEL, LOADED, LabelText, label_of, write_files
 from bige_opensim.labelling.loaded_person import load_entries, loaded_person
+from bige_opensim.labelling.measured_consistency import fit_to_forces
 from bige_opensim.labelling.measured_forces import Measured
 from bige_opensim.labelling.missing_support import SupportCheck, find_missing_support
 from bige_opensim.labelling.muscle_capacity import muscle_weights, root_of
@@ -34,6 +35,7 @@ from bige_opensim.labelling.person_body import ADJUSTED, PersonBody, TrialEffect
 from bige_opensim.labelling.request import LabelSettings, Report, TrialRequest
 from bige_opensim.labelling.trial_inputs import ground_and_forces, require_frames
 from bige_opensim.labelling.trial_preflight import contact_preflight, preflight_of
+from bige_opensim.labelling.uncertainty import Case, thinned
 from bige_opensim.labelling.whole_body_shift import make_consistent
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.model import ModelError
@@ -173,6 +175,14 @@ def _label_into(
             others,
         )
         window = _at(whole, window.q.time)
+    fit = None
+    if measured is not None and skeleton.floats and settings.residual_reduction and support is not None:
+        report("making the motion consistent with the forces", 0.0)
+        known_forces = ~support.missing
+        whole, fit = fit_to_forces(
+            skeleton, whole, measured.time, measured.forces, root_of(model, skeleton), known_forces
+        )
+        window, shift = _at(whole, measured.time), fit.shift
     model_file = model_for_optimization(body.stripped, request, folder)
     if body.adjusted is not None:
         model_for_optimization(body.adjusted, request, folder, ADJUSTED)
@@ -186,6 +196,16 @@ def _label_into(
     solution = solve(
         folder, model, model_file, skeleton, whole, window, ground, loads, used, paths, report, decided, others
     )
+    bands = None
+    if used.uncertainty:
+        report("bands", 0.0)
+        rows = thinned(window)
+        few = window.at(rows)
+        polynomials = person.muscles(window.q, beside, settings)
+        of_case = (polynomials, person.known_paths(polynomials, few.q), person.lines(polynomials))
+        given = None if loads is None else loads.at(rows)
+        beside_feet = tuple(other.at(rows) for other in others)
+        bands = Case(model, skeleton, few, of_case, ground, given, used, beside_feet).bands(used.uncertainty)
     if support is not None:
         support = support.at(window.q.time)
     notes = (*recorded.notes, *window.notes, *noted, *said, *cost_notes(settings.cost))
@@ -198,11 +218,14 @@ def _label_into(
     record["load"] = load_entries(skeleton.tables)
     record["chair"] = None if chair is None else chair.as_dict()
     record["residual_reduction"] = body.entry(plain, effect)
+    record["measured_fit"] = None if fit is None else fit.entry()
     if settings.solver == "fast":
         record["geometry"], record["device"] = settings.geometry, settings.device
     if muscles is not None:
         record["muscle_paths"] = person.about_paths(muscles)
-    label = label_of(record, model, whole, window, solution)
+    if bands is not None:
+        record["uncertainty"] = bands.entry()
+    label = label_of(record, model, whole, window, solution, {} if bands is None else bands.by_name)
     return replace(label, model=body.stripped, adjusted_model=body.adjusted, loaded_model=loaded), model_file
 
 

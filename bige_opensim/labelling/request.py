@@ -32,6 +32,9 @@ UNITS = ("degrees", "radians")
 FROM_PLATES = ("measured", "auto")
 """Values of `grf` for which the force file of a trial is read."""
 
+FEWEST_DRAWS, MOST_DRAWS = 20, 10_000
+"""Fewer draws tell no 5 %, more tell nothing new."""
+
 DECIDING = "deciding"
 """In fingerprints of labels of which OpenSim solved only the frames that decide something."""
 
@@ -53,6 +56,7 @@ class LabelSettings:
     none. cutoff_hz: low-pass of coordinates and measured forces, 0 for none, "auto" for that of residual analysis
     (`cutoff`). hands: "rail" or "knees", where hands carry; None where they do not. calves: thighs rest on calves at
     the bottom of a deep squat. device: of the fast solver, as torch names it. load: what the person carries.
+    uncertainty: draws of body and motion from which bands are found (`uncertainty`), 0 for none.
 
     Raises
     ------
@@ -81,6 +85,7 @@ class LabelSettings:
     calves: bool = False
     device: str = "cpu"
     load: tuple[CarriedLoad, ...] = ()
+    uncertainty: int = 0
 
     def as_fingerprint(self) -> dict[str, Any]:
         """As JSON has it, without what is as in earlier versions, which did not have it: their labels stay."""
@@ -90,7 +95,7 @@ class LabelSettings:
             del settings["cost"]
         if not self.residual_reduction:
             del settings["residual_reduction"]
-        for name in ("chair", "hands", "calves", "load"):
+        for name in ("chair", "hands", "calves", "load", "uncertainty"):
             if not settings[name]:
                 del settings[name]
         return settings
@@ -110,6 +115,8 @@ class LabelSettings:
             one_of("cutoff_hz", self.cutoff_hz, (AUTO,))
         else:
             in_range("cutoff_hz", self.cutoff_hz, "Hz (0 for no filter)", 0.0, 1000.0)
+        if self.uncertainty:
+            in_range("uncertainty", self.uncertainty, "draws (0 for no bands)", FEWEST_DRAWS, MOST_DRAWS)
         if self.solver == "opensim" and self.cost.beyond_opensim:
             raise EffortCostError(
                 "OpenSim's StaticOptimization has an exponent, but no weights of muscles and no passive fibre forces; "

@@ -73,6 +73,17 @@ class GroundForces(NamedTuple):
         return feet if self.supports is None else feet + self.supports.force.sum(1)
 
 
+class FeetOnGround(NamedTuple):
+    """Foot points on the ground plane, m, and how far each can push, 0 to 1."""
+
+    points: Float[Tensor, "time point 3"]
+    ready: Float[Tensor, "time point"]
+
+    def at(self, rows: Any) -> FeetOnGround:
+        """Some frames."""
+        return FeetOnGround(self.points[rows], self.ready[rows])
+
+
 class ContactColumns(NamedTuple):
     """Unknowns of the contact: generalized force per unit (..., C, n), and force (n, 3) per unit in N."""
 
@@ -121,14 +132,18 @@ def contact_columns(
     Ray k of a point pushes along (mu cos t_k, 1, mu sin t_k), scaled by body weight and by the point's readiness: a
     fading point pays more and more for its force, and vanishes smoothly.
     """
-    _, bodies = feet_of(skeleton)
+    down = feet_on_ground(skeleton, state, ground, settings)
+    return columns_at(skeleton, state, down.points, feet_of(skeleton)[1], down.ready, settings)
+
+
+def feet_on_ground(skeleton: Skeleton, state: State, ground: float, settings: ContactSettings) -> FeetOnGround:
+    """Where the foot points are above the ground, and how ready their height and speed make them."""
     points = skeleton.contact_points(state.poses)
-    ready = readiness(
-        points, body_point_velocity(skeleton, state, points, skeleton.contact_body_index), ground, settings
-    )
+    velocity = body_point_velocity(skeleton, state, points, skeleton.contact_body_index)
+    ready = readiness(points, velocity, ground, settings)
     on_plane = points.clone()
     on_plane[..., 1] = ground
-    return columns_at(skeleton, state, on_plane, bodies, ready, settings)
+    return FeetOnGround(on_plane, ready)
 
 
 def columns_at(

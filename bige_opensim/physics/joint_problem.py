@@ -19,8 +19,10 @@ from torch import Tensor
 from bige_opensim.physics.carriers import Carrier, together
 from bige_opensim.physics.contact import (
     ContactSettings,
+    FeetOnGround,
     GroundForces,
     Supports,
+    columns_at,
     contact_columns,
     feet_of,
     sum_feet,
@@ -93,10 +95,12 @@ def solve_with_ground(
     start: Float[Tensor, "time coordinate"] | None = None,
     others: Sequence[Carrier] = (),
     device: str | None = None,
+    feet: FeetOnGround | None = None,
 ) -> tuple[LeastEffort, GroundForces]:
     """Activations and ground forces together; the first M unknowns of the solution are the activations.
 
-    `others`, such as a seat, carry as the feet do.
+    `others`, such as a seat, carry as the feet do. `feet` say where foot points push and how ready they are, where that
+    is known better than from the state.
 
     Frames are solved in chunks, so memory does not grow with their number, on `device` where one is named, and the
     answer comes back to where the motion is. `start` are multipliers to start from.
@@ -108,7 +112,11 @@ def solve_with_ground(
     solutions, forces, supports = [], [], []
     for rows in torch.arange(len(qd), device=qd.device).split(CHUNK):
         part = take(state, rows)
-        contact = contact_columns(skeleton, part, qd[rows], ground, settings)
+        if feet is None:
+            contact = contact_columns(skeleton, part, qd[rows], ground, settings)
+        else:
+            bodies = feet_of(skeleton)[1]
+            contact = columns_at(skeleton, part, feet.points[rows], bodies, feet.ready[rows], settings)
         here = [other.at(rows) for other in others]
         beside = [other.columns(skeleton, part, settings) for other in here]
         pushing = [c.columns for c in (contact, *beside)]

@@ -74,10 +74,12 @@ def polynomial_pulls(
     known: KnownPaths | None = None,
     *,
     passive: bool = False,
+    slack: Float[Tensor, " muscle"] | None = None,
 ) -> Pulls:
     """Pulls from path polynomials; differentiable in q and q'. Passive tensions are 0 unless asked for.
 
-    Paths that are `known` take the place of their polynomials.
+    Paths that are `known` take the place of their polynomials. `slack` makes tendons longer than the model has them, m:
+    a rigid tendon leaves the fibres what the path is longer.
     """
     lengths, slopes = muscles.lengths_and_slopes(q)
     muscle, coordinate = muscles.spans
@@ -91,5 +93,6 @@ def polynomial_pulls(
     flat = q.new_zeros(len(q), q.shape[-1] * len(muscles.names))
     flat = flat.index_copy(1, coordinate * len(muscles.names) + muscle, -slopes)
     arms = flat.reshape(len(q), q.shape[-1], -1)
-    elastic = muscles.passive_force(lengths) if passive else torch.zeros_like(lengths)
-    return Pulls(arms, muscles.strength(lengths, velocity), elastic)
+    left = lengths if slack is None else lengths - slack
+    elastic = muscles.passive_force(left) if passive else torch.zeros_like(left)
+    return Pulls(arms, muscles.strength(left, velocity), elastic)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from bige_opensim.reporting.band_facts import band_facts
 from bige_opensim.reporting.dynamics import dynamic_quantities, dynamics_of
 from bige_opensim.reporting.evidence import Evidence, MotionEvidence, full_coordinates
 from bige_opensim.reporting.joint_load_facts import load_facts
@@ -124,6 +125,7 @@ def _facts(m: MotionEvidence) -> list[tuple[str, str]]:
     facts.append(("Joint limits", limits_text(m)))
     if m.certificate.joint_loads:
         facts += load_facts(m.certificate.joint_loads)
+    facts += band_facts(m.certificate.uncertainty)
     if gap is not None:
         facts.append(
             (

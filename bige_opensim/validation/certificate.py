@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,16 @@ def _peaks(loads: Motion | None) -> dict[str, dict[str, float]] | None:
     }
 
 
+def _uncertainty(label: Mapping[str, Any], channels: Collection[str]) -> dict[str, Any] | None:
+    """Of what the label says of its bands, the peaks of some muscles and of all joints."""
+    said = label.get("uncertainty")
+    if said is None:
+        return None
+    muscles = [m for m in label["muscles"] if any(fnmatchcase(m, channel) for channel in channels)]
+    peaks = {n: p for n, p in said["peaks"].items() if n in muscles or n.endswith("_resultant_bw")}
+    return {"draws": said["draws"], "levels": said["levels"], "peaks": peaks}
+
+
 def no_dynamics(*_: Any) -> Any:
     """Dynamics of an objective that is bound to be read, not evaluated."""
     raise AssertionError("an objective is read without a motion")
@@ -219,7 +230,11 @@ class Certificate:
         Which frames OpenSim solved, the margin and what the audit found, as the label has it
         (`labelling.deciding_frames`); None where OpenSim solved every frame.
     person
-        Strengths and ranges of motion that the model was given for this person; None where it was taken as it is.
+        Strengths, ranges of motion and loads that the model was given for this person; None where it was taken as it
+        is.
+    uncertainty
+        5, 50 and 95 % of the peaks of the muscles that terms are about, and of joint loads in body weights, over how
+        many draws (`labelling.uncertainty`); None where no bands were asked for. The verdict does not look at them.
 
     """
 
@@ -241,6 +256,7 @@ class Certificate:
     notes: tuple[str, ...] = ()
     shared_frames: dict[str, Any] | None = None
     person: dict[str, Any] | None = None
+    uncertainty: dict[str, Any] | None = None
 
     @property
     def satisfied(self) -> bool:
@@ -281,7 +297,7 @@ class Certificate:
     def as_dict(self) -> dict[str, Any]:
         """For certificate.json."""
         content = {k: v for k, v in vars(self).items() if k not in ("terms", "motion_gates", "notes")}
-        for absent in ("shared_frames", "joint_loads"):
+        for absent in ("shared_frames", "joint_loads", "uncertainty"):
             if content[absent] is None:
                 del content[absent]
         verdict = {"confirmed": self.confirmed, "satisfied": self.satisfied}
@@ -329,6 +345,7 @@ class Certificate:
             notes=tuple(content.get("notes", ())),
             shared_frames=content.get("shared_frames"),
             person=content.get("person"),
+            uncertainty=content.get("uncertainty"),
         )
 
     @classmethod
@@ -427,4 +444,5 @@ def certificate(
         notes=notes,
         shared_frames=label.get("shared_frames"),
         person=person,
+        uncertainty=_uncertainty(label, {m for t in bound.terms for m in t.term.of}),
     )

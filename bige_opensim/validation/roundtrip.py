@@ -84,11 +84,13 @@ def validate(
     jobs: int | None = None,
     settings: LabelSettings = SETTINGS,
     every_frame: bool = False,
+    uncertainty: int = 0,
     progress: Callable[[str, str, float], None] = lambda motion, step, share: None,
 ) -> Iterator[Verdict]:
     """Label every `<name>.mot` of the folder into `<name>/` and write its certificate; then `summary.csv`.
 
-    OpenSim solves the frames that can decide something (`deciding_terms`), or with `every_frame` all of them.
+    OpenSim solves the frames that can decide something (`deciding_terms`), or with `every_frame` all of them. With
+    `uncertainty`, certificates have the bands of so many draws.
 
     Motions that are already validated with the same settings are not simulated again, unless their files were changed
     since, or do not belong together: why such a one is simulated again is said in the verdict.
@@ -107,7 +109,7 @@ def validate(
         for path in generated.motions
     ]
     verdicts = []
-    settings = replace(settings, cost=generated.objective.cost, chair=generated.chair)
+    settings = replace(settings, cost=generated.objective.cost, chair=generated.chair, uncertainty=uncertainty)
     for outcome in label_trials(requests, settings, jobs=jobs, progress=progress):
         verdict = _certify(generated, outcome, again[outcome.trial])
         verdicts.append(verdict)

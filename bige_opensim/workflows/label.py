@@ -87,6 +87,7 @@ def label(
     calves: bool = False,
     device: str = "cpu",
     load: Loads = None,
+    uncertainty: int = 0,
 ) -> Label:
     """Find the ground forces, joint moments and muscle activations of one motion.
 
@@ -141,6 +142,8 @@ def label(
     load
         What the person carries: "60kg@torso" is a bar on the back, "20kg@hands", "10kg@hand_r"; one or several.
         `label.loaded_model` is the model with it.
+    uncertainty
+        Draws of body and motion, at least 20, from which the 5 to 95 % bands of `label.bands` are found; 0 for none.
 
     Returns
     -------
@@ -177,6 +180,7 @@ def label(
         calves=calves,
         device=device,
         load=loads_of(load),
+        uncertainty=uncertainty,
     )
     recorded = motion if isinstance(motion, Motion) else None
     path = IN_MEMORY if isinstance(motion, Motion) else Path(motion)

@@ -94,6 +94,7 @@ def label_sessions(
     calves: bool = False,
     device: str = "cpu",
     load: Loads = None,
+    uncertainty: int = 0,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     scheduler: str | None = None,
@@ -114,7 +115,7 @@ def label_sessions(
     jobs
         Trials at once, each in a process of its own; by default one per processor core, as far as memory goes.
     solver, geometry, audit, grf, cutoff_hz, units, allow_missing, exponent, weights, volume_weighted, passive,
-    residual_reduction, chair, hands, calves, device, load
+    residual_reduction, chair, hands, calves, device, load, uncertainty
         As of `label`, the body from all trials of a session; measured forces are those of each trial's own file.
     timeout_s, memory_bytes
         What one trial may take before it is given up.
@@ -157,6 +158,7 @@ def label_sessions(
         calves=calves,
         device=device,
         load=loads_of(load),
+        uncertainty=uncertainty,
     )
     folder = Path(out)
     requests, rejected = requests_of(

@@ -19,6 +19,7 @@ def validate(
     *,
     jobs: int | None = None,
     every_frame: bool = False,
+    uncertainty: int = 0,
     show: Show = Silent,
 ) -> list[Certificate]:
     """Put generated motions through OpenSim: ground forces, static optimization, every term measured again.
@@ -31,6 +32,9 @@ def validate(
         Motions at once, each in a process of its own; by default one per processor core.
     every_frame
         Have OpenSim solve every frame, not only those that can decide something and a random share.
+    uncertainty
+        Draws of body and motion from which 5 to 95 % bands of peaks are found, such as 200; 0 for none. The verdict
+        does not look at them.
     show
         How progress is shown; by default not at all.
 
@@ -43,22 +47,36 @@ def validate(
     ------
     ValidationError, ObjectiveError, ModelError
         The folder is no folder of generated motions, or its objective or model cannot be read.
+    SettingError
+        Too few or too many draws.
 
     """
     return [
-        certificate_of(v) for v in validate_folder(motions_folder(found), jobs=jobs, every_frame=every_frame, show=show)
+        certificate_of(v)
+        for v in validate_folder(
+            motions_folder(found), jobs=jobs, every_frame=every_frame, uncertainty=uncertainty, show=show
+        )
     ]
 
 
 @quiet_opensim()
 def validate_folder(
-    folder: Path, *, jobs: int | None = None, every_frame: bool = False, show: Show = Silent
+    folder: Path,
+    *,
+    jobs: int | None = None,
+    every_frame: bool = False,
+    uncertainty: int = 0,
+    show: Show = Silent,
 ) -> list[Verdict]:
     """The verdicts on the motions of a folder, by name; certificates and `summary.csv` are written there."""
     verdicts = []
     with show(len(sorted(folder.glob("*.mot"))), "validating") as steps:
         for verdict in round_trip(
-            folder, jobs=jobs, every_frame=every_frame, progress=lambda m, step, _: steps.now(f"{m}: {step}")
+            folder,
+            jobs=jobs,
+            every_frame=every_frame,
+            uncertainty=uncertainty,
+            progress=lambda m, step, _: steps.now(f"{m}: {step}"),
         ):
             verdicts.append(verdict)
             steps.finish(verdict_line(verdict))

@@ -75,7 +75,7 @@ def test_fast_movements_keep_more_than_slow_ones_and_what_they_need(tables):
     def error(hz: float) -> float:
         return float(np.sqrt(((noisy.lowpass(hz).values - ankle.values)[20:-20] ** 2).mean()))
 
-    assert error(found["run"].hz) < 0.3 * error(6.0)
+    assert error(found["run"].hz) < 0.5 * error(6.0)
 
 
 def test_what_stands_still_gets_the_usual_cutoff_and_slow_recordings_one_below_half_their_rate(tables):
