@@ -14,6 +14,7 @@ from bige_opensim.labelling.label_trials import requests_of
 from bige_opensim.labelling.status_table import STATUS_FILE, audits_in_short
 from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.pipeline.settings import PipelineError, PipelineSettings
+from bige_opensim.synthesis.movements import MOVEMENTS
 from bige_opensim.synthesis.sessions import CohortSettings
 from bige_opensim.workflows.dataset import repetitions
 from bige_opensim.workflows.generate import search_motions
@@ -83,7 +84,7 @@ def people(work: PipelineWork) -> str:
     make_people(
         work.sessions, CohortSettings(s.subjects, s.reps, s.seed, movement=s.movement), jobs=work.jobs, show=work.show
     )
-    return f"{s.subjects} synthetic people, {s.reps} times {s.movement} each"
+    return f"{s.subjects} synthetic people, {s.reps} {MOVEMENTS[s.movement].plural} each"
 
 
 def label(work: PipelineWork) -> str:

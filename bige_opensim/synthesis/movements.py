@@ -28,6 +28,11 @@ class SyntheticMovement:
     trial: str
     chair: str | None = None
 
+    @property
+    def plural(self) -> str:
+        """The repetitions in words."""
+        return self.repetitions.replace("_", " ")
+
 
 def _squats(skeleton: Skeleton, count: int, random: np.random.Generator) -> Performed:
     style = draw_style(random)

@@ -32,7 +32,7 @@ def person_line(made: PersonMade) -> str:
     person, movement = made.record["person"], made.record.get("movement", "squat")
     repetitions = made.record[MOVEMENTS[movement].repetitions]
     about = f"{person['sex']}, {person['height_m']:.2f} m, {person['mass_kg']:.0f} kg"
-    done = f"{len(repetitions)} times {movement}"
+    done = f"{len(repetitions)} {MOVEMENTS[movement].plural}"
     if movement == "squat":
         deepest = math.degrees(max(s["depth"] for s in repetitions))
         done = f"{len(repetitions)} squats to {deepest:.0f} degrees of the knees"
