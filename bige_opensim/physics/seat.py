@@ -96,7 +96,9 @@ class Seat:
     def reached(self, points: Float[Tensor, "*batch point 3"]) -> Float[Tensor, "*batch point"]:
         """How far a point that is still can push, 0 to 1: by its height above the seat and the pelvis's place."""
         pelvis = points[..., self.of_pelvis, :][..., [0, 2]].mean(-2)
-        away = (pelvis - torch.as_tensor(self.place).to(pelvis)).norm(dim=-1, keepdim=True)
+        away = (pelvis - torch.as_tensor(self.place, dtype=pelvis.dtype, device=pelvis.device)).norm(
+            dim=-1, keepdim=True
+        )
         low = torch.sigmoid((HEIGHT_M - (points[..., 1] - self.height_m)) / HEIGHT_SCALE_M)
         return low * torch.sigmoid((REACH_M - away) / REACH_SCALE_M)
 

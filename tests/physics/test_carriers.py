@@ -1,5 +1,6 @@
 """What carries besides the feet does the same to the coordinates as an unknown and as a load on bodies."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from bige_opensim.physics.carriers import Carrier, OnCalves, OnThighs, Rail, tog
 from bige_opensim.physics.contact import ContactSettings, Supports
 from bige_opensim.physics.dynamics import State, kinematics, wrench_to_generalized
 from bige_opensim.physics.seat import Seat
-from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.skeleton import Poses, Skeleton
 
 MODEL = Path(__file__).resolve().parents[2] / "osim_models/fullbody80.osim"
 CONTACT = ContactSettings()
@@ -117,3 +118,33 @@ def test_loads_of_one_body_are_joined_without_changing_what_they_do(skeleton, si
     expected = sum(generalized(skeleton, sitting, part) for part in parts)
     assert_allclose(generalized(skeleton, sitting, joined), expected, atol=1e-8 * np.abs(expected).max())
     assert together([]) is None
+
+
+def test_seats_of_several_motions_are_those_of_each_under_its_first_frame(skeleton: Skeleton, sitting: State) -> None:
+    """Two motions of three frames, one 5 cm higher and 10 cm farther ahead, in one batch and alone."""
+    plain = Seat.under(skeleton, 0.0, (0.0, 0.0))
+    assert plain is not None
+    shift = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.05, 0.0]], dtype=torch.float64)
+    poses = Poses(
+        sitting.poses.rotation.expand(2, *sitting.poses.rotation.shape),
+        sitting.poses.position + shift[:, None, None],
+    )
+    seats = plain.of_motions(poses)
+    pelvis = plain.on_bodies(poses)[:, 0, plain.of_pelvis]
+    for motion in range(2):
+        alone = Seat.under(skeleton, float(pelvis[motion, :, 1].min()), (*pelvis[motion, :, [0, 2]].mean(0).tolist(),))
+        assert alone is not None
+        own = Poses(*(x[motion] for x in poses))
+        together_ = plain.on_bodies(poses)
+        assert_allclose(
+            seats.reached(together_)[motion].numpy(), alone.reached(alone.on_bodies(own)).numpy(), rtol=1e-12
+        )
+        state = sitting._replace(poses=own)
+        rows = replace(
+            plain,
+            height_m=torch.as_tensor(seats.height_m).expand(-1, 3, -1).flatten(0, 1),
+            place=torch.as_tensor(seats.place).expand(-1, 3, -1).flatten(0, 1),
+        ).at(torch.arange(3 * motion, 3 * motion + 3))
+        found, expected = (s.columns(skeleton, state, CONTACT) for s in (rows, alone))
+        assert float(expected.columns.abs().max()) > 1.0
+        assert_allclose(found.columns.numpy(), expected.columns.numpy(), rtol=1e-9, atol=1e-9)
