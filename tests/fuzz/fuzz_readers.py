@@ -603,7 +603,7 @@ def plain_storage(path: Path) -> Table | None:
     lines = _lines_of(path)
     at = next((i for i, line in enumerate(lines) if line.strip().lower() == "endheader"), None)
     rows = [line for line in lines[at + 1 :] if line.strip()] if at is not None else []
-    cells = [re.split(r"[\t ]+", row.strip()) for row in rows]
+    cells = [re.split(r"[\t ]+", row.strip("\t ")) for row in rows]
     labels = (
         [c for c in re.split(r"\s*\t\s*", rows[0].strip()) if c]
         if rows and len(set(map(len, cells))) > 1
