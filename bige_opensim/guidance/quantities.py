@@ -159,7 +159,7 @@ class Observation:
         plain = Seat.under(self.frame.skeleton, 0.0, (0.0, 0.0)) if self.frame.seated else None
         return None if plain is None else plain.of_motions(self.poses)
 
-    @property
+    @cached_property
     def _resting(self) -> tuple[Tensor, Tensor] | None:
         """Points on the seat, and how far each can push; None where there is no seat."""
         if self.seat is None:
@@ -173,10 +173,11 @@ class Observation:
 
         Who rises from a seat does not go back below where they were already; up to SLIDES_M belong to leaving it.
         """
-        if self.seat is None:
+        if self.seat is None or self._resting is None:
             return self.q.new_zeros(self.q.shape[:2])
-        points = self.seat.on_bodies(self.poses)[..., self.seat.of_pelvis, :]
-        rests = self.seat.reached(self.seat.on_bodies(self.poses))[..., self.seat.of_pelvis].amax(-1)
+        on_bodies, reached = self._resting
+        points = on_bodies[..., self.seat.of_pelvis, :]
+        rests = reached[..., self.seat.of_pelvis].amax(-1)
         way = (points.mean(-2)[..., [0, 2]] - torch.as_tensor(self.seat.place)).norm(dim=-1)
         height = points[..., 1].amin(-1)
         return height.cummax(1).values - height + rests.detach() * (way - SLIDES_M).clamp(min=0.0)

@@ -150,12 +150,18 @@ def find_chair(
     return Chair(found, height_m, rests_m, declared), ()
 
 
-def seat_of(skeleton: Skeleton, chair: Mapping[str, Any] | None, ground: float) -> Seat | None:
-    """The seat of a chair as label.json has it (`Chair.as_dict`), over ground at a height; None where there is none."""
+def place_of(chair: Mapping[str, Any] | None) -> tuple[float, float, float] | None:
+    """Place (x, z) and height above the ground, m, of a chair as label.json has it; None where there is none."""
     if chair is None:
         return None
     x, z = chair["place_m"]
-    return Seat.under(skeleton, ground + float(chair["height_m"]), (float(x), float(z)))
+    return float(x), float(z), float(chair["height_m"])
+
+
+def seat_of(skeleton: Skeleton, chair: Mapping[str, Any] | None, ground: float) -> Seat | None:
+    """The seat of a chair as label.json has it (`Chair.as_dict`), over ground at a height; None where there is none."""
+    place = place_of(chair)
+    return None if place is None else Seat.under(skeleton, ground + place[2], place[:2])
 
 
 def _rests(

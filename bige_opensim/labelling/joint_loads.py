@@ -37,6 +37,10 @@ BORNE_BW = {"hip": 8.7, "knee": 10.9, "patellofemoral": 11.1, "ankle": 14.1}
 COMPONENTS = ("fx", "fy", "fz", "resultant")
 
 
+RESULTANT = "_resultant_bw"
+"""What ends the names of the columns of `joint_loads.sto` that hold a joint's whole force, in body weights."""
+
+
 @dataclass(frozen=True)
 class JointLoads:
     """Contact forces (T, J, 3) on the distal bones of joints ("knee_r"), N, in these bones' axes; body weight in N."""
@@ -54,7 +58,7 @@ class JointLoads:
         """The columns of `joint_loads.sto`: per joint fx, fy, fz and resultant in N, and resultant_bw."""
         length = np.linalg.norm(self.force, axis=-1, keepdims=True)
         columns = np.concatenate([self.force, length, length / self.weight_n], axis=-1)
-        names = [f"{joint}_{part}" for joint in self.joints for part in (*COMPONENTS, "resultant_bw")]
+        names = [f"{joint}_{part}" for joint in self.joints for part in (*COMPONENTS, RESULTANT.lstrip("_"))]
         return Motion(time, columns.reshape(len(time), -1), tuple(names))
 
     def entry(self, time: Float[np.ndarray, " time"]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bige_opensim.labelling.joint_loads import RESULTANT
 from bige_opensim.motion import Motion
 from bige_opensim.physics.contact import FEET
 from bige_opensim.physics.skeleton import Skeleton
@@ -17,7 +18,7 @@ MOMENTS = {
     "ankle_angle": "Ankle moment (− pushes the toes down), N·m/kg",
 }
 FORCE = "Ground force, vertical, body weights"
-MOMENT, VERTICAL, RESULTANT = "_moment", "vertical_", "_resultant_bw"
+MOMENT, VERTICAL = "_moment", "vertical_"
 
 
 def dynamics_of(skeleton: Skeleton, found: Simulated) -> Motion:

@@ -83,7 +83,7 @@ def report(
     figures: Path | None = None,
     scene: Scene | None = None,
     sessions: Mapping[str, Sequence[Performance]] | None = None,
-    word: Path | str | None = None,
+    word: Path | None = None,
 ) -> WrittenReport:
     """Write the report of a folder that `bige generate` and `bige validate` wrote; motions without certificate say so.
 

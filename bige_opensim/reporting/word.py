@@ -30,7 +30,7 @@ WIDE_MM, NARROW_MM = 150.0, 75.0
 _UNDEFINED = re.compile(r"'(\w+)' is undefined|has no attribute '(\w+)'")
 
 
-def write_word(content: Mapping[str, Any], template: Path | str, out: Path) -> Path:
+def write_word(content: Mapping[str, Any], template: Path, out: Path) -> Path:
     """Fill a template (a .docx file, or "plain") with what a report shows, and write it, whole or not at all.
 
     The plain template is written beside it, for whoever wants to change it.
@@ -48,12 +48,12 @@ def write_word(content: Mapping[str, Any], template: Path | str, out: Path) -> P
     from jinja2.sandbox import SandboxedEnvironment
 
     plain = str(template) == PLAIN
-    if not plain and (not Path(template).is_file() or not zipfile.is_zipfile(template)):
+    if not plain and (not template.is_file() or not zipfile.is_zipfile(template)):
         raise ReportError(
             f"{template}: no Word document (.docx) is there. Name your template, or 'plain' for a plain one, which "
             "is written beside the report for you to change."
         )
-    source = BytesIO(plain_template()) if plain else BytesIO(Path(template).read_bytes())
+    source = BytesIO(plain_template()) if plain else BytesIO(template.read_bytes())
     fields: dict[str, Any] = {}
     try:
         document = DocxTemplate(source)
@@ -74,28 +74,15 @@ def write_word(content: Mapping[str, Any], template: Path | str, out: Path) -> P
 def _hint(text: str, fields: Mapping[str, Any]) -> str:
     found = _UNDEFINED.search(text)
     asked = next((name for name in found.groups() if name), "") if found else ""
-    near = get_close_matches(asked, [*fields, *_NAMES], n=1) if asked else []
+    near = get_close_matches(asked, sorted(_names_in(fields)), n=1) if asked else []
     return f" Did you mean {near[0]!r}?" if near else f" Fields are {', '.join(fields)}." if asked else ""
 
 
-_NAMES = (
-    *(
-        "number",
-        "name",
-        "status",
-        "reason",
-        "facts",
-        "goals",
-        "checks",
-        "muscles",
-        "joints",
-        "dynamics",
-        "caption",
-        "image",
-    ),
-    *("what", "target", "required", "predicted", "simulated", "met", "title", "value", "limit", "passed", "note"),
-)
-"""What entries of the fields have."""
+def _names_in(entry: Any) -> set[str]:
+    """Names that templates can ask for, at any depth."""
+    if isinstance(entry, Mapping):
+        return {*entry, *(name for part in entry.values() for name in _names_in(part))}
+    return {name for part in entry for name in _names_in(part)} if isinstance(entry, list) else set()
 
 
 def _fields(content: Mapping[str, Any], document: DocxTemplate) -> dict[str, Any]:

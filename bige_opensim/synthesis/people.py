@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,16 @@ def draw_wide_person(name: str, random: np.random.Generator) -> SyntheticPerson:
         factor = float(np.exp(spread * bounded_normal(random)))
         scales |= dict.fromkeys(BODIES[segment], round(factor, 4))
     return SyntheticPerson(name, str(random.choice(SEXES)), round(height_m, 3), round(float(mass_kg), 1), scales)
+
+
+def around(random: np.random.Generator) -> Callable[[float, float], float]:
+    """Draws about a mean with a spread."""
+    return lambda mean, spread: mean + spread * bounded_normal(random)
+
+
+def shares_around(random: np.random.Generator) -> Callable[[float, float], float]:
+    """Draws about a mean with a spread that is a share of it."""
+    return lambda mean, share: mean * (1.0 + share * bounded_normal(random))
 
 
 def bounded_normal(random: np.random.Generator, bound: float = TAILS) -> float:

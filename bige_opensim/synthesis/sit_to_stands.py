@@ -35,9 +35,9 @@ from bige_opensim.synthesis.closed_chain import (
     plant,
     solve,
 )
-from bige_opensim.synthesis.people import bounded_normal
+from bige_opensim.synthesis.people import around, bounded_normal, shares_around
 from bige_opensim.synthesis.squats import RATE_HZ, SWAY_DEG, minimum_jerk, outside, sway
-from bige_opensim.synthesis.styles import ARM_SCATTER_DEG
+from bige_opensim.synthesis.styles import arm_offsets
 
 STANDING_KNEE = np.deg2rad(12.0)
 """Knees that are nearly straight could not follow a pelvis that sways."""
@@ -107,8 +107,7 @@ class Rise:
 def draw_rising_style(random: np.random.Generator) -> RisingStyle:
     """Draw how a person rises; means are near those of published recordings, spreads are our choice."""
 
-    def about(mean: float, spread: float) -> float:
-        return mean + spread * bounded_normal(random)
+    about = around(random)
 
     def degrees(*values: tuple[float, float]) -> tuple[float, ...]:
         return tuple(np.deg2rad(about(mean, spread)) for mean, spread in values)
@@ -129,16 +128,14 @@ def draw_rising_style(random: np.random.Generator) -> RisingStyle:
         sit_s=random.uniform(0.7, 1.0),
         stand_s=random.uniform(0.5, 0.8),
         arms=str(random.choice(list(ARMS_DEG))),
-        arm_offsets={f"{n}_{s}": np.deg2rad(about(0.0, ARM_SCATTER_DEG[n])) for n in ARM_SCATTER_DEG for s in SIDES},
+        arm_offsets=arm_offsets(random),
     )
 
 
 def draw_rises(style: RisingStyle, count: int, random: np.random.Generator) -> list[Rise]:
     """Repetitions of one person, a few per cent apart."""
 
-    def about(mean: float, share: float) -> float:
-        return mean * (1.0 + share * bounded_normal(random))
-
+    about = shares_around(random)
     return [
         Rise(
             lean=np.deg2rad(2.0) * bounded_normal(random),

@@ -18,9 +18,9 @@ from torch import Tensor
 from bige_opensim.motion import Motion
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.synthesis.closed_chain import SIDES, TOE, ClosedChainError, PlantedFeet, Stance, plant, solve
-from bige_opensim.synthesis.people import bounded_normal
+from bige_opensim.synthesis.people import around, bounded_normal, shares_around
 from bige_opensim.synthesis.squats import BALANCE_SWAY_M, SWAY_DEG, outside, progress, sway
-from bige_opensim.synthesis.styles import ARM_SCATTER_DEG, Squat
+from bige_opensim.synthesis.styles import Squat, arm_offsets
 
 FRONT, BEHIND = SIDES
 STANDING_KNEE = np.deg2rad(26.0)
@@ -68,9 +68,7 @@ class SplitStyle:
 def draw_split_style(random: np.random.Generator) -> SplitStyle:
     """Draw how a person makes split squats; the spreads are our choice."""
 
-    def about(mean: float, spread: float) -> float:
-        return mean + spread * bounded_normal(random)
-
+    about = around(random)
     return SplitStyle(
         depth=np.deg2rad(about(86.0, 6.0)),
         step=about(0.66, 0.04),
@@ -85,16 +83,14 @@ def draw_split_style(random: np.random.Generator) -> SplitStyle:
         up_s=about(1.2, 0.15),
         pause_s=random.uniform(0.4, 0.8),
         arms=str(random.choice(list(ARMS_DEG))),
-        arm_offsets={f"{n}_{s}": np.deg2rad(about(0.0, ARM_SCATTER_DEG[n])) for n in ARM_SCATTER_DEG for s in SIDES},
+        arm_offsets=arm_offsets(random),
     )
 
 
 def draw_split_squats(style: SplitStyle, count: int, random: np.random.Generator) -> list[Squat]:
     """Repetitions of one person, a few per cent apart."""
 
-    def about(mean: float, share: float) -> float:
-        return mean * (1.0 + share * bounded_normal(random))
-
+    about = shares_around(random)
     return [
         Squat(
             depth=about(style.depth, 0.03),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bige_opensim.synthesis.closed_chain import SIDES
-from bige_opensim.synthesis.people import bounded_normal
+from bige_opensim.synthesis.people import around, bounded_normal, shares_around
 
 STANDING_KNEE = np.deg2rad(5.0)
 FASTEST_KNEE = np.deg2rad(185.0)
@@ -86,12 +86,16 @@ class Squat:
         return self.down_s + self.hold_s + self.up_s
 
 
+def arm_offsets(random: np.random.Generator) -> dict[str, float]:
+    """How far a person's arms are from what is usual, by coordinate, rad."""
+    about = around(random)
+    return {f"{n}_{s}": np.deg2rad(about(0.0, ARM_SCATTER_DEG[n])) for n in ARM_SCATTER_DEG for s in SIDES}
+
+
 def draw_style(random: np.random.Generator) -> Style:
     """Draw how a person squats; spreads are those among the people of published squat recordings."""
 
-    def about(mean: float, spread: float) -> float:
-        return mean + spread * bounded_normal(random)
-
+    about = around(random)
     depth = about(91.0, 9.0)
     arms = str(random.choice(list(ARMS), p=[0.45, 0.4, 0.15]))
     stiff = random.random() < 0.2
@@ -110,7 +114,7 @@ def draw_style(random: np.random.Generator) -> Style:
         up_s=about(1.15, 0.15),
         pause_s=random.uniform(0.35, 0.8),
         arms=arms,
-        arm_offsets={f"{n}_{s}": np.deg2rad(about(0.0, ARM_SCATTER_DEG[n])) for n in ARM_SCATTER_DEG for s in SIDES},
+        arm_offsets=arm_offsets(random),
         dorsiflexion=np.deg2rad(about(28.0, 2.0) if stiff else about(39.0, 2.5)),
         shift=about(0.0, 0.006),
         list=np.deg2rad(about(0.0, 0.7)),
@@ -123,9 +127,7 @@ def draw_style(random: np.random.Generator) -> Style:
 def draw_squats(style: Style, count: int, random: np.random.Generator) -> list[Squat]:
     """Repetitions of one person: a few per cent apart from each other, a little slower and shallower as they go on."""
 
-    def about(mean: float, share: float) -> float:
-        return mean * (1.0 + share * bounded_normal(random))
-
+    about = shares_around(random)
     found = []
     for i in range(count):
         tired = 1.0 + 0.01 * i

@@ -107,6 +107,13 @@ def loft(
     return vertices, np.concatenate(faces)
 
 
+def ball(radius: float) -> tuple[Float[np.ndarray, "vertex 3"], Int[np.ndarray, "face 3"]]:
+    """A ball about the origin, m."""
+    turn = np.linspace(-0.49, 0.49, 7) * np.pi
+    centres = radius * np.sin(turn)[:, None] * np.array([0.0, 1.0, 0.0])
+    return loft(centres, radius * np.cos(turn)[:, None] * np.ones(2), np.array([1.0, 0.0, 0.0]))
+
+
 def flesh(skeleton: Skeleton) -> list[Shape]:
     """Skin of every segment that the model has, by the body that carries it; none for a model without known names."""
     seen = _Joints(skeleton)
@@ -136,10 +143,8 @@ def _carried(seen: _Joints) -> list[Shape]:
                 ends = centre + np.array([[low], [high]]) * along
                 found.append(Shape(body, *loft(ends, np.full((2, 2), radius), np.array(FORWARD), AROUND_DISC)))
         else:
-            radius, turn = ball_radius(mass), np.linspace(-0.49, 0.49, 7) * np.pi
-            centres = centre + radius * np.sin(turn)[:, None] * np.array([0.0, 1.0, 0.0])
-            rings = radius * np.cos(turn)[:, None] * np.ones(2)
-            found.append(Shape(body, *loft(centres, rings, np.array(FORWARD))))
+            vertices, faces = ball(ball_radius(mass))
+            found.append(Shape(body, vertices + centre, faces))
     return found
 
 

@@ -16,9 +16,8 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from bige_opensim.viewer.bodies import Shape, loft
+from bige_opensim.viewer.bodies import Shape, ball
 from bige_opensim.viewer.drawing import COLOURS, STOPS, UNKNOWN, quaternions, side_by_side
 from bige_opensim.viewer.script import script
 from bige_opensim.viewer.take import DrawnPerson, Take
@@ -45,6 +44,10 @@ KINDS = {
 }
 FIRST = ("vaslat_r", "vasmed_r", "knee_angle_r")
 """The curve that is seen first, where there is one of these."""
+
+
+MASS_CENTRE_M = 0.03
+"""Radius of the ball that shows the mass centre."""
 
 
 class Packed:
@@ -88,7 +91,7 @@ def page_data(takes: Sequence[Take], *, overlaid: bool) -> dict[str, Any]:
     persons = list({take.person.sha256: take.person for take in takes}.values())
     places = [[p.sha256 for p in persons].index(take.person.sha256) for take in takes]
     loose = [_loose_points(person) for person in persons]
-    vertices, faces = _ball()
+    vertices, faces = ball(MASS_CENTRE_M)
     packed.add("ball", in_steps(vertices, SHAPE_STEP_M))
     packed.add("ball_faces", faces.astype(np.uint16))
     for i, person in enumerate(persons):
@@ -200,12 +203,6 @@ def _pack_curves(packed: Packed, takes: Sequence[Take]) -> list[dict[str, Any]]:
         })  # fmt: skip
     packed.add("curves", np.concatenate(rows), over_time=True)
     return channels
-
-
-def _ball(radius: float = 0.03) -> tuple[Float[np.ndarray, "vertex 3"], np.ndarray]:
-    turn = np.linspace(-0.49, 0.49, 7) * np.pi
-    centres = radius * np.sin(turn)[:, None] * np.array([0.0, 1.0, 0.0])
-    return loft(centres, radius * np.cos(turn)[:, None] * np.ones(2), np.array([1.0, 0.0, 0.0]))
 
 
 def _gradient() -> str:

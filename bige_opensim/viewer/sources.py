@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.storage import StorageTable, read_coordinates, read_storage
+from bige_opensim.labelling.chair import place_of
 from bige_opensim.labelling.label import Label
 from bige_opensim.motion import Motion
 from bige_opensim.osim.model import load
@@ -64,7 +65,7 @@ class MotionSources:
             ground_forces=found.ground_forces,
             ground_m=float(record["ground_height_m"]),
             joint_loads=found.joint_loads,
-            seat=_seat(record.get("chair")),
+            seat=place_of(record.get("chair")),
         )
         return MotionSource(self._model_of(label), recorded, label, folder)
 
@@ -135,14 +136,6 @@ class MotionSources:
         if not path.is_file():
             path.write_bytes(label.model)
         return path
-
-
-def _seat(chair: Mapping[str, Any] | None) -> tuple[float, float, float] | None:
-    """Place (x, z) and height above the ground of a label's chair, m."""
-    if chair is None:
-        return None
-    x, z = chair["place_m"]
-    return float(x), float(z), float(chair["height_m"])
 
 
 def verdict_of(folder: GeneratedFolder, name: str) -> str:

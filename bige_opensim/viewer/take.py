@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from bige_opensim.labelling.joint_loads import RESULTANT
 from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.meshes import body_meshes
@@ -83,7 +84,6 @@ class DrawnPerson:
         return np.array([self.skeleton.bodies.index(n) if n else -1 for n in names], dtype=np.int64)
 
 
-RESULTANT = "_resultant_bw"
 M_PER_BODY_WEIGHT = 0.1
 """Length of the arrows of joint loads: squats load a knee with three body weights and more."""
 

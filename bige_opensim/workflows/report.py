@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -113,28 +114,28 @@ def report_on(
     """`report`, with what contradicts certificates."""
     folder = motions_folder(found)
     target = None if out is None else Path(out)
-    word = None if word is None else str(word)
     moving = _scene(folder) if scene else None
     drawn = None if figures is None else Path(figures)
     usual = norms if norms is None or isinstance(norms, Norms) else Norms.load(Path(norms))
     if sessions is not None and usual is None:
         raise ReportError("Sessions are shown in the bars of norms: name these too (norms=, --norms).")
     own = None if sessions is None else performances_by_session(sessions)
+    written = partial(
+        write_report,
+        folder,
+        out=target,
+        stages=stages,
+        norms=usual,
+        figures=drawn,
+        scene=moving,
+        sessions=own,
+        word=None if word is None else Path(word),
+    )
     if isinstance(reference, xr.Dataset):
         with TemporaryDirectory(prefix="bige-report-") as scratch:
             given = Path(scratch) / "reference.nc"
             save_dataset(reference, given)
-            return write_report(
-                folder,
-                out=target,
-                cohort=given,
-                stages=stages,
-                norms=usual,
-                figures=drawn,
-                scene=moving,
-                sessions=own,
-                word=word,
-            )
+            return written(cohort=given)
     if (
         reference is None
         and isinstance(found, Generated)
@@ -142,18 +143,7 @@ def report_on(
         and found.references.is_file()
     ):
         reference = found.references
-    cohort = None if reference is None else Path(reference)
-    return write_report(
-        folder,
-        out=target,
-        cohort=cohort,
-        stages=stages,
-        norms=usual,
-        figures=drawn,
-        scene=moving,
-        sessions=own,
-        word=word,
-    )
+    return written(cohort=None if reference is None else Path(reference))
 
 
 def _scene(folder: Path) -> Scene:
