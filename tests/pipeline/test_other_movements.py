@@ -12,7 +12,7 @@ from squat_like_repetitions import COORDINATES, MUSCLES_6, squat_like_dataset
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.guidance.generated import RECORD
 from bige_opensim.guidance.generation import GenerationRequest, MotionSearch
-from bige_opensim.learning.dataset import load_dataset, save_dataset
+from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.learning.surrogate import SurrogateConfig
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, train_generator, train_surrogate
 from bige_opensim.learning.vqvae import GeneratorConfig
@@ -61,7 +61,7 @@ quantity = "depth"
 stat = "peak"
 between = [0.2, 0.6]
 [search]
-iterations = 6
+iterations = 2
 """
 
 
@@ -89,7 +89,6 @@ def searched(folder: Path, skeleton: Skeleton, movement: str, seat_m: float | No
         GeneratorTraining(epochs=1, model=GeneratorConfig(width=16, latent_width=8, codes=16, stages=1)),
     )
     train_surrogate(ds, folder / "sur", SurrogateTraining(epochs=1, model=SurrogateConfig(16, 2, 1)))
-    save_dataset(ds.isel(repetition=slice(0, 4)), folder / "gen/references.nc")
     (folder / "goal.toml").write_text(OBJECTIVE, encoding="utf-8")
     asked = folder / "gen", folder / "sur", folder / "goal.toml", built_in(MODEL), skeleton.tables, 2, 0
     return MotionSearch(replace(GenerationRequest(*asked), seat_m=seat_m))

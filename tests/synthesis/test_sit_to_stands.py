@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bige_opensim.built_in import MODEL, built_in
-from bige_opensim.guidance.quantities import Frame, Observation
+from bige_opensim.guidance.quantities import SITS_M, Frame, Observation
 from bige_opensim.motion import Motion
 from bige_opensim.movements.repetitions import find_movement
 from bige_opensim.osim.model import load
@@ -133,3 +133,17 @@ def test_a_motion_that_begins_off_a_seat_of_a_given_height_is_off_it_by_as_much(
     sitting = slice(3, 8)
     assert float(found.beyond_support[0, sitting].max()) < 0.0
     assert float(lower.beyond_support[0, sitting].max()) > 0.05
+
+
+def test_who_could_stand_where_a_motion_begins_does_not_sit(body: Skeleton, performed: Performed) -> None:
+    """Half way up the mass centre is over the feet: a seat that is put under the pelvis there carries nobody."""
+    rise = performed.rises[0]
+    end = rise.sit_s + rise.duration
+    off = []
+    for begin in (rise.sit_s - 0.2, end - 0.35 * rise.duration):
+        cut = performed.motion.resampled(np.linspace(begin, end, 51))
+        duration = torch.tensor([cut.duration], dtype=torch.float64)
+        frame = Frame(body.coordinates, (), body, seated=True)
+        off.append(Observation(frame, torch.as_tensor(cut.values)[None], duration, None).off_seat)
+    assert float(off[0].max()) < 0.015
+    assert float(off[1].min()) > SITS_M
