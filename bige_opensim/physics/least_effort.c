@@ -15,15 +15,16 @@ enum { SOLVED = 0, ITERATION_LIMIT = 1, NOT_FINITE = 2 };
 typedef struct { double at, rate; } Corner;
 
 typedef struct {
-    int coordinates, unknowns;
-    const double *weight, *lower, *upper, *compliance;
+    /* of the block that is solved; of all, which is how far rows of A are apart */
+    int coordinates, unknowns, all_unknowns;
+    const int *rows, *columns;
     /* entries of A that are not zero, by unknown */
     int *first, *row;
     double *entry;
-    /* per unknown */
-    double *response, *pull, *along;
-    /* per coordinate */
-    double *gradient, *step, *hessian;
+    /* per unknown; response is 1 / (2 w) */
+    double *lower, *upper, *response, *pull, *along;
+    /* per coordinate; right is b */
+    double *compliance, *right, *multiplier, *gradient, *step, *hessian;
     Corner *corners;
 } Work;
 
@@ -40,7 +41,7 @@ static void gather(Work *k, const double *A) {
     for (int j = 0; j < k->unknowns; j++) {
         k->first[j] = found;
         for (int i = 0; i < k->coordinates; i++) {
-            double a = A[(size_t)i * k->unknowns + j];
+            double a = A[(size_t)k->rows[i] * k->all_unknowns + k->columns[j]];
             if (a != 0.0) { k->row[found] = i; k->entry[found++] = a; }
         }
     }
@@ -60,8 +61,9 @@ static double unknown(const Work *k, int j, double pull) {
     return clip(pull * k->response[j], k->lower[j], k->upper[j]);
 }
 
-static double gradient(Work *k, const double *b, const double *lam) {
-    for (int i = 0; i < k->coordinates; i++) k->gradient[i] = b[i] - k->compliance[i] * lam[i];
+/* b - A x - c lam, and the largest of it */
+static double gradient(Work *k) {
+    for (int i = 0; i < k->coordinates; i++) k->gradient[i] = k->right[i] - k->compliance[i] * k->multiplier[i];
     for (int j = 0; j < k->unknowns; j++) {
         double x = unknown(k, j, k->pull[j]);
         if (x == 0.0) continue;
@@ -112,14 +114,14 @@ static int by_place(const void *a, const void *b) {
 }
 
 /* How far to go along the step: all of it, unless the dual falls there; then to where its slope, a broken line, is 0. */
-static double length(Work *k, const double *b, const double *lam) {
+static double length(Work *k) {
     int n = k->coordinates, corners = 0;
     pulls(k, k->step, k->along);
     double start = product(k->gradient, k->step, n), falling = 0.0, full = 0.0;
     for (int i = 0; i < n; i++) {
         double s = k->step[i], c = k->compliance[i];
         falling += c * s * s;
-        full += (b[i] - c * lam[i]) * s;
+        full += (k->right[i] - c * k->multiplier[i]) * s;
     }
     full -= falling;
     for (int j = 0; j < k->unknowns; j++) full -= k->along[j] * unknown(k, j, k->pull[j] + k->along[j]);
@@ -148,51 +150,76 @@ static double length(Work *k, const double *b, const double *lam) {
     return fmin(1.0, at + slope / fmax(rate, 1e-300));
 }
 
-static int frame(Work *k, const double *b, double enough, int started, int most, double *lam, int *iterations) {
-    int n = k->coordinates;
+static int newton(Work *k, int started, double enough, int most, double *imbalance, int *iterations) {
+    double *lam = k->multiplier;
     if (!started) {
         hessian(k, 0);
-        if (!newton_step(k, b, lam)) return ITERATION_LIMIT;
+        if (!newton_step(k, k->right, lam)) return ITERATION_LIMIT;
     }
     for (int iteration = 0;; iteration++) {
         *iterations = iteration;
         pulls(k, lam, k->pull);
-        if (gradient(k, b, lam) <= enough) return SOLVED;
+        *imbalance = gradient(k);
+        if (*imbalance <= enough) return SOLVED;
         if (iteration == most) return ITERATION_LIMIT;
         hessian(k, 1);
         if (!newton_step(k, k->gradient, k->step)) return ITERATION_LIMIT;
-        double far = length(k, b, lam);
-        for (int i = 0; i < n; i++) lam[i] += far * k->step[i];
+        double far = length(k);
+        for (int i = 0; i < k->coordinates; i++) lam[i] += far * k->step[i];
     }
 }
 
-/* Solve `frames` problems; -1 where there is no memory. A (frames, coordinates, unknowns), b and lam (frames,
- * coordinates), enough (frames) the imbalance that is accepted, status (frames) NOT_FINITE where a frame is left out;
- * lam is where to start if `started`, and the answer. */
+/* Solve one block of every frame: `rows` are its coordinates and `columns` its unknowns, of all of them.
+ *
+ * A (frames, all coordinates, all unknowns), b, multiplier and reserve (frames, all coordinates), x (frames, all
+ * unknowns), enough, imbalance, status and iterations (frames); weight, lower, upper and compliance have an entry for
+ * each of all unknowns or coordinates. Frames that are NOT_FINITE are left alone, `multiplier` is where to start if
+ * `started`, and status, imbalance and iterations take the worse of what they are and what this block brings. -1 is
+ * returned where there is no memory. */
 int bige_least_effort(
-    int frames, int coordinates, int unknowns, const double *A, const double *b, const double *weight,
-    const double *lower, const double *upper, const double *compliance, const double *enough, int started, int most,
-    double *lam, int *status, int *iterations
+    int frames, int all_coordinates, int all_unknowns, int coordinates, const int *rows, int unknowns,
+    const int *columns, const double *A, const double *b, const double *weight, const double *lower,
+    const double *upper, const double *compliance, const double *enough, int started, int most, double *multiplier,
+    double *x, double *reserve, double *imbalance, int *status, int *iterations
 ) {
-    size_t n = (size_t)coordinates, m = (size_t)unknowns;
-    double *numbers = malloc((n * m + 3 * m + 2 * n + n * n) * sizeof(double));
+    size_t n = (size_t)coordinates, m = (size_t)unknowns, N = (size_t)all_coordinates, M = (size_t)all_unknowns;
+    double *numbers = malloc((n * m + 6 * m + 5 * n + n * n) * sizeof(double)), *next = numbers;
     int *places = malloc((m + 1 + n * m) * sizeof(int));
     Corner *corners = malloc((2 * m + 1) * sizeof(Corner));
     int done = numbers && places && corners ? 0 : -1;
     if (done == 0) {
-        Work k = {
-            .coordinates = coordinates, .unknowns = unknowns, .weight = weight, .lower = lower, .upper = upper,
-            .compliance = compliance, .first = places, .row = places + m + 1, .entry = numbers,
-            .response = numbers + n * m, .pull = numbers + n * m + m, .along = numbers + n * m + 2 * m,
-            .gradient = numbers + n * m + 3 * m, .step = numbers + n * m + 3 * m + n,
-            .hessian = numbers + n * m + 3 * m + 2 * n, .corners = corners,
-        };
-        for (size_t j = 0; j < m; j++) k.response[j] = 0.5 / weight[j];
+        Work k = {.coordinates = coordinates, .unknowns = unknowns, .all_unknowns = all_unknowns, .rows = rows,
+                  .columns = columns, .first = places, .row = places + m + 1, .corners = corners};
+        double **of_unknowns[] = {&k.lower, &k.upper, &k.response, &k.pull, &k.along};
+        double **of_coordinates[] = {&k.compliance, &k.right, &k.multiplier, &k.gradient, &k.step};
+        for (int p = 0; p < 5; p++) { *of_unknowns[p] = next; next += m; }
+        for (int p = 0; p < 5; p++) { *of_coordinates[p] = next; next += n; }
+        k.hessian = next;
+        k.entry = next + n * n;
+        for (size_t j = 0; j < m; j++) {
+            k.response[j] = 0.5 / weight[columns[j]];
+            k.lower[j] = lower[columns[j]];
+            k.upper[j] = upper[columns[j]];
+        }
+        for (size_t i = 0; i < n; i++) k.compliance[i] = compliance[rows[i]];
         for (int t = 0; t < frames; t++) {
-            iterations[t] = 0;
             if (status[t] == NOT_FINITE) continue;
-            gather(&k, A + (size_t)t * n * m);
-            status[t] = frame(&k, b + (size_t)t * n, enough[t], started, most, lam + (size_t)t * n, iterations + t);
+            gather(&k, A + (size_t)t * N * M);
+            for (size_t i = 0; i < n; i++) {
+                k.right[i] = b[(size_t)t * N + (size_t)rows[i]];
+                k.multiplier[i] = multiplier[(size_t)t * N + (size_t)rows[i]];
+            }
+            double missing = 0.0;
+            int spent = 0, found = newton(&k, started, enough[t], most, &missing, &spent);
+            if (status[t] == SOLVED) status[t] = found;
+            if (spent > iterations[t]) iterations[t] = spent;
+            imbalance[t] = fmax(imbalance[t], missing);
+            for (size_t j = 0; j < m; j++) x[(size_t)t * M + (size_t)columns[j]] = unknown(&k, (int)j, k.pull[j]);
+            for (size_t i = 0; i < n; i++) {
+                size_t place = (size_t)t * N + (size_t)rows[i];
+                multiplier[place] = k.multiplier[i];
+                reserve[place] = k.compliance[i] * k.multiplier[i];
+            }
         }
     }
     free(numbers);

@@ -36,7 +36,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from bige_opensim.physics.native import library, newton
+from bige_opensim.physics import native
 
 SOLVED, ITERATION_LIMIT, NOT_FINITE = 0, 1, 2
 
@@ -131,7 +131,16 @@ def solve(
     reserve = b
     status = torch.where(finite, SOLVED, NOT_FINITE)
     iterations, imbalance = torch.zeros_like(status), torch.zeros_like(b[:, 0])
-    for rows, columns in _blocks(A.detach()):
+    blocks = _blocks(A.detach())
+    squares = exponent is None and reserve_exponent is None
+    if squares and A.dtype == torch.float64 and A.device.type == "cpu" and native.library() is not None:
+        nothing = LeastEffort(x, reserve, lam, status, iterations, imbalance)
+        box = weight, lower, upper, 0.5 * reserve_optimal**2
+        compiled = _compiled(A.detach(), b.detach(), nothing, blocks, box, scale.detach(), start, max_iterations)
+        if not (torch.is_grad_enabled() and (A.requires_grad or b.requires_grad)):
+            return compiled
+        start = compiled.multiplier
+    for rows, columns in blocks:
         problem = _Problem(
             A[:, rows][:, :, columns],
             b[:, rows],
@@ -151,6 +160,33 @@ def solve(
         status = torch.where(status == SOLVED, block.status, status)
         iterations, imbalance = torch.maximum(iterations, block.iterations), torch.maximum(imbalance, block.imbalance)
     return LeastEffort(x, reserve, lam, status, iterations, imbalance)
+
+
+def _compiled(
+    A: Tensor,
+    b: Tensor,
+    nothing: LeastEffort,
+    blocks: list[tuple[Tensor, Tensor]],
+    box: tuple[Tensor, ...],
+    enough: Tensor,
+    start: Tensor | None,
+    most: int,
+) -> LeastEffort:
+    """The solution in C. `nothing` is that of what no block has; `box` weights, bounds, compliance of the reserves."""
+    lam = nothing.multiplier.detach().clone()
+    if start is not None:
+        for rows, _ in blocks:
+            lam[:, rows] = start.detach()[:, rows]
+    frames = native.Frames(
+        *(np.ascontiguousarray(v.numpy()) for v in (A, b, enough, lam)),
+        *(v.detach().numpy().copy() for v in (nothing.x, nothing.reserve, nothing.imbalance)),
+        *(v.numpy().astype(np.int32) for v in (nothing.status, nothing.iterations)),
+    )
+    fixed = native.Fixed(*(np.ascontiguousarray(v.numpy()) for v in box))
+    places = [(rows.numpy(), columns.numpy()) for rows, columns in blocks]
+    native.solve(frames, places, fixed, started=start is not None, most=most)
+    found = {name: torch.from_numpy(getattr(frames, name)) for name in vars(nothing)}
+    return LeastEffort(**{name: v.long() if v.dtype == torch.int32 else v for name, v in found.items()})
 
 
 def _blocks(A: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -208,11 +244,6 @@ class _Problem:
             torch.full_like(optimal, 0.5 * SLACK**2),
             torch.cat([power, exponent]),
         )
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether every cost is a square and the numbers are doubles of the processor: what C solves."""
-        return self.exponent is None and self.A.dtype == torch.float64 and self.A.device.type == "cpu"
 
     def detached(self) -> _Problem:
         return replace(self, A=self.A.detach(), b=self.b.detach())
@@ -325,12 +356,7 @@ def _newton(
     Without a start it begins at the multipliers of the problem without boxes: between solutions of every 16th frame, it
     was seen to take longer (10 iterations instead of 8).
     """
-    start = None if start is None else start.detach()
-    if problem.is_plain and library() is not None:
-        box = problem.weight, problem.lower, problem.upper
-        at_first = torch.where(finite, ITERATION_LIMIT, NOT_FINITE)
-        return newton(problem.A, problem.b, box, problem.c, scale.detach(), start, at_first, max_iterations)
-    lam = problem.unbounded_multipliers(finite) if start is None else start.clone()
+    lam = problem.unbounded_multipliers(finite) if start is None else start.detach().clone()
     status = torch.full(lam.shape[:1], ITERATION_LIMIT, device=lam.device)
     status[~finite] = NOT_FINITE
     iterations = torch.zeros_like(status)

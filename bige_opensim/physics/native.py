@@ -6,18 +6,23 @@ It takes a sixth of the processor time of the same Newton method on torch batche
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Float, Int
 
 from bige_opensim.physics.native_build import library_path
 
 FEWEST_PER_THREAD = 500_000
 """Entries of A that are worth a thread, some 10 ms."""
+
+Block = tuple[Int[np.ndarray, " row"], Int[np.ndarray, " column"]]
+"""Coordinates and unknowns that are solved together."""
 
 
 @cache
@@ -27,59 +32,68 @@ def library() -> ctypes.CDLL | None:
     return ctypes.CDLL(str(path)) if path.is_file() else None
 
 
-def newton(
-    A: Tensor,
-    b: Tensor,
-    box: tuple[Tensor, Tensor, Tensor],
-    compliance: Tensor,
-    enough: Tensor,
-    multiplier: Tensor | None,
-    status: Tensor,
-    most: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Multipliers (N, C), status (N,) and iterations (N,) of problems in double precision on the processor.
+class Fixed(NamedTuple):
+    """What frames share: weights and bounds of the unknowns, compliances of the reserves; contiguous doubles."""
+
+    weight: Float[np.ndarray, " unknown"]
+    lower: Float[np.ndarray, " unknown"]
+    upper: Float[np.ndarray, " unknown"]
+    compliance: Float[np.ndarray, " coordinate"]
+
+
+class Frames(NamedTuple):
+    """Problems of N frames, and their answers, which `solve` writes: see `least_effort.solve` and `LeastEffort`.
+
+    Doubles but for status and iterations, which are 32-bit integers; all contiguous. `enough` is the imbalance that is
+    accepted.
+    """
+
+    A: Float[np.ndarray, "frame coordinate unknown"]
+    b: Float[np.ndarray, "frame coordinate"]
+    enough: Float[np.ndarray, " frame"]
+    multiplier: Float[np.ndarray, "frame coordinate"]
+    x: Float[np.ndarray, "frame unknown"]
+    reserve: Float[np.ndarray, "frame coordinate"]
+    imbalance: Float[np.ndarray, " frame"]
+    status: Int[np.ndarray, " frame"]
+    iterations: Int[np.ndarray, " frame"]
+
+
+def solve(frames: Frames, blocks: Sequence[Block], fixed: Fixed, *, started: bool, most: int) -> None:
+    """Solve every block of every frame but those whose status says that they are not finite.
 
     Parameters
     ----------
-    A, b
-        (N, C, n) and (N, C), as `least_effort.solve` has them.
-    box
-        Weights, lower and upper bounds of the unknowns, (n,) each.
-    compliance, enough
-        Of the reserves (C,), and the imbalance that is accepted (N,).
-    multiplier
-        Where to start; None for the multipliers of the problem without boxes.
-    status
-        `NOT_FINITE` for frames to leave alone.
+    frames, blocks, fixed
+        The problems; what no block has stays as it is.
+    started
+        Whether multipliers are where to start; else that is the solution without boxes.
     most
         Largest number of iterations.
 
     """
-    N, C, n = A.shape
-    flat = [np.ascontiguousarray(x.numpy()) for x in (A, b, *(x.expand(n) for x in box), compliance, enough)]
-    lam = np.zeros((N, C)) if multiplier is None else multiplier.numpy().copy()
-    state, spent = status.numpy().astype(np.int32), np.zeros(N, dtype=np.int32)
     compiled = library()
     assert compiled is not None, "the caller asks `library` first"
+    shared = [_pointer(x) for x in fixed]
+    places = [tuple(np.ascontiguousarray(x, dtype=np.int32) for x in block) for block in blocks]
+    count, *shape = frames.A.shape
 
-    def solve(rows: slice) -> None:
-        per_frame = [flat[0][rows], flat[1][rows]], [flat[6][rows]], [lam[rows], state[rows], spent[rows]]
-        before, limit, after = ([_pointer(x) for x in part] for part in per_frame)
-        shared = [_pointer(x) for x in flat[2:6]]
-        frames = len(lam[rows])
-        started = int(multiplier is not None)
-        if compiled.bige_least_effort(frames, C, n, *before, *shared, *limit, started, most, *after) != 0:
-            raise MemoryError(f"no memory for a least-effort problem of {C} coordinates and {n} unknowns")
+    def solve_rows(rows: slice) -> None:
+        part = Frames(*(x[rows] for x in frames))
+        A, b, enough, *answer = (_pointer(x) for x in part)
+        for own, columns in places:
+            block = len(own), _pointer(own), len(columns), _pointer(columns)
+            given = len(part.b), *shape, *block, A, b, *shared, enough, int(started), most
+            if compiled.bige_least_effort(*given, *answer) != 0:
+                raise MemoryError(f"no memory for a least-effort problem of {len(own)} by {len(columns)}")
 
-    threads = max(1, min(torch.get_num_threads(), A.numel() // FEWEST_PER_THREAD))
-    ends = np.linspace(0, N, threads + 1).astype(int)
-    parts = [slice(int(a), int(z)) for a, z in pairwise(ends)]
+    threads = max(1, min(torch.get_num_threads(), frames.A.size // FEWEST_PER_THREAD))
+    parts = [slice(int(a), int(z)) for a, z in pairwise(np.linspace(0, count, threads + 1).astype(int))]
     if threads == 1:
-        solve(parts[0])
+        solve_rows(parts[0])
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(solve, parts))
-    return torch.from_numpy(lam), torch.from_numpy(state.astype(np.int64)), torch.from_numpy(spent.astype(np.int64))
+            list(pool.map(solve_rows, parts))
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:

@@ -18,7 +18,6 @@ from bige_opensim.physics.contact import ContactSettings, contact_columns, groun
 from bige_opensim.physics.dynamics import inverse_dynamics
 from bige_opensim.physics.joint_problem import muscle_columns
 from bige_opensim.physics.least_effort import ITERATION_LIMIT, NOT_FINITE, SOLVED, LeastEffort, solve
-from bige_opensim.physics.native import library
 from bige_opensim.physics.native_build import compile_c, library_path
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -29,8 +28,8 @@ Problem = dict[str, torch.Tensor]
 def route(request, monkeypatch):
     """Every test here holds for the compiled method and for that on batches, which does what C does not."""
     if request.param == "torch":
-        monkeypatch.setattr(least_effort, "library", lambda: None)
-    elif library() is None:
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
         pytest.skip("the package was built without a C compiler")
     return request.param
 
@@ -287,7 +286,7 @@ def test_compiled_and_on_batches_the_method_takes_the_same_steps_to_the_same_mul
     p["b"][7, 3] = torch.nan
     monkeypatch.setattr(native, "FEWEST_PER_THREAD", 14 * 50 * 20)
     threaded = solve(**p)
-    monkeypatch.setattr(least_effort, "library", lambda: None)
+    monkeypatch.setattr(native, "library", lambda: None)
     batch = solve(**p)
     assert (threaded.status == batch.status).all()
     assert (threaded.iterations == batch.iterations).all()
