@@ -184,7 +184,7 @@ def reduce_residuals(skeleton: Skeleton, trials: Sequence[Prepared], contact: Co
         state, step = _state(skeleton, w), _step(w)
         stand = stand_of(skeleton, state, step)
         stands += [] if stand is None else [stand]
-        as_given.append(_samples(skeleton, state, step, {}, contact, None)[0])
+        as_given.append(_samples(skeleton, state, step, None, contact, None)[0])
     standing_s = sum(stand.seconds for stand in stands)
     if standing_s < STANDING_S:
         why = f"Nobody stands on both feet for {STANDING_S:g} s in the {len(trials)} trial(s) of this person."
@@ -313,8 +313,7 @@ class _Evidence:
 
 def beyond_feet(skeleton: Skeleton, w: Prepared, ground: float, contact: ContactSettings) -> float:
     """Root mean square of how far a trial's zero-moment point lies beyond the feet, m, in quiet frames on them."""
-    state = _state(skeleton, w)
-    margin, _, quiet = _margins(skeleton, state, _step(w), ground, contact, {})
+    margin, _, quiet = _margins(skeleton, w.state(skeleton), _step(w), ground, contact, None)
     return _beyond(margin[quiet, :, 0])
 
 
@@ -329,7 +328,7 @@ def _samples(
     skeleton: Skeleton,
     state: State,
     step: float,
-    groups: dict[str, list[int]],
+    groups: dict[str, list[int]] | None,
     contact: ContactSettings,
     floor: Floor | None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -340,18 +339,25 @@ def _samples(
 
 
 def _margins(
-    skeleton: Skeleton, state: State, step: float, ground: float, contact: ContactSettings, groups: dict[str, list[int]]
+    skeleton: Skeleton,
+    state: State,
+    step: float,
+    ground: float,
+    contact: ContactSettings,
+    groups: dict[str, list[int]] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far the zero-moment point lies beyond the feet along every direction, m, and what that depends on.
 
     Returns the margin (T, D, 1 + 3 + G), first of the body as it is, then per metre of the trunk's mass centre and per
-    share of the groups' masses; the same per metre of reach of heels and toes (T, D, 2); and frames with quiet forces
-    and feet on the ground.
+    share of the groups' masses (without groups the first alone); the same per metre of reach of heels and toes
+    (T, D, 2); and frames with quiet forces and feet on the ground.
     """
     width = max(1, round(WINDOW_S / step))
     weight, on_person = float(skeleton.weight_n), skeleton.person_mass > 0
     force, moment = (part[:, on_person].sum(-2) for part in body_wrenches(skeleton, state))
-    columns = [mass_centre_columns(skeleton, state, skeleton.bodies.index(_trunk(skeleton)))]
+    columns = []
+    if groups is not None:
+        columns.append(mass_centre_columns(skeleton, state, skeleton.bodies.index(_trunk(skeleton))))
     if groups:
         columns.append(mass_columns(skeleton, state, list(groups.values())))
     of_force = torch.cat([force[..., None], *(c[0] for c in columns)], -1).numpy()

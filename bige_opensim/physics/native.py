@@ -21,7 +21,7 @@ from bige_opensim.physics.native_build import library_path
 FEWEST_PER_THREAD = 500_000
 """Entries of A that are worth a thread, some 10 ms."""
 
-Block = tuple[Int[np.ndarray, " row"], Int[np.ndarray, " column"]]
+Block = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]
 """Coordinates and unknowns that are solved together."""
 
 
