@@ -22,10 +22,11 @@ typedef struct {
     int *first, *row;
     double *entry;
     /* per unknown; response is 1 / (2 w) */
-    double *lower, *upper, *response, *pull, *along;
+    double *lower, *upper, *response, *pull, *along, *asked;
     /* per coordinate; right is b */
     double *compliance, *right, *multiplier, *gradient, *step, *hessian;
     Corner *corners;
+    double *memory;
 } Work;
 
 static double clip(double v, double l, double u) { return v < l ? l : v > u ? u : v; }
@@ -61,6 +62,11 @@ static double unknown(const Work *k, int j, double pull) {
     return clip(pull * k->response[j], k->lower[j], k->upper[j]);
 }
 
+static int inside(const Work *k, int j) {
+    double v = k->pull[j] * k->response[j];
+    return v > k->lower[j] && v < k->upper[j];
+}
+
 /* b - A x - c lam, and the largest of it */
 static double gradient(Work *k) {
     for (int i = 0; i < k->coordinates; i++) k->gradient[i] = k->right[i] - k->compliance[i] * k->multiplier[i];
@@ -79,8 +85,7 @@ static void hessian(Work *k, int boxes) {
     int n = k->coordinates;
     memset(k->hessian, 0, (size_t)n * n * sizeof(double));
     for (int j = 0; j < k->unknowns; j++) {
-        double v = k->pull[j] * k->response[j];
-        if (boxes && !(v > k->lower[j] && v < k->upper[j])) continue;
+        if (boxes && !inside(k, j)) continue;
         for (int e = k->first[j]; e < k->first[j + 1]; e++) {
             double *line = k->hessian + (size_t)k->row[e] * n, a = k->entry[e] * k->response[j];
             for (int f = k->first[j]; f <= e; f++) line[k->row[f]] += a * k->entry[f];
@@ -169,61 +174,113 @@ static int newton(Work *k, int started, double enough, int most, double *imbalan
     }
 }
 
-/* Solve one block of every frame: `rows` are its coordinates and `columns` its unknowns, of all of them.
- *
- * A (frames, all coordinates, all unknowns), b, multiplier and reserve (frames, all coordinates), x (frames, all
- * unknowns), enough, imbalance, status and iterations (frames); weight, lower, upper and compliance have an entry for
- * each of all unknowns or coordinates. Frames that are NOT_FINITE are left alone, `multiplier` is where to start if
- * `started`, and status, imbalance and iterations take the worse of what they are and what this block brings. -1 is
- * returned where there is no memory. */
-int bige_least_effort(
-    int frames, int all_coordinates, int all_unknowns, int coordinates, const int *rows, int unknowns,
-    const int *columns, const double *A, const double *b, const double *weight, const double *lower,
-    const double *upper, const double *compliance, const double *enough, int started, int most, double *multiplier,
-    double *x, double *reserve, double *imbalance, int *status, int *iterations
-) {
-    size_t n = (size_t)coordinates, m = (size_t)unknowns, N = (size_t)all_coordinates, M = (size_t)all_unknowns;
-    double *numbers = malloc((n * m + 6 * m + 5 * n + n * n) * sizeof(double)), *next = numbers;
+typedef struct {
+    int all_coordinates, all_unknowns, coordinates, unknowns;
+    const int *rows, *columns;
+    const double *weight, *lower, *upper, *compliance;
+} Block;
+
+static int prepare(Work *k, const Block *block) {
+    size_t n = (size_t)block->coordinates, m = (size_t)block->unknowns;
+    double *next = malloc((n * m + 7 * m + 5 * n + n * n) * sizeof(double));
     int *places = malloc((m + 1 + n * m) * sizeof(int));
     Corner *corners = malloc((2 * m + 1) * sizeof(Corner));
-    int done = numbers && places && corners ? 0 : -1;
-    if (done == 0) {
-        Work k = {.coordinates = coordinates, .unknowns = unknowns, .all_unknowns = all_unknowns, .rows = rows,
-                  .columns = columns, .first = places, .row = places + m + 1, .corners = corners};
-        double **of_unknowns[] = {&k.lower, &k.upper, &k.response, &k.pull, &k.along};
-        double **of_coordinates[] = {&k.compliance, &k.right, &k.multiplier, &k.gradient, &k.step};
-        for (int p = 0; p < 5; p++) { *of_unknowns[p] = next; next += m; }
-        for (int p = 0; p < 5; p++) { *of_coordinates[p] = next; next += n; }
-        k.hessian = next;
-        k.entry = next + n * n;
-        for (size_t j = 0; j < m; j++) {
-            k.response[j] = 0.5 / weight[columns[j]];
-            k.lower[j] = lower[columns[j]];
-            k.upper[j] = upper[columns[j]];
+    *k = (Work){.coordinates = block->coordinates, .unknowns = block->unknowns, .all_unknowns = block->all_unknowns,
+                .rows = block->rows, .columns = block->columns, .memory = next, .first = places, .corners = corners};
+    if (!next || !places || !corners) return 0;
+    double **of_unknowns[] = {&k->lower, &k->upper, &k->response, &k->pull, &k->along, &k->asked};
+    double **of_coordinates[] = {&k->compliance, &k->right, &k->multiplier, &k->gradient, &k->step};
+    for (int p = 0; p < 6; p++) { *of_unknowns[p] = next; next += m; }
+    for (int p = 0; p < 5; p++) { *of_coordinates[p] = next; next += n; }
+    k->hessian = next;
+    k->entry = next + n * n;
+    k->row = places + m + 1;
+    for (size_t j = 0; j < m; j++) {
+        k->response[j] = 0.5 / block->weight[block->columns[j]];
+        k->lower[j] = block->lower[block->columns[j]];
+        k->upper[j] = block->upper[block->columns[j]];
+    }
+    for (size_t i = 0; i < n; i++) k->compliance[i] = block->compliance[block->rows[i]];
+    return 1;
+}
+
+static void done_with(Work *k) {
+    free(k->memory);
+    free(k->first);
+    free(k->corners);
+}
+
+/* Arrays of all frames: A (frames, all coordinates, all unknowns); b, multiplier, reserve, and what ends in _b or
+ * _multiplier (frames, all coordinates); x and asked_x (frames, all unknowns); enough, imbalance, status and iterations
+ * (frames). -1 is returned where there is no memory. */
+
+/* Solve one block of every frame. Frames that are NOT_FINITE are left alone, `multiplier` is where to start if
+ * `started`, and status, imbalance and iterations take the worse of what they are and what this block brings. */
+int bige_least_effort(
+    int frames, const Block *block, const double *A, const double *b, const double *enough, int started, int most,
+    double *multiplier, double *x, double *reserve, double *imbalance, int *status, int *iterations
+) {
+    Work k;
+    int done = prepare(&k, block) ? 0 : -1;
+    size_t N = (size_t)block->all_coordinates, M = (size_t)block->all_unknowns;
+    for (int t = 0; done == 0 && t < frames; t++) {
+        if (status[t] == NOT_FINITE) continue;
+        size_t of_b = (size_t)t * N, of_x = (size_t)t * M;
+        gather(&k, A + of_b * M);
+        for (int i = 0; i < k.coordinates; i++) {
+            k.right[i] = b[of_b + (size_t)k.rows[i]];
+            k.multiplier[i] = multiplier[of_b + (size_t)k.rows[i]];
         }
-        for (size_t i = 0; i < n; i++) k.compliance[i] = compliance[rows[i]];
-        for (int t = 0; t < frames; t++) {
-            if (status[t] == NOT_FINITE) continue;
-            gather(&k, A + (size_t)t * N * M);
-            for (size_t i = 0; i < n; i++) {
-                k.right[i] = b[(size_t)t * N + (size_t)rows[i]];
-                k.multiplier[i] = multiplier[(size_t)t * N + (size_t)rows[i]];
-            }
-            double missing = 0.0;
-            int spent = 0, found = newton(&k, started, enough[t], most, &missing, &spent);
-            if (status[t] == SOLVED) status[t] = found;
-            if (spent > iterations[t]) iterations[t] = spent;
-            imbalance[t] = fmax(imbalance[t], missing);
-            for (size_t j = 0; j < m; j++) x[(size_t)t * M + (size_t)columns[j]] = unknown(&k, (int)j, k.pull[j]);
-            for (size_t i = 0; i < n; i++) {
-                size_t place = (size_t)t * N + (size_t)rows[i];
-                multiplier[place] = k.multiplier[i];
-                reserve[place] = k.compliance[i] * k.multiplier[i];
-            }
+        double missing = 0.0;
+        int spent = 0, found = newton(&k, started, enough[t], most, &missing, &spent);
+        if (status[t] == SOLVED) status[t] = found;
+        if (spent > iterations[t]) iterations[t] = spent;
+        imbalance[t] = fmax(imbalance[t], missing);
+        for (int j = 0; j < k.unknowns; j++) x[of_x + (size_t)k.columns[j]] = unknown(&k, j, k.pull[j]);
+        for (int i = 0; i < k.coordinates; i++) {
+            multiplier[of_b + (size_t)k.rows[i]] = k.multiplier[i];
+            reserve[of_b + (size_t)k.rows[i]] = k.compliance[i] * k.multiplier[i];
         }
     }
-    free(numbers);
-    free(places);
-    free(corners);
+    done_with(&k);
+    return done;
+}
+
+/* Gradients of a function of x and of the multipliers, whose own gradients are asked_x and asked_multiplier.
+ *
+ * With y = D asked_x and H = A D A' + diag(c), the multipliers' adjoint is mu = H^-1 (asked_multiplier + A y), and
+ * of b it is mu, of A it is lam (y - D A' mu)' - mu x'. */
+int bige_least_effort_pullback(
+    int frames, const Block *block, const double *A, const double *multiplier, const double *asked_x,
+    const double *asked_multiplier, const int *status, double *to_A, double *to_b
+) {
+    Work k;
+    int done = prepare(&k, block) ? 0 : -1;
+    size_t N = (size_t)block->all_coordinates, M = (size_t)block->all_unknowns;
+    for (int t = 0; done == 0 && t < frames; t++) {
+        if (status[t] == NOT_FINITE) continue;
+        size_t of_b = (size_t)t * N, of_x = (size_t)t * M;
+        gather(&k, A + of_b * M);
+        for (int i = 0; i < k.coordinates; i++) {
+            k.multiplier[i] = multiplier[of_b + (size_t)k.rows[i]];
+            k.gradient[i] = asked_multiplier[of_b + (size_t)k.rows[i]];
+        }
+        pulls(&k, k.multiplier, k.pull);
+        for (int j = 0; j < k.unknowns; j++) {
+            k.asked[j] = inside(&k, j) ? k.response[j] * asked_x[of_x + (size_t)k.columns[j]] : 0.0;
+            for (int e = k.first[j]; e < k.first[j + 1]; e++) k.gradient[k.row[e]] += k.entry[e] * k.asked[j];
+        }
+        hessian(&k, 1);
+        if (!newton_step(&k, k.gradient, k.step)) continue;
+        pulls(&k, k.step, k.along);
+        for (int j = 0; j < k.unknowns; j++) {
+            double z = k.asked[j] - (inside(&k, j) ? k.response[j] * k.along[j] : 0.0), x = unknown(&k, j, k.pull[j]);
+            double *column = to_A + of_b * M + (size_t)k.columns[j];
+            for (int i = 0; i < k.coordinates; i++)
+                column[(size_t)k.rows[i] * M] = k.multiplier[i] * z - k.step[i] * x;
+        }
+        for (int i = 0; i < k.coordinates; i++) to_b[of_b + (size_t)k.rows[i]] = k.step[i];
+    }
+    done_with(&k);
     return done;
 }

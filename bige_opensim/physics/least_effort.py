@@ -27,7 +27,8 @@ each begun where the solution of the one before puts the unknowns.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from bige_opensim.physics import native
 
@@ -134,12 +136,9 @@ def solve(
     blocks = _blocks(A.detach())
     squares = exponent is None and reserve_exponent is None
     if squares and A.dtype == torch.float64 and A.device.type == "cpu" and native.library() is not None:
-        nothing = LeastEffort(x, reserve, lam, status, iterations, imbalance)
-        box = weight, lower, upper, 0.5 * reserve_optimal**2
-        compiled = _compiled(A.detach(), b.detach(), nothing, blocks, box, scale.detach(), start, max_iterations)
-        if not (torch.is_grad_enabled() and (A.requires_grad or b.requires_grad)):
-            return compiled
-        start = compiled.multiplier
+        fixed = native.Fixed(*(_array(v) for v in (weight, lower, upper, 0.5 * reserve_optimal**2)))
+        alone = (x, lam, torch.where(finite, SOLVED, NOT_FINITE))
+        return LeastEffort(*_InC.apply(A, b, alone, blocks, fixed, scale.detach(), start, max_iterations))
     for rows, columns in blocks:
         problem = _Problem(
             A[:, rows][:, :, columns],
@@ -162,31 +161,55 @@ def solve(
     return LeastEffort(x, reserve, lam, status, iterations, imbalance)
 
 
-def _compiled(
-    A: Tensor,
-    b: Tensor,
-    nothing: LeastEffort,
-    blocks: list[tuple[Tensor, Tensor]],
-    box: tuple[Tensor, ...],
-    enough: Tensor,
-    start: Tensor | None,
-    most: int,
-) -> LeastEffort:
-    """The solution in C. `nothing` is that of what no block has; `box` weights, bounds, compliance of the reserves."""
-    lam = nothing.multiplier.detach().clone()
-    if start is not None:
-        for rows, _ in blocks:
-            lam[:, rows] = start.detach()[:, rows]
-    frames = native.Frames(
-        *(np.ascontiguousarray(v.numpy()) for v in (A, b, enough, lam)),
-        *(v.detach().numpy().copy() for v in (nothing.x, nothing.reserve, nothing.imbalance)),
-        *(v.numpy().astype(np.int32) for v in (nothing.status, nothing.iterations)),
-    )
-    fixed = native.Fixed(*(np.ascontiguousarray(v.numpy()) for v in box))
-    places = [(rows.numpy(), columns.numpy()) for rows, columns in blocks]
-    native.solve(frames, places, fixed, started=start is not None, most=most)
-    found = {name: torch.from_numpy(getattr(frames, name)) for name in vars(nothing)}
-    return LeastEffort(**{name: v.long() if v.dtype == torch.int32 else v for name, v in found.items()})
+class _InC(torch.autograd.Function):
+    """The answer in C, in the order of the fields of `LeastEffort`, and its gradients in A and b.
+
+    alone: unknowns, multipliers and status of frames in which nothing is coupled.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        A: Tensor,
+        b: Tensor,
+        alone: tuple[Tensor, Tensor, Tensor],
+        blocks: list[tuple[Tensor, Tensor]],
+        fixed: native.Fixed,
+        enough: Tensor,
+        start: Tensor | None,
+        most: int,
+    ) -> tuple[Tensor, ...]:
+        x, lam, status = (np.array(v.detach().numpy(), order="C") for v in alone)
+        places = [(rows.numpy(), columns.numpy()) for rows, columns in blocks]
+        if start is not None:
+            for rows, _ in places:
+                lam[:, rows] = start.detach().numpy()[:, rows]
+        reserve, state = np.array(b.detach().numpy(), order="C"), status.astype(np.int32)
+        answer = lam, x, reserve, np.zeros(len(b)), state, np.zeros_like(state)
+        frames = native.Frames(_array(A), _array(b), _array(enough), *answer)
+        native.solve(frames, places, fixed, started=start is not None, most=most)
+        ctx.frames, ctx.places, ctx.fixed = frames, places, fixed
+        found = {name: torch.from_numpy(getattr(frames, name)) for name in (f.name for f in fields(LeastEffort))}
+        found |= {name: found[name].long() for name in ("status", "iterations")}
+        ctx.mark_non_differentiable(*(found[name] for name in ("status", "iterations", "imbalance")))
+        return tuple(found.values())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *asked: Tensor) -> tuple[Tensor | None, ...]:
+        of = dict(zip((f.name for f in fields(LeastEffort)), asked, strict=True))
+        frames, compliance = ctx.frames, torch.from_numpy(ctx.fixed.compliance)
+        of_multiplier = of["multiplier"] + compliance * of["reserve"]
+        to_b = (of_multiplier / compliance).numpy()
+        to_b[frames.status == NOT_FINITE] = 0.0
+        to_A, asked_of = np.zeros_like(frames.A), (_array(of["x"]), _array(of_multiplier))
+        pulled = native.Pullback(frames.A, frames.multiplier, *asked_of, frames.status, to_A, to_b)
+        native.pull_back(pulled, ctx.places, ctx.fixed)
+        return torch.from_numpy(to_A), torch.from_numpy(to_b), *[None] * 6
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(values.detach().numpy())
 
 
 def _blocks(A: Tensor) -> list[tuple[Tensor, Tensor]]:

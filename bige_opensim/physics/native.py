@@ -6,7 +6,7 @@ It takes a sixth of the processor time of the same Newton method on torch batche
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -59,6 +59,21 @@ class Frames(NamedTuple):
     iterations: Int[np.ndarray, " frame"]
 
 
+class Pullback(NamedTuple):
+    """What `pull_back` is asked and writes, beside A, multipliers and status of frames as `Frames` has them.
+
+    asked_x, asked_multiplier: gradients in the answer; of_arms, of_b: in A and b, 0 where there are no blocks.
+    """
+
+    A: Float[np.ndarray, "frame coordinate unknown"]
+    multiplier: Float[np.ndarray, "frame coordinate"]
+    asked_x: Float[np.ndarray, "frame unknown"]
+    asked_multiplier: Float[np.ndarray, "frame coordinate"]
+    status: Int[np.ndarray, " frame"]
+    of_arms: Float[np.ndarray, "frame coordinate unknown"]
+    of_b: Float[np.ndarray, "frame coordinate"]
+
+
 def solve(frames: Frames, blocks: Sequence[Block], fixed: Fixed, *, started: bool, most: int) -> None:
     """Solve every block of every frame but those whose status says that they are not finite.
 
@@ -72,28 +87,59 @@ def solve(frames: Frames, blocks: Sequence[Block], fixed: Fixed, *, started: boo
         Largest number of iterations.
 
     """
+
+    def call(compiled: ctypes.CDLL, block: _Block, rows: slice) -> int:
+        A, b, enough, *answer = (_pointer(x[rows]) for x in frames)
+        count = len(frames.b[rows])
+        return int(compiled.bige_least_effort(count, ctypes.byref(block), A, b, enough, int(started), most, *answer))
+
+    _over(frames.A, blocks, fixed, call)
+
+
+def pull_back(given: Pullback, blocks: Sequence[Block], fixed: Fixed) -> None:
+    """Gradients in A and b of a function of the answer, by the implicit function theorem on the active set."""
+
+    def call(compiled: ctypes.CDLL, block: _Block, rows: slice) -> int:
+        arrays = (_pointer(x[rows]) for x in given)
+        return int(compiled.bige_least_effort_pullback(len(given.A[rows]), ctypes.byref(block), *arrays))
+
+    _over(given.A, blocks, fixed, call)
+
+
+class _Block(ctypes.Structure):
+    """The structure of the same name in C."""
+
+    _fields_ = (
+        *((name, ctypes.c_int) for name in ("all_coordinates", "all_unknowns", "coordinates", "unknowns")),
+        *((name, ctypes.c_void_p) for name in ("rows", "columns", *Fixed._fields)),
+    )
+
+
+def _over(
+    A: np.ndarray, blocks: Sequence[Block], fixed: Fixed, call: Callable[[ctypes.CDLL, _Block, slice], int]
+) -> None:
+    """Call C for every block, on as many threads as there is work for; C lets other threads of Python run."""
     compiled = library()
     assert compiled is not None, "the caller asks `library` first"
+    places = [[np.ascontiguousarray(x, dtype=np.int32) for x in block] for block in blocks]
     shared = [_pointer(x) for x in fixed]
-    places = [tuple(np.ascontiguousarray(x, dtype=np.int32) for x in block) for block in blocks]
-    count, *shape = frames.A.shape
+    structures = [
+        _Block(*A.shape[1:], len(rows), len(columns), _pointer(rows), _pointer(columns), *shared)
+        for rows, columns in places
+    ]
 
-    def solve_rows(rows: slice) -> None:
-        part = Frames(*(x[rows] for x in frames))
-        A, b, enough, *answer = (_pointer(x) for x in part)
-        for own, columns in places:
-            block = len(own), _pointer(own), len(columns), _pointer(columns)
-            given = len(part.b), *shape, *block, A, b, *shared, enough, int(started), most
-            if compiled.bige_least_effort(*given, *answer) != 0:
-                raise MemoryError(f"no memory for a least-effort problem of {len(own)} by {len(columns)}")
+    def call_rows(rows: slice) -> None:
+        for block in structures:
+            if call(compiled, block, rows) != 0:
+                raise MemoryError(f"no memory for a least-effort problem of {block.coordinates} by {block.unknowns}")
 
-    threads = max(1, min(torch.get_num_threads(), frames.A.size // FEWEST_PER_THREAD))
-    parts = [slice(int(a), int(z)) for a, z in pairwise(np.linspace(0, count, threads + 1).astype(int))]
+    threads = max(1, min(torch.get_num_threads(), A.size // FEWEST_PER_THREAD))
+    parts = [slice(int(a), int(z)) for a, z in pairwise(np.linspace(0, len(A), threads + 1).astype(int))]
     if threads == 1:
-        solve_rows(parts[0])
+        call_rows(parts[0])
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(solve_rows, parts))
+            list(pool.map(call_rows, parts))
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:

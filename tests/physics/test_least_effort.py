@@ -323,3 +323,29 @@ def test_what_was_compiled_from_another_source_is_replaced_and_never_loaded(tmp_
     assert made == library_path(tmp_path)
     assert made.name != older.name
     assert [f.name for f in tmp_path.iterdir()] == [made.name]
+
+
+def test_gradients_in_c_are_those_of_the_batches_in_all_that_is_returned(monkeypatch):
+    """Two blocks, a coordinate that nothing moves, a frame that is not finite."""
+    p = random_problem(frames=8, coordinates=9, unknowns=30, seed=23)
+    p["A"][:, 8] = 0.0
+    p["A"][:, :4, 15:] = 0.0
+    p["A"][:, 4:, :15] = 0.0
+    p["b"][2, 1] = torch.nan
+    rng = torch.Generator().manual_seed(5)
+    asked = [torch.randn(8, n, generator=rng, dtype=torch.float64) for n in (30, 9, 9)]
+
+    def gradients() -> list[torch.Tensor]:
+        inputs = [p[name].clone().requires_grad_() for name in ("A", "b")]
+        s = solve(*inputs, **{k: v for k, v in p.items() if k not in ("A", "b")})
+        fine = s.solved
+        sum((w[fine] * v[fine]).sum() for w, v in zip(asked, (s.x, s.reserve, s.multiplier), strict=True)).backward()
+        return [v.grad[fine] for v in inputs]
+
+    ours = gradients()
+    monkeypatch.setattr(native, "library", lambda: None)
+    theirs = gradients()
+    linked = (p["A"] != 0).any(0)
+    assert_allclose(ours[0][:, linked], theirs[0][:, linked], rtol=1e-6, atol=1e-9)
+    assert_allclose(ours[1], theirs[1], rtol=1e-6, atol=1e-9)
+    assert ours[1].abs().min(0).values.max() > 0
