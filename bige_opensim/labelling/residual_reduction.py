@@ -68,6 +68,8 @@ RISING_MS, RESTING_MS, REST_S, BESIDE_REST_S = 0.15, 0.05, 0.3, 0.5
 """
 AGREEING_M = 0.01
 """Standing levels of a person's trials that differ by less are one floor's."""
+KEPT_FRAMES = 10_000
+"""Frames whose states, some 10 kB each, are kept for the second look at a person's trials."""
 GROUPS = {
     "pelvis": ("pelvis", "sacrum"),
     "trunk": ("torso", "head", "lumbar", "thorax"),
@@ -180,8 +182,11 @@ def reduce_residuals(skeleton: Skeleton, trials: Sequence[Prepared], contact: Co
     """Find what to change of a body from all trials of a person."""
     plain = Adjustment.nothing(skeleton)
     stands, as_given = [], []
+    states: list[State | None] = []
     for w in trials:
         state, step = _state(skeleton, w), _step(w)
+        kept = sum(w.q.frames for w, known in zip(trials, states, strict=False) if known is not None)
+        states.append(state if kept + w.q.frames <= KEPT_FRAMES else None)
         stand = stand_of(skeleton, state, step)
         stands += [] if stand is None else [stand]
         as_given.append(_samples(skeleton, state, step, None, contact, None)[0])
@@ -193,7 +198,7 @@ def reduce_residuals(skeleton: Skeleton, trials: Sequence[Prepared], contact: Co
     levels = [stand.level_m for stand in stands]
     ground = float(np.median(levels)) if np.ptp(levels) < AGREEING_M else None
     flat = Skeleton(feet.applied(skeleton.tables))
-    evidence = _Evidence.of(flat, trials, contact, Floor(ground))
+    evidence = _Evidence.of(flat, trials, states, contact, Floor(ground))
     found, after = feet, evidence.beyond(np.zeros(evidence.parameters))
     if evidence.seconds >= MOVING_S:
         x = evidence.least_squares()
@@ -252,11 +257,22 @@ class _Evidence:
     seconds: float
 
     @classmethod
-    def of(cls, skeleton: Skeleton, trials: Sequence[Prepared], contact: ContactSettings, floor: Floor) -> _Evidence:
+    def of(
+        cls,
+        skeleton: Skeleton,
+        trials: Sequence[Prepared],
+        states: Sequence[State | None],
+        contact: ContactSettings,
+        floor: Floor,
+    ) -> _Evidence:
+        """From trials and their states, as far as these are known: those of a skeleton with other contact points."""
         floats = skeleton.own_mass.numpy() > 0  # what is carried was weighed
         groups = {n: [b for b in g if floats[b]] for n, g in groups_of(skeleton.bodies).items()}
         groups = {n: g for n, g in groups.items() if g}
-        parts = [_samples(skeleton, _state(skeleton, w), _step(w), groups, contact, floor) for w in trials]
+        parts = [
+            _samples(skeleton, known or _state(skeleton, w), _step(w), groups, contact, floor)
+            for w, known in zip(trials, states, strict=True)
+        ]
         base, slope = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
         counts = [len(part[0]) for part in parts if len(part[0])]
         spoken = max(1, len(counts))
