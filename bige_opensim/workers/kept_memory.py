@@ -8,7 +8,7 @@ import sys
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_BYTES = 32 * 2**20
 """Largest block that glibc takes from memory it keeps: the most that mallopt(3) allows."""
-KEPT_BYTES = 2**30
+KEPT_BYTES = 2**28
 
 
 def keep_freed_memory() -> None:
