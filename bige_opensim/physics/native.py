@@ -27,9 +27,11 @@ Block = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code, None where it was not compiled from this source."""
-    path = library_path()
-    return ctypes.CDLL(str(path)) if path.is_file() else None
+    """The compiled code, None where it was not compiled from this source, or for another kind of machine."""
+    try:
+        return ctypes.CDLL(str(library_path()))
+    except OSError:
+        return None
 
 
 class Fixed(NamedTuple):

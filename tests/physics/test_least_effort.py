@@ -1,4 +1,5 @@
 import sys
+from functools import cache
 
 import clarabel
 import numpy as np
@@ -28,7 +29,7 @@ Problem = dict[str, torch.Tensor]
 def route(request, monkeypatch):
     """Every test here holds for the compiled method and for that on batches, which does what C does not."""
     if request.param == "torch":
-        monkeypatch.setattr(native, "library", lambda: None)
+        monkeypatch.setattr(native, "library", cache(lambda: None))
     elif native.library() is None:
         pytest.skip("the package was built without a C compiler")
     return request.param
@@ -323,6 +324,17 @@ def test_what_was_compiled_from_another_source_is_replaced_and_never_loaded(tmp_
     assert made == library_path(tmp_path)
     assert made.name != older.name
     assert [f.name for f in tmp_path.iterdir()] == [made.name]
+
+
+def test_code_that_this_machine_cannot_load_is_left_to_torch(tmp_path, monkeypatch):
+    monkeypatch.setattr(native, "library_path", lambda: tmp_path / "other.so")
+    (tmp_path / "other.so").write_bytes(b"for another machine")
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        assert solve(**random_problem()).solved.all()
+    finally:
+        native.library.cache_clear()
 
 
 def test_gradients_in_c_are_those_of_the_batches_in_all_that_is_returned(monkeypatch):
