@@ -232,6 +232,10 @@ def test_a_generator_of_motions_that_leave_the_ground_is_refused(request_):
     refuses(request_, GenerationError, "was trained on jump, in which feet leave the ground")
 
 
+def test_a_chair_for_who_does_not_sit_is_refused(request_):
+    refuses(replace(request_, seat_m=0.45), GenerationError, "0.45 m high was asked for, and .* was trained on squat")
+
+
 def test_an_objective_of_another_movement_than_the_generators_is_refused() -> None:
     term = {"quantity": "depth", "stat": "peak", "at_least": 0.2}
     sitting = Objective.from_dict({"movement": "sit-to-stand", "term": [term]}, source="chair.toml")

@@ -109,3 +109,27 @@ def test_a_pelvis_that_glides_on_its_seat_or_sinks_is_measured(body: Skeleton, p
     assert off[2] == pytest.approx(0.05, abs=0.02)
     feet_alone = Observation(Frame(body.coordinates, (), body), q, duration, None)
     assert float(feet_alone.off_seat.abs().max()) == 0.0
+
+
+def test_a_motion_that_begins_off_a_seat_of_a_given_height_is_off_it_by_as_much(
+    body: Skeleton, performed: Performed
+) -> None:
+    """The seat carries where it was asked for, and not where the pelvis is."""
+    rise = performed.rises[0]
+    cut = performed.motion.resampled(np.linspace(rise.sit_s - 0.2, rise.sit_s + rise.duration, 51))
+    q, duration = torch.as_tensor(cut.values)[None], torch.tensor([cut.duration], dtype=torch.float64)
+
+    def seen(seat_m: float | None) -> Observation:
+        return Observation(Frame(body.coordinates, (), body, seated=True, seat_m=seat_m), q, duration, None)
+
+    found = seen(None)
+    assert found.seat is not None
+    rests_m = float(torch.as_tensor(found.seat.height_m).squeeze())
+    np.testing.assert_allclose(seen(rests_m).off_seat, found.off_seat, atol=1e-6)
+    lower = seen(rests_m - 0.06)
+    assert lower.seat is not None
+    assert float(torch.as_tensor(lower.seat.height_m).squeeze()) == pytest.approx(rests_m - 0.06)
+    assert float(lower.off_seat.min()) == pytest.approx(0.06, abs=1e-6)
+    sitting = slice(3, 8)
+    assert float(found.beyond_support[0, sitting].max()) < 0.0
+    assert float(lower.beyond_support[0, sitting].max()) > 0.05
