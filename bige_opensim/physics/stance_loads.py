@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.physics.contact import feet_of
-from bige_opensim.physics.dynamics import body_wrenches, kinematics, wrench_to_generalized
+from bige_opensim.physics.frames_last import FramesLast, Wrenches, cross, turned
 from bige_opensim.physics.predictor import derivative_matrix
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -50,19 +51,33 @@ class StanceLoads(torch.nn.Module):
     accelerations are those of natural quintic splines, as in `predictor`.
     """
 
-    rate: Tensor
+    default: Tensor
+    places: Tensor
+    means: Tensor
+    rates: Tensor
 
     def __init__(self, skeleton: Skeleton, channels: Sequence[str], samples: int = 101) -> None:
         super().__init__()
         if not stands(skeleton):
             raise ValueError("loads on two feet need a model that floats, with contact points under both feet")
-        self.skeleton = skeleton
+        self.skeleton, self.frames = skeleton, FramesLast(skeleton)
         self.columns = [skeleton.coordinates.index(n) for n in channels]
         foot, carriers = feet_of(skeleton)
-        self.points = [[i for i, f in enumerate(foot) if f == side] for side in (0, 1)]
-        self.carriers = [carriers[points[0]] for points in self.points]
+        side = np.array(foot)
+        self.carriers = [carriers[foot.index(s)] for s in (0, 1)]
         self.weight_n = float(skeleton.weight_n)
-        self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
+        bodies = skeleton.tables.contact_body.astype(np.int64)
+        self.bodies = bodies.tolist()
+        places = self.frames.from_carrier(bodies, skeleton.tables.contact_centre)[:, None]
+        means = np.stack([(side == s) / (side == s).sum() for s in (0, 1)])
+        rate = derivative_matrix(samples)
+        for name, numbers in {
+            "default": skeleton.default[:, None, None],
+            "places": torch.as_tensor(places),
+            "means": torch.as_tensor(means),
+            "rates": torch.as_tensor(np.stack([rate, rate @ rate])),
+        }.items():
+            self.register_buffer(name, numbers.to(skeleton.mass), persistent=False)
 
     def forward(
         self,
@@ -71,34 +86,37 @@ class StanceLoads(torch.nn.Module):
         every: int = 1,
     ) -> Float[Tensor, "batch frame load"]:
         """Loads in the precision of the skeleton."""
-        dtype = self.skeleton.mass.dtype
-        full = self.skeleton.get_buffer("default").to(dtype).expand(*q.shape[:2], -1).clone()
-        full[..., self.columns] = q.to(dtype)
-        T = duration.to(dtype)[:, None, None]
-        once, twice = (matrix[::every].to(dtype) for matrix in (self.rate, self.rate @ self.rate))
-        qd, qdd = (once @ full) / T, (twice @ full) / T**2
-        flat = [x.reshape(-1, x.shape[-1]) for x in (full[:, ::every], qd, qdd)]
-        return self._loads(*flat).reshape(len(q), -1, len(self.columns) + len(GROUND_LOADS))
+        full = self.default.repeat(1, *q.shape[:2])
+        full[self.columns] = q.to(full).permute(2, 0, 1)
+        T = duration.to(full)[:, None]
+        once, twice = (full @ matrix[::every].T for matrix in self.rates)  # (coordinate, batch, frame)
+        found = self._loads(full[..., ::every].flatten(1), (once / T).flatten(1), (twice / T**2).flatten(1))
+        return found.unflatten(1, once.shape[1:]).permute(1, 2, 0).contiguous()
 
-    def _loads(self, q: Tensor, qd: Tensor, qdd: Tensor) -> Float[Tensor, "frame load"]:
-        state = kinematics(self.skeleton, q, qd, qdd)
-        force, moment = body_wrenches(self.skeleton, state)
-        F, M = force.sum(1), moment.sum(1)
-        lift = F[:, 1].clamp(min=LEAST_WEIGHT * self.weight_n)
+    def _loads(self, q: Tensor, qd: Tensor, qdd: Tensor) -> Float[Tensor, "load frame"]:
+        found = self.frames(q, qd, qdd)
+        F, M = found.force.sum(0), found.moment.sum(0)
+        lift = F[1].clamp(min=LEAST_WEIGHT * self.weight_n)
         still = torch.zeros_like(lift)
-        z = torch.stack([M[:, 2] / lift, still, -M[:, 0] / lift], -1)
-        points = self.skeleton.contact_points(state.poses)
-        right, left = (points[:, side].mean(1) * points.new_tensor(ON_LEVEL) for side in self.points)
+        z = torch.stack([M[2] / lift, still, -M[0] / lift])
+        right, left = self._middles(found)
         apart = right - left
-        share = ((z - left) * apart).sum(-1) / apart.square().sum(-1).clamp(min=1e-4)
-        share = share.clamp(0.0, 1.0)[:, None]
+        share = ((z - left) * apart).sum(0) / apart.square().sum(0).clamp(min=1e-4)
+        share = share.clamp(0.0, 1.0)
         off = z - (share * right + (1.0 - share) * left)
-        free = M[:, 1] - (z[:, 2] * F[:, 0] - z[:, 0] * F[:, 2])
-        couple = torch.stack([still, free, still], -1)
-        force, moment = force.clone(), moment.clone()
-        for carrier, part, foot in zip(self.carriers, (share, 1.0 - share), (right, left), strict=True):
-            force[:, carrier] = force[:, carrier] - part * F
-            moment[:, carrier] = moment[:, carrier] - part * (torch.linalg.cross(foot + off, F) + couple)
-        net = wrench_to_generalized(self.skeleton, state, force, moment)[:, self.columns]
-        told = [F / self.weight_n, off[:, [0, 2]], share - 0.5, apart[:, 2:], free[:, None] / self.weight_n]
-        return torch.cat([net / self.weight_n, *told], -1)
+        free = M[1] - (z[2] * F[0] - z[0] * F[2])
+        couple = torch.stack([still, free, still])
+        feet = ((share, right), (1.0 - share, left))
+        pushed = torch.stack([part * F for part, _ in feet])
+        twisted = torch.stack([part * (cross(foot + off, F) + couple) for part, foot in feet])
+        at = torch.tensor(self.carriers)
+        force, moment = found.force.index_add(0, at, pushed, alpha=-1), found.moment.index_add(0, at, twisted, alpha=-1)
+        net = self.frames.generalized(found, force, moment)[self.columns]
+        told = [F / self.weight_n, off[[0, 2]], share[None] - 0.5, apart[2:], free[None] / self.weight_n]
+        return torch.cat([net / self.weight_n, *told])
+
+    def _middles(self, found: Wrenches) -> Float[Tensor, "2 3 frame"]:
+        """Middles of the contact points of the right and of the left foot, on the ground plane, m."""
+        points = found.position[self.bodies] + turned(self.places, found.rotation[self.bodies])[:, 0]
+        middles = (self.means @ points.flatten(1)).unflatten(1, points.shape[1:])
+        return middles * middles.new_tensor(ON_LEVEL)[:, None]

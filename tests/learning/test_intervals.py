@@ -54,3 +54,15 @@ def test_the_distance_of_what_a_gaussian_draws_is_one_in_mean_square() -> None:
     assert float(familiar.distance(x[10000:]).square().mean()) == pytest.approx(1.0, abs=0.03)
     along = mixing[:, 0] * 10.0 + 7.0
     assert float(familiar.distance(along)) == pytest.approx(10.0 / 5**0.5, rel=0.05)
+
+
+def test_where_nothing_was_wrong_an_interval_keeps_its_floor() -> None:
+    predicted, _, group = people(10, 3)
+    width = intervals.widths(predicted, predicted, group)
+    assert torch.equal(width, torch.full((intervals.PHASES, 3), intervals.LEAST_WIDTH))
+    assert intervals.factor(predicted, predicted, group, width) == 0.0  # what calibration does not go below is 1
+    at_rest = torch.zeros(1, 40, 3)
+    assert (
+        intervals.relative_error(at_rest, at_rest + 0.5 * intervals.LEAST_WIDTH * intervals.LEAST_ACTIVATION)
+        <= width[intervals.phase_of(40)]
+    ).all()

@@ -16,12 +16,14 @@ from safetensors.torch import load_file
 
 from bige_opensim.io.file_lock import LockedError
 from bige_opensim.io.partial_folders import partial_folder
+from bige_opensim.learning import intervals
 from bige_opensim.learning.augmentation import Augmentation, mirrored_rows, smooth_curves, varied
 from bige_opensim.learning.channels import Mirror
 from bige_opensim.learning.checkpoint import FILES, CheckpointError, load_generator, load_surrogate
 from bige_opensim.learning.surrogate import SurrogateConfig
 from bige_opensim.learning.training import (
     GeneratorTraining,
+    SurrogateTask,
     SurrogateTraining,
     read_training_config,
     schedule,
@@ -399,3 +401,78 @@ def test_mixing_moves_along_the_line_between_two_repetitions() -> None:
 def test_curves_have_unit_mean_variance() -> None:
     curves = smooth_curves((500, 101, 3), 4, torch.Generator().manual_seed(0))
     assert curves.square().mean().item() == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize(("frames", "every", "thinning"), [(1, 2, 1), (1, 3, 2), (2, 2, 2), (2, 3, 1)])
+def test_only_frames_that_a_stream_labels_teach_and_all_of_them_do(
+    frames: int, every: int, thinning: int, synthetic_dataset: xr.Dataset
+) -> None:
+    model = replace(SURROGATE.model, frames=frames, dropout=0.0, subject_dropout=0.0)
+    stream = replace(SURROGATE.stream, every=every)
+    config = replace(SURROGATE, thinning=thinning, stream=stream, model=model, mirror=False)
+    data = Repetitions.read(synthetic_dataset, labelled=True, seed=0, device="cpu")
+    task, rows, samples = SurrogateTask(data, config), torch.arange(2), data.q.shape[1]
+
+    def taught(frame: int) -> bool:
+        wrong = data.activations.clone()
+        wrong[:, frame] += 1.0
+        changed = []
+        for labels in (data.activations, wrong):
+            task.data = replace(data, activations=labels)
+            with torch.no_grad():
+                draws = [task.loss(rows, torch.Generator().manual_seed(seed)) for seed in range(6)]
+            changed.append(torch.stack(draws))
+        return not torch.equal(*changed)
+
+    labelled = math.lcm(frames, every)
+    for frame in (0, 6 * labelled):
+        assert taught(frame), frame
+    for frame in (1, 6 * labelled - 1):
+        assert not taught(frame), frame
+    assert samples > 6 * labelled
+
+
+def test_training_keeps_everything_on_one_device(synthetic_dataset: xr.Dataset) -> None:
+    """The device "meta" holds no numbers and refuses to meet a tensor of another one, as a graphics card does."""
+    data = Repetitions.read(synthetic_dataset, labelled=True, seed=0, device="cpu")
+    task = SurrogateTask(data, replace(SURROGATE, evenness=0.5))
+    task.data = replace(data, **{k: getattr(data, k).to("meta") for k in ("q", "duration", "features", "activations")})
+    task.loads, task.muscle_weight = task.loads.to("meta"), task.muscle_weight.to("meta")
+    task.model = task.model.to("meta")
+    loss = task.loss(torch.arange(4), torch.Generator().manual_seed(0))
+    loss.backward()
+    assert loss.device.type == "meta"
+    assert all(p.grad is not None and p.grad.device.type == "meta" for p in task.model.parameters())
+    assert task.predict(torch.arange(3)).shape == (3, *data.activations.shape[1:])
+    task.muscle_weight = task.muscle_weight.new_ones(task.muscle_weight.shape, device="cpu")
+    with pytest.raises(RuntimeError, match="device"):
+        task.loss(torch.arange(4), torch.Generator().manual_seed(0))
+
+
+def test_a_graphics_card_trains_or_there_is_a_sentence(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(TrainingError, match=r"device = 'cuda' cannot be used .*; cpu always can"):
+            replace(SURROGATE, device="cuda")
+        return
+    out = train_surrogate(synthetic_dataset, tmp_path / "s", replace(SURROGATE, epochs=2, device="cuda"))
+    data = Repetitions.read(synthetic_dataset, labelled=True, seed=0, device="cpu")
+    with torch.no_grad():
+        found = load_surrogate(out)(data.q, data.duration, data.features)
+    assert torch.isfinite(found).all()
+
+
+def test_intervals_never_shrink_below_those_of_the_bodies_kept_out(
+    monkeypatch: pytest.MonkeyPatch, synthetic_dataset: xr.Dataset
+) -> None:
+    data = Repetitions.read(synthetic_dataset, labelled=True, seed=0, device="cpu")
+    task = SurrogateTask(data, SURROGATE)
+    sizes = []
+    for factor in (0.25, 3.0):
+        monkeypatch.setattr("bige_opensim.learning.intervals.factor", lambda *_, factor=factor: factor)
+        task.calibrate()
+        sizes.append(task.model.interval.clone())
+    torch.testing.assert_close(sizes[1], 3.0 * sizes[0])
+    monkeypatch.undo()
+    found, true = task.predict(data.rows["validation"]), data.activations[data.rows["validation"]]
+    with torch.no_grad():
+        torch.testing.assert_close(sizes[0], intervals.widths(found, true, data.groups(data.rows["validation"])))
