@@ -138,13 +138,21 @@ class MotionSearch:
             refuse_dynamics(asked)
         self.settings = request.settings(asked)
         channels, muscles = self.channels, self.networks.surrogate.channels.muscles
-        sits = {"seated": self.seated, "seat_m": request.seat_m}
-        self.first = without_dynamics(asked).bind(channels, muscles, self.skeleton, **sits)
+        self.first = without_dynamics(asked).bind(
+            channels, muscles, self.skeleton, seated=self.seated, seat_m=request.seat_m
+        )
         self.objective, self.solved = self.first, None
         references = self.networks.references
         if request.muscles is not None:
             self.solved = _by_physics(request, channels, muscles, references.sizes["sample"], asked.cost, self.seated)
-            self.objective = asked.bind(channels, muscles, self.skeleton, dynamics=self.solved.dynamics, **sits)
+            self.objective = asked.bind(
+                channels,
+                muscles,
+                self.skeleton,
+                dynamics=self.solved.dynamics,
+                seated=self.seated,
+                seat_m=request.seat_m,
+            )
         person = subject_features(self.skeleton)
         self.build, self.features = (
             torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
@@ -251,8 +259,9 @@ class MotionSearch:
     def values(self, result: SearchResult) -> dict[str, np.ndarray]:
         """By term, what the surrogate as it is now, or the physics, says of motions, in the units of the objective."""
         q, duration = torch.as_tensor(result.motions), torch.as_tensor(result.durations)
-        exact = self.by_physics and self.solved is not None
-        objective, predict = (self.objective, self.solved.activations) if exact else (self.first, self.by_surrogate)
+        objective, predict = self.first, self.by_surrogate
+        if self.by_physics and self.solved is not None:
+            objective, predict = self.objective, self.solved.activations
         with torch.no_grad():
             found = objective.evaluate(q, duration, predict(q, duration))
         return {name: x.numpy() for name, x in found.values.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bige_opensim.built_in import BUILT_IN
@@ -238,15 +239,9 @@ def search_motions(
         if not settings.rehearsals:
             found = prepared.generated(result)
             return found if result.satisfied.any() else explained(found, prepared, result)
-        spared = settings.predictor == AUTO and prepared.first.needs_activations and not tables.passive_forces
-        return rehearsed(
-            prepared,
-            result,
-            settings.rehearsals,
-            show,
-            refine=settings.refine,
-            physics=(lambda: through_physics(prepared)) if spared and not physics else None,
-        )
+        known = settings.predictor == AUTO and not tables.passive_forces
+        through = partial(through_physics, prepared) if known else None
+        return rehearsed(prepared, result, settings.rehearsals, show, refine=settings.refine, physics=through)
 
 
 def through_physics(prepared: MotionSearch) -> MotionSearch:

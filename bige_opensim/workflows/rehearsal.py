@@ -156,7 +156,8 @@ class _Course:
     def turn_to_physics(self) -> int:
         """Let motions that only miss a term go on by the physics, where they did not; how many these are."""
         turning = [i for i in self.left if not _of(self.found, i).failed and i not in self.exact]
-        if self._physics is None or not turning:
+        moot = self.prepared.by_physics or not self.prepared.objective.needs_activations
+        if self._physics is None or moot or not turning:
             return 0
         self._through = self._through or self._physics()
         self.exact = sorted(self.exact + turning)
