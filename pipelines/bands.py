@@ -112,7 +112,7 @@ def _motions(
             "person": person,
             "low": band[0],
             "high": band[1],
-            "asked": sum(band) / 2,
+            "asked": round(sum(band) / 2, 6),
             "motion": entry["name"],
             "predicted": entry["predicted"][term],
             "simulated": simulated,

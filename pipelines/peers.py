@@ -58,6 +58,7 @@ IN_TABLES = {
     "diffusion": "diffusion",
     "guided diffusion": "diffusion, guided",
     "rejection": "rejection",
+    "rejection, diffusion": "rejection, diffusion",
     GUIDED: GUIDED,
 }
 """Ways that are rows of the paper's tables, by their names there."""

@@ -8,7 +8,8 @@ do not.
 
 - `codes`, `prior`, `diffusion`: motions are drawn, and nobody looks at the objective. What they meet, they meet by
   chance, and more time does not help them.
-- `rejection`: motions of the prior, of which the best by the surrogate are proposed.
+- `rejection`: motions of the prior, of which the best by the surrogate are proposed; `rejection, diffusion`: the same
+  of diffusion.
 - `guided diffusion`: every step down the gradient of the search's own loss, at strengths that take turns.
 - `paper`: the losses, weights and schedule of Maheshwari et al. 2025 with the objective's deciding terms in the place
   of their band (in its scale, where it is a band of activation), shortened to the time; `paper, whole`: with all of
@@ -24,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +41,7 @@ from bige_opensim.guidance.objective import Objective
 from bige_opensim.guidance.search import STARTS, SearchResult
 from bige_opensim.labelling.label_trials import NEED_BYTES
 from bige_opensim.learning import checkpoint
-from bige_opensim.learning.baselines import Drawn, draw_codes, draw_prior
+from bige_opensim.learning.baselines import Drawn, Loss, draw_codes, draw_prior
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
@@ -250,31 +252,35 @@ def _prior(case: Case) -> Callable[[torch.Generator, int], Drawn]:
     return lambda random, n: draw_prior(prior, search.networks.generator, search.build.expand(n, -1), random)
 
 
-def _rejection(case: Case, show: Show) -> Begun:
-    draw, judge = _prior(case), case.judge
-
-    def batch(seed: int, clock: _Clock) -> SearchResult:
-        q, duration = draw(torch.Generator().manual_seed(seed), max(TOGETHER, case.count))
-        return judge.result(q, duration, seed)
-
-    return _best(case, batch)
-
-
-def _diffusion(case: Case, guided: bool) -> Begun:
-    folder, judge = _named(case.diffusion, "diffusion"), case.judge
+def _diffusion(case: Case) -> Callable[..., Drawn]:
+    folder = _named(case.diffusion, "diffusion")
     model = checkpoint.load_diffusion(folder)
     if model.channels.coordinates != case.search.channels:
         raise SettingError(f"{folder}: knows other coordinates than the generator; train both on the same data")
     person = subject_features(case.search.skeleton)
-    body = torch.tensor([person[n] for n in model.channels.features], dtype=torch.float32).expand(case.count, -1)
-    if not guided:
-        return _drawing(case, lambda random, n: model.sample(body, random))
-    turns = [0]
+    body = torch.tensor([person[n] for n in model.channels.features], dtype=torch.float32)
+
+    def draw(random: torch.Generator, n: int, objective: Loss | None = None, strength: float = 1.0) -> Drawn:
+        return model.sample(body.expand(n, -1), random, objective, strength)
+
+    return draw
+
+
+def _rejection(case: Case, draw: Callable[[torch.Generator, int], Drawn]) -> Begun:
+    def batch(seed: int, clock: _Clock) -> SearchResult:
+        q, duration = draw(torch.Generator().manual_seed(seed), max(TOGETHER, case.count))
+        return case.judge.result(q, duration, seed)
+
+    return _best(case, batch)
+
+
+def _guided_diffusion(case: Case, show: Show) -> Begun:
+    judge, draw = case.judge, _diffusion(case)
+    strengths = cycle(STRENGTHS)
 
     def batch(seed: int, clock: _Clock) -> SearchResult:
-        strength = STRENGTHS[turns[0] % len(STRENGTHS)]
-        turns[0] += 1
-        q, duration = model.sample(body, torch.Generator().manual_seed(seed), judge.draft_loss, strength)
+        random = torch.Generator().manual_seed(seed)
+        q, duration = draw(random, case.count, objective=judge.draft_loss, strength=next(strengths))
         return judge.result(q, duration, seed)
 
     return _best(case, batch)
@@ -386,9 +392,10 @@ def _named(network: Path | None, what: str) -> Path:
 WAYS: dict[str, Way] = {
     "codes": _codes,
     "prior": lambda case, show: _drawing(case, _prior(case)),
-    "diffusion": lambda case, show: _diffusion(case, guided=False),
-    "rejection": _rejection,
-    "guided diffusion": lambda case, show: _diffusion(case, guided=True),
+    "diffusion": lambda case, show: _drawing(case, _diffusion(case)),
+    "rejection": lambda case, show: _rejection(case, _prior(case)),
+    "rejection, diffusion": lambda case, show: _rejection(case, _diffusion(case)),
+    "guided diffusion": _guided_diffusion,
     "paper": partial(_paper, whole=False),
     "paper, whole": partial(_paper, whole=True),
     "surrogate": lambda case, show: _searching(case, case.search, physics=False),
@@ -398,7 +405,7 @@ WAYS: dict[str, Way] = {
     "guided, both": partial(_guided, physics=True),
     "refined": partial(_guided, refine=ROUNDS - 1),
 }
-OF_PRIOR, OF_DIFFUSION = ("prior", "rejection"), ("diffusion", "guided diffusion")
+OF_PRIOR, OF_DIFFUSION = ("prior", "rejection"), ("diffusion", "rejection, diffusion", "guided diffusion")
 """Ways that draw from these networks."""
 MUSCLES_ONLY = ("physics", "both", "guided, both")
 """Ways that differ from others only where the objective measures muscles."""
