@@ -267,3 +267,12 @@ def test_a_draft_has_the_activations_of_every_other_sample(request_: GenerationR
             some, every = search.by_surrogate(draft, duration), search.by_surrogate(search.between @ draft, duration)
         torch.testing.assert_close(some, every[:, ::2], atol=1e-4, rtol=0.0)
         assert float(every.std()) > 1e-3
+        if detail:
+            told = search.loads(search.references[:2], duration)
+            features = search.features.expand(2, -1)
+            bumped = told.clone()
+            bumped[:, 51] += 1.0  # no token of either network
+            with torch.no_grad():
+                found = [network(search.references[:2], duration, features, loads=x) for x in (told, bumped)]
+            changed = (found[1] - found[0]).abs().amax((0, 2)) > 0.0
+            assert changed.nonzero().flatten().tolist() == [51]

@@ -427,7 +427,7 @@ def test_only_frames_that_a_stream_labels_teach_and_all_of_them_do(
     labelled = math.lcm(frames, every)
     for frame in (0, 6 * labelled):
         assert taught(frame), frame
-    for frame in (1, 6 * labelled - 1):
+    for frame in {1, 2 if labelled > 2 else 3, 6 * labelled - 1}:
         assert not taught(frame), frame
     assert samples > 6 * labelled
 
