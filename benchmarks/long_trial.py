@@ -192,7 +192,8 @@ def _scaling(arguments: argparse.Namespace) -> dict[str, Any]:
             rows = torch.arange(first, min(first + CHUNK, frames)) % len(q)
             state = kinematics(skeleton, q[rows], qd[rows], qdd[rows])
             columns = polynomial_columns(muscles, q[rows], qd[rows])
-            actuators = MusclesAndReserves(columns, predictor.lower, predictor.upper, predictor.reserve, predictor.root)
+            bounds = predictor.lower, predictor.upper
+            actuators = MusclesAndReserves(columns, *bounds, predictor.reserve, predictor.root, predictor.free)
             solve_with_ground(skeleton, state, qd[rows], actuators, ground, predictor.settings)
         return time.perf_counter() - began
 

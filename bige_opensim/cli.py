@@ -39,6 +39,7 @@ from bige_opensim.commands.serving import serve
 from bige_opensim.commands.solve import solve
 from bige_opensim.commands.viewing import view
 from bige_opensim.provenance import __version__
+from bige_opensim.workers.kept_memory import keep_freed_memory
 
 GROUPS: dict[str, dict[str, Callable[..., int | None] | dict[str, Callable[..., int | None]]]] = {
     "Prepare recordings": {
@@ -123,6 +124,7 @@ app = build()
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    keep_freed_memory()
     warnings.filterwarnings("ignore", message="enable_nested_tensor")
     warnings.showwarning = show_warning
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # dask leaves waits behind when it closes

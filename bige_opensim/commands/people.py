@@ -36,7 +36,8 @@ def synth(
     noise
         Standard deviation of noise on every coordinate, degrees (and 2 mm per degree), as of a sensor.
     movement
-        squat, sit-to-stand, or lunge (split squats, right leg in front).
+        squat, countermovement (a squat that turns at the bottom), sit-to-stand, or lunge (split squats, right leg in
+        front).
     model
         Generic full-body model to scale; by default the one that comes with the package.
     jobs

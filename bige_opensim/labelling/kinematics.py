@@ -12,7 +12,7 @@ from bige_opensim.labelling.cutoff import Cutoff, chosen_cutoff
 from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel, model_notes
-from bige_opensim.physics.dynamics import State, kinematics
+from bige_opensim.physics.dynamics import State, kinematics, with_mass_centres
 from bige_opensim.physics.rotations import continuous_rotations, fastest_rotation, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -33,7 +33,7 @@ class Prepared:
     qdd: Motion
     fastest_rotation: tuple[float, str]
     notes: tuple[str, ...]
-    _states: dict[int, State] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _states: dict[int, tuple[Skeleton, State]] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, q: Motion, fastest_rotation: tuple[float, str], notes: tuple[str, ...]) -> Prepared:
@@ -63,11 +63,15 @@ class Prepared:
         return Prepared(q, qd, qdd, self.fastest_rotation, self.notes)
 
     def state(self, skeleton: Skeleton) -> State:
-        """Poses, velocities and accelerations of all bodies, computed once."""
+        """Poses, velocities and accelerations of all bodies, computed once for all skeletons that move alike."""
         if id(skeleton) not in self._states:
-            motions = (self.tensor(skeleton, m) for m in (self.q, self.qd, self.qdd))
-            self._states[id(skeleton)] = kinematics(skeleton, *motions)
-        return self._states[id(skeleton)]
+            alike = next((known for known in self._states.values() if known[0].moves_like(skeleton)), None)
+            if alike is not None:
+                state = with_mass_centres(alike[1], alike[0], skeleton)
+            else:
+                state = kinematics(skeleton, *(self.tensor(skeleton, m) for m in (self.q, self.qd, self.qdd)))
+            self._states[id(skeleton)] = skeleton, state
+        return self._states[id(skeleton)][1]
 
     @staticmethod
     def tensor(skeleton: Skeleton, motion: Motion) -> torch.Tensor:

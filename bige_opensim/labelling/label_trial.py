@@ -21,7 +21,7 @@ from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.audit import AuditedCost, AuditedTrial, AuditSource, audit
 from bige_opensim.labelling.chair import Chair, ChairError, find_chair
 from bige_opensim.labelling.cutoff import chosen_cutoff
-from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label import Label
 from bige_opensim.labelling.label_content import TrialFindings, cost_notes, label_content
 from bige_opensim.labelling.label_files import LABEL, LOADED, LabelText, label_of, write_files
@@ -135,13 +135,13 @@ def _label_into(
     model, plain = person.model, person.skeleton
     fitted = settings.solver == "fast" and settings.geometry == "polynomial"
     if fitted and len(beside) > 1:
-        person.look_at(beside, settings)
+        person.look_at_movement(beside, settings)
     recorded = person.recorded(request, settings)
     require_frames(recorded.motion, "frames in the file")
     cutoff = chosen_cutoff(recorded.motion, plain.tables, model.rotational, settings.cutoff_hz)
     known = KnownModel(request.model, model, plain)
     preflight = preflight_of(request, settings, known, recorded, cutoff.hz)
-    whole = prepare(model, plain, recorded.motion, cutoff.hz)
+    whole = person.prepared(request, settings, recorded)
     report("residual reduction", 0.0)
     body = person_body(person, request, settings)
     skeleton = body.skeleton

@@ -16,14 +16,13 @@ from bige_opensim.doctor.findings import Finding
 from bige_opensim.io.force_plates import ForcePlateError
 from bige_opensim.io.storage import StorageError
 from bige_opensim.labelling.cutoff import USUAL_HZ
-from bige_opensim.labelling.kinematics import Prepared, prepare
+from bige_opensim.labelling.kinematics import Prepared
 from bige_opensim.labelling.label_files import ADJUSTED
 from bige_opensim.labelling.measured_forces import plate_forces
 from bige_opensim.labelling.missing_support import SupportCheck, find_missing_support
 from bige_opensim.labelling.person_model import PersonModel
 from bige_opensim.labelling.request import FROM_PLATES, LabelSettings, TrialRequest
 from bige_opensim.labelling.residual_reduction import MASS_SHARE, Floor, Reduction, beyond_feet, reduce_residuals
-from bige_opensim.labelling.trial_inputs import read_motion
 from bige_opensim.motion import MotionError
 from bige_opensim.osim.adjusted_model import write_adjusted_model
 from bige_opensim.osim.model import load, save_for_static_optimization
@@ -148,10 +147,9 @@ def _reduced(person: PersonModel, trials: list[TrialRequest], settings: LabelSet
     prepared, weighings = [], list[tuple[float, float]]()
     for trial in trials:
         try:
-            motion = read_motion(trial, settings, person.model).motion
-            prepared.append(prepare(person.model, person.skeleton, motion, settings.cutoff_hz))
+            prepared.append(person.look_at(trial, settings))
             if settings.grf in FROM_PLATES and trial.forces is not None:
-                weighings.append(_weighing(person.skeleton, prepared[-1], trial.forces, settings))
+                weighings.append(_weighing(person.skeleton, replace(prepared[-1]), trial.forces, settings))
         except ForcePlateError:  # said when that trial is labelled
             continue
         except (StorageError, MotionError):  # said when that trial is labelled

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from bige_opensim.io.storage import CoordinateFile, StorageError
-from bige_opensim.labelling.cutoff import chosen_cutoff
+from bige_opensim.labelling.kinematics import Prepared, prepare
 from bige_opensim.labelling.muscle_capacity import moment_errors, ranges_of
 from bige_opensim.labelling.quality_gates import FASTEST_ROTATION_RAD_S
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
@@ -25,13 +25,11 @@ from bige_opensim.motion import Motion, MotionError
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
-from bige_opensim.osim.inverse_dynamics import complete
 from bige_opensim.osim.model import OsimModel, file_sha256, load, require_muscles, write_static_optimization_model
 from bige_opensim.osim.path_sampler import PathSampler
 from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
-from bige_opensim.physics.rotations import continuous_rotations, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
 
 KEPT_PEOPLE, KEPT_MOVEMENTS = 2, 4
@@ -39,8 +37,24 @@ NEIGHBOURS = 3
 FOLLOWED_NM = 10.0
 """Largest error of a muscle's moment at full force, N·m, up to which its polynomials are taken for its path."""
 SAMPLED_POSES = 600
+KEPT_FRAMES = 30_000
+"""Frames of trials that were looked at and are not labelled yet, some 1 kB each."""
 MOST_TRIALS, MOST_POSES = 60, 6000
 """Trials, and poses of them, among which those are chosen on which a person's muscle paths are sampled."""
+
+
+class _ReadTrial(NamedTuple):
+    recorded: CoordinateFile
+    prepared: Prepared
+
+
+def _reading(request: TrialRequest, settings: LabelSettings) -> tuple[object, ...]:
+    """What tells a trial's motion from others, and from what its file held before."""
+    try:
+        content = request.motion_sha256
+    except OSError:  # said where it is read
+        content = ""
+    return content, settings.cutoff_hz, settings.units
 
 
 class PersonModel:
@@ -53,7 +67,7 @@ class PersonModel:
         self._muscles: dict[bytes, Muscles] = {}
         self._lines: WeakKeyDictionary[Muscles, FittedLines] = WeakKeyDictionary()
         self._movements: dict[tuple[object, ...], Float[np.ndarray, "pose coordinate"] | None] = {}
-        self._recorded: dict[Path, CoordinateFile] = {}
+        self._read: dict[tuple[object, ...], _ReadTrial] = {}
 
     @cached_property
     def stripped(self) -> bytes:
@@ -63,10 +77,32 @@ class PersonModel:
             return write_static_optimization_model(self.model, Path(folder) / "model.osim", driven).read_bytes()
 
     def recorded(self, request: TrialRequest, settings: LabelSettings) -> CoordinateFile:
-        """The motion of a trial, read once where its movement was looked at before; errors as `read_motion`."""
-        return self._recorded.pop(request.motion, None) or read_motion(request, settings, self.model)
+        """The motion of a trial, read once where it was looked at before; errors as `read_motion`."""
+        read = self._read.get(_reading(request, settings))
+        return read.recorded if read is not None else read_motion(request, settings, self.model)
 
-    def look_at(self, beside: Sequence[TrialRequest], settings: LabelSettings) -> None:
+    def prepared(self, request: TrialRequest, settings: LabelSettings, recorded: CoordinateFile) -> Prepared:
+        """The motion of a trial that is labelled now, as it was prepared where it was looked at; errors as `prepare`.
+
+        What was kept of the trial is handed over: nobody asks for it again.
+        """
+        read = self._read.pop(_reading(request, settings), None)
+        if read is not None:
+            return read.prepared
+        return prepare(self.model, self.skeleton, recorded.motion, settings.cutoff_hz)
+
+    def look_at(self, request: TrialRequest, settings: LabelSettings) -> Prepared:
+        """A trial read and prepared, and kept until it is labelled; errors as `read_motion` and `prepare`."""
+        key = _reading(request, settings)
+        if key in self._read:
+            return self._read[key].prepared
+        recorded = read_motion(request, settings, self.model)
+        read = _ReadTrial(recorded, prepare(self.model, self.skeleton, recorded.motion, settings.cutoff_hz))
+        if request.recorded is None and sum(r.prepared.q.frames for r in self._read.values()) < KEPT_FRAMES:
+            self._read[key] = read
+        return read.prepared
+
+    def look_at_movement(self, beside: Sequence[TrialRequest], settings: LabelSettings) -> None:
         """Read the trials that muscle paths will be fitted for."""
         self._movement(beside, settings)
 
@@ -147,14 +183,9 @@ class PersonModel:
 
     def _poses(self, request: TrialRequest, settings: LabelSettings) -> Float[np.ndarray, "frame coordinate"] | None:
         try:
-            recorded = read_motion(request, settings, self.model)
-            tables = self.skeleton.tables
-            cutoff = chosen_cutoff(recorded.motion, tables, self.model.rotational, settings.cutoff_hz)
-            motion, _ = continuous_rotations(recorded.motion, rotation_triples(tables))
-            q = complete(self.model, motion.lowpass(cutoff.hz)).select(self.skeleton.coordinates)
+            q = self.look_at(request, settings).q.select(self.skeleton.coordinates)
         except (StorageError, MotionError):  # said when that trial is labelled
             return None
-        self._recorded[request.motion] = recorded
         driven = [i for i, n in enumerate(self.skeleton.coordinates) if n in self.skeleton.tables.muscle_driven]
         speed = np.abs(np.diff(q.values[:, driven], axis=0) / np.diff(q.time)[:, None])
         return q.values if speed.max(initial=0.0) < FASTEST_ROTATION_RAD_S else None

@@ -68,6 +68,8 @@ RISING_MS, RESTING_MS, REST_S, BESIDE_REST_S = 0.15, 0.05, 0.3, 0.5
 """
 AGREEING_M = 0.01
 """Standing levels of a person's trials that differ by less are one floor's."""
+KEPT_FRAMES = 10_000
+"""Frames whose states, some 10 kB each, are kept for the second look at a person's trials."""
 GROUPS = {
     "pelvis": ("pelvis", "sacrum"),
     "trunk": ("torso", "head", "lumbar", "thorax"),
@@ -180,11 +182,14 @@ def reduce_residuals(skeleton: Skeleton, trials: Sequence[Prepared], contact: Co
     """Find what to change of a body from all trials of a person."""
     plain = Adjustment.nothing(skeleton)
     stands, as_given = [], []
+    states: list[State | None] = []
     for w in trials:
         state, step = _state(skeleton, w), _step(w)
+        kept = sum(w.q.frames for w, known in zip(trials, states, strict=False) if known is not None)
+        states.append(state if kept + w.q.frames <= KEPT_FRAMES else None)
         stand = stand_of(skeleton, state, step)
         stands += [] if stand is None else [stand]
-        as_given.append(_samples(skeleton, state, step, {}, contact, None)[0])
+        as_given.append(_samples(skeleton, state, step, None, contact, None)[0])
     standing_s = sum(stand.seconds for stand in stands)
     if standing_s < STANDING_S:
         why = f"Nobody stands on both feet for {STANDING_S:g} s in the {len(trials)} trial(s) of this person."
@@ -193,7 +198,7 @@ def reduce_residuals(skeleton: Skeleton, trials: Sequence[Prepared], contact: Co
     levels = [stand.level_m for stand in stands]
     ground = float(np.median(levels)) if np.ptp(levels) < AGREEING_M else None
     flat = Skeleton(feet.applied(skeleton.tables))
-    evidence = _Evidence.of(flat, trials, contact, Floor(ground))
+    evidence = _Evidence.of(flat, trials, states, contact, Floor(ground))
     found, after = feet, evidence.beyond(np.zeros(evidence.parameters))
     if evidence.seconds >= MOVING_S:
         x = evidence.least_squares()
@@ -252,11 +257,22 @@ class _Evidence:
     seconds: float
 
     @classmethod
-    def of(cls, skeleton: Skeleton, trials: Sequence[Prepared], contact: ContactSettings, floor: Floor) -> _Evidence:
+    def of(
+        cls,
+        skeleton: Skeleton,
+        trials: Sequence[Prepared],
+        states: Sequence[State | None],
+        contact: ContactSettings,
+        floor: Floor,
+    ) -> _Evidence:
+        """From trials and their states, as far as these are known: those of a skeleton with other contact points."""
         floats = skeleton.own_mass.numpy() > 0  # what is carried was weighed
         groups = {n: [b for b in g if floats[b]] for n, g in groups_of(skeleton.bodies).items()}
         groups = {n: g for n, g in groups.items() if g}
-        parts = [_samples(skeleton, _state(skeleton, w), _step(w), groups, contact, floor) for w in trials]
+        parts = [
+            _samples(skeleton, known or _state(skeleton, w), _step(w), groups, contact, floor)
+            for w, known in zip(trials, states, strict=True)
+        ]
         base, slope = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
         counts = [len(part[0]) for part in parts if len(part[0])]
         spoken = max(1, len(counts))
@@ -313,8 +329,7 @@ class _Evidence:
 
 def beyond_feet(skeleton: Skeleton, w: Prepared, ground: float, contact: ContactSettings) -> float:
     """Root mean square of how far a trial's zero-moment point lies beyond the feet, m, in quiet frames on them."""
-    state = _state(skeleton, w)
-    margin, _, quiet = _margins(skeleton, state, _step(w), ground, contact, {})
+    margin, _, quiet = _margins(skeleton, w.state(skeleton), _step(w), ground, contact, None)
     return _beyond(margin[quiet, :, 0])
 
 
@@ -329,7 +344,7 @@ def _samples(
     skeleton: Skeleton,
     state: State,
     step: float,
-    groups: dict[str, list[int]],
+    groups: dict[str, list[int]] | None,
     contact: ContactSettings,
     floor: Floor | None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -340,18 +355,25 @@ def _samples(
 
 
 def _margins(
-    skeleton: Skeleton, state: State, step: float, ground: float, contact: ContactSettings, groups: dict[str, list[int]]
+    skeleton: Skeleton,
+    state: State,
+    step: float,
+    ground: float,
+    contact: ContactSettings,
+    groups: dict[str, list[int]] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far the zero-moment point lies beyond the feet along every direction, m, and what that depends on.
 
     Returns the margin (T, D, 1 + 3 + G), first of the body as it is, then per metre of the trunk's mass centre and per
-    share of the groups' masses; the same per metre of reach of heels and toes (T, D, 2); and frames with quiet forces
-    and feet on the ground.
+    share of the groups' masses (without groups the first alone); the same per metre of reach of heels and toes
+    (T, D, 2); and frames with quiet forces and feet on the ground.
     """
     width = max(1, round(WINDOW_S / step))
     weight, on_person = float(skeleton.weight_n), skeleton.person_mass > 0
     force, moment = (part[:, on_person].sum(-2) for part in body_wrenches(skeleton, state))
-    columns = [mass_centre_columns(skeleton, state, skeleton.bodies.index(_trunk(skeleton)))]
+    columns = []
+    if groups is not None:
+        columns.append(mass_centre_columns(skeleton, state, skeleton.bodies.index(_trunk(skeleton))))
     if groups:
         columns.append(mass_columns(skeleton, state, list(groups.values())))
     of_force = torch.cat([force[..., None], *(c[0] for c in columns)], -1).numpy()

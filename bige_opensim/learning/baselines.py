@@ -36,7 +36,7 @@ from torch.nn import functional
 from bige_opensim.learning.channels import Channels, Normaliser
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.surrogate import Block, SurrogateConfig
-from bige_opensim.learning.vqvae import FARTHEST_BODY, spline_matrix
+from bige_opensim.learning.vqvae import FARTHEST_BODY, Generator, spline_matrix
 
 Drawn = tuple[Float[Tensor, "motion time coordinate"], Float[Tensor, " motion"]]
 """Motions in rad and m, and their durations in s."""
@@ -47,6 +47,9 @@ Loss = Callable[[Tensor, Tensor], Float[Tensor, " motion"]]
 NOISE_STEPS_AHEAD = 0.008
 LARGEST_STEP = 0.999
 """s of the cosine schedule, which keeps the first steps from vanishing, and the largest 1 - alpha of a step."""
+
+LARGEST_PUSH = 1.0
+"""Of guidance in a step, in spreads of the training motions: an early guess at a motion can be far from any."""
 
 
 @dataclass(frozen=True)
@@ -232,10 +235,11 @@ class MotionDiffusion(nn.Module):
 
     @torch.enable_grad()
     def _slope(self, objective: Loss, clean: Tensor) -> Tensor:
-        """Gradient of the objective in scaled control points."""
+        """Gradient of the objective in scaled control points, at most `LARGEST_PUSH` in root mean square."""
         clean = clean.detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(objective(*self.motions(clean)).sum(), clean)
-        return slope
+        size = slope.square().mean((1, 2), keepdim=True).sqrt()
+        return slope * (LARGEST_PUSH / size.clamp(min=LARGEST_PUSH))
 
 
 def cosine_schedule(steps: int) -> Float[Tensor, " level"]:
@@ -251,6 +255,31 @@ def backwards(x: Tensor, clean: Tensor, noise: Tensor, now: Tensor, before: Tens
     alpha = now / before
     mean = (before.sqrt() * (1.0 - alpha) * clean + alpha.sqrt() * (1.0 - before) * x) / (1.0 - now)
     return mean + ((1.0 - before) * (1.0 - alpha) / (1.0 - now)).sqrt() * noise
+
+
+@torch.no_grad()
+def draw_codes(
+    generator: Generator,
+    known: Int[Tensor, "known token code"],
+    body: Float[Tensor, "batch feature"],
+    random: torch.Generator,
+) -> Drawn:
+    """Motions of codes that are drawn each by itself, as often as the `known` motions have it at its place."""
+    at = torch.randint(len(known), (len(body), *known.shape[1:]), generator=random)
+    return generator.decode(generator.from_codes(known.gather(0, at)), quantised=False, body=body)
+
+
+@torch.no_grad()
+def draw_prior(
+    prior: CodePrior,
+    generator: Generator,
+    body: Float[Tensor, "batch feature"],
+    random: torch.Generator,
+    temperature: float = 1.0,
+) -> Drawn:
+    """Motions of codes that a prior draws, decoded by the generator that it is of."""
+    codes = prior.sample(body, random, temperature)
+    return generator.decode(generator.from_codes(codes), quantised=False, body=body)
 
 
 def best_of(draw: Callable[[int], Drawn], objective: Loss, count: int, tries: int) -> Drawn:

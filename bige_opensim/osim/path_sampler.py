@@ -97,7 +97,13 @@ class PathSampler:
         into the forces of single muscles.
         """
         self.set_pose(q)
-        return self._lengths(), self._pulled(together if together is not None else self._alone, q)
+        lengths = self._lengths()
+        if together is None:
+            return lengths, self._pulled(self._alone, q)
+        arms = np.empty((len(self.muscles), len(self.names)))
+        for muscles, of_group in zip(together, self._pulled(together, q), strict=True):
+            arms[list(muscles)] = of_group
+        return lengths, arms
 
     def where(
         self, wanted: Bool[np.ndarray, "pose muscle"], poses: Float[np.ndarray, "pose coordinate"]
@@ -109,7 +115,7 @@ class PathSampler:
             which = np.flatnonzero(wanted[n])
             self.set_pose(poses[n])
             lengths[n, which] = [self.muscles[int(m)].getLength(self.state) for m in which]
-            arms[n, which] = self._pulled([[int(m)] for m in which], poses[n])[which]
+            arms[n, which] = self._pulled([self._alone[int(m)] for m in which], poses[n])
         return lengths, arms
 
     def forces_on(self, muscles: Sequence[int], bodies: Sequence[int]) -> Float[np.ndarray, "body 3"]:
@@ -130,16 +136,16 @@ class PathSampler:
 
     def _pulled(
         self, together: Sequence[Sequence[int]], q: Float[np.ndarray, " coordinate"]
-    ) -> Float[np.ndarray, "muscle coordinate"]:
-        gains = [d.function.calcDerivative(self._first, opensim.Vector(1, float(q[d.driver]))) for d in self.driven]
-        arms = np.empty((len(self.muscles), len(self.names)))
+    ) -> Float[np.ndarray, "group coordinate"]:
+        """Moment arms of groups of muscles that are pulled on at the same time."""
         generalized = opensim.Vector()
-        for muscles in together:
+        force = np.empty((len(together), self._mobilities))
+        for k, muscles in enumerate(together):
             bodies, mobility = self._forces(muscles)
             self._matter.multiplyBySystemJacobianTranspose(self.state, bodies, generalized)
-            force = generalized.to_numpy() + mobility.to_numpy()
-            found = force[self._mobility]
-            for d, gain in zip(self.driven, gains, strict=True):
-                found[d.driver] += force[d.mobility] * gain
-            arms[list(muscles)] = found
+            np.add(generalized.to_numpy(), mobility.to_numpy(), out=force[k])
+        arms = force[:, self._mobility]
+        for d in self.driven:
+            gain = d.function.calcDerivative(self._first, opensim.Vector(1, float(q[d.driver])))
+            arms[:, d.driver] += force[:, d.mobility] * gain
         return arms

@@ -214,6 +214,12 @@ class Skeleton(torch.nn.Module):
         loads = torch.tensor([is_load(b) for b in self.bodies], dtype=torch.bool)
         self.register_buffer("own_mass", torch.where(loads, 0.0, self.person_mass), persistent=False)
 
+    def moves_like(self, other: Skeleton) -> bool:
+        """Whether another was made from this one's tables with other masses or contact points: its joints are these."""
+        own = {"mass", "com", "inertia", "contact_centre", "contact_radius"}
+        names = (f.name for f in fields(SkeletonTables) if f.name not in own)
+        return all(getattr(self.tables, name) is getattr(other.tables, name) for name in names)
+
     def index(self, coordinate: str) -> int:
         """Position of a coordinate among the channels."""
         return self.coordinates.index(coordinate)

@@ -5,8 +5,9 @@ doi:10.1523/JNEUROSCI.05-07-01688.1985),
 
     S(u) = 10 u^3 - 15 u^4 + 6 u^5,      u = t / T in [0, 1],
 
-down in T_down, held for T_hold, up in T_up. Trunk, arms, weight and heels follow the same progress S(t). The legs are
-then what planted feet, the depth of the knees and the centre of mass over the base of support leave: `closed_chain`.
+down in T_down, held for T_hold, up in T_up; one that turns at the bottom along that of `countermovements`. Trunk, arms,
+weight and heels follow the same progress S(t). The legs are then what planted feet, the depth of the knees and the
+centre of mass over the base of support leave: `closed_chain`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jaxtyping import Float
 from bige_opensim.motion import Motion
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.synthesis.closed_chain import SIDES, ClosedChainError, Stance, plant, solve
+from bige_opensim.synthesis.countermovements import turned_course
 from bige_opensim.synthesis.styles import ARMS, STANDING_KNEE, Squat, Style
 
 RATE_HZ = 60.0
@@ -65,10 +67,14 @@ def progress(squats: Sequence[Squat]) -> tuple[Float[np.ndarray, " time"], Float
     starts = REST_S + np.cumsum([0.0, *(s.duration + s.pause_s for s in squats)])
     end = starts[-1] - squats[-1].pause_s + REST_S
     time = np.arange(int(np.ceil(end * RATE_HZ)) + 1) / RATE_HZ
-    down = np.array([minimum_jerk((time - t) / s.down_s) for t, s in zip(starts[:-1], squats, strict=True)])
-    rise = starts[:-1] + np.array([s.down_s + s.hold_s for s in squats])
-    up = np.array([minimum_jerk((time - t) / s.up_s) for t, s in zip(rise, squats, strict=True)])
-    return time, down - up
+    return time, np.array([_course(time - start, squat) for start, squat in zip(starts[:-1], squats, strict=True)])
+
+
+def _course(time: Float[np.ndarray, " time"], squat: Squat) -> Float[np.ndarray, " time"]:
+    """Progress of one repetition that begins at time 0."""
+    if squat.turns:
+        return turned_course(time, squat.down_s, squat.up_s)
+    return minimum_jerk(time / squat.down_s) - minimum_jerk((time - squat.down_s - squat.hold_s) / squat.up_s)
 
 
 def sway(time: Float[np.ndarray, " time"], rms: float, random: np.random.Generator) -> Float[np.ndarray, " time"]:

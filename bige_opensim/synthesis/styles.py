@@ -68,7 +68,10 @@ class Style:
 
 @dataclass(frozen=True)
 class Squat:
-    """One repetition: what of the person's style varies from one to the next, and the rise of the heels, rad."""
+    """One repetition: what of the person's style varies from one to the next, and the rise of the heels, rad.
+
+    `turns`: it comes to no rest at the bottom (`countermovements`), and hold_s is 0.
+    """
 
     depth: float
     lean: float
@@ -79,6 +82,7 @@ class Squat:
     up_s: float
     pause_s: float
     heel_lift: float = 0.0
+    turns: bool = False
 
     @property
     def duration(self) -> float:

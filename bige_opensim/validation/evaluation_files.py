@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bige_opensim.io.latex import table
 from bige_opensim.io.partial_folders import whole_folder
 from bige_opensim.validation import controls
 from bige_opensim.validation.evaluation import (
@@ -126,32 +127,11 @@ def latex(found: Evaluation) -> str:
 
 
 def _table(found: Evaluation, group: str) -> str:
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{_escaped(CAPTIONS[group])} {_escaped(EXPLANATION)}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(found.rows)}}}",
-        r"\toprule",
-        " & ".join(["", *(_escaped(row.name) for row in found.rows)]) + r" \\",
-        " & ".join(["motions (people)", *(f"{size(row)} ({row.people})" for row in found.rows)]) + r" \\",
-        r"\midrule",
+    headings = [
+        ["", *(row.name for row in found.rows)],
+        ["motions (people)", *(f"{size(row)} ({row.people})" for row in found.rows)],
     ]
-    for m in (m for m in METRICS if m.group == group):
-        cells = [_escaped(heading(found, m)), *(_escaped(shown(row.values[m.key])) for row in found.rows)]
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-
-
-def _escaped(text: str) -> str:
-    marks = {
-        "\\": r"\textbackslash{}",
-        "†": r"$^\dagger$",
-        "±": r"$\pm$",
-        "²": r"$^2$",
-        "×": r"$\times$",
-        "°": r"$^\circ$",
-    }
-    marks |= {c: rf"\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(marks.get(c, c) for c in text)
+    return table(f"{CAPTIONS[group]} {EXPLANATION}", headings, table_lines(found, group)[1])
 
 
 def figure(found: Evaluation) -> Figure:

@@ -51,6 +51,23 @@ def r_squared(
     return 1.0 - ((p - a) ** 2).sum(0) / np.where(spread > 0.0, spread, np.nan)
 
 
+def eight_muscles(
+    predicted: Float[np.ndarray, "*frames muscle"], true: Float[np.ndarray, "*frames muscle"], muscles: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """R² and root mean square error of each of the paper's eight muscles that there are, both sides pooled."""
+    found = {}
+    for name in EIGHT:
+        sides = [list(muscles).index(m) for m in _sides(name, muscles)]
+        if sides:
+            p, a = (x[..., sides].reshape(-1, 1) for x in (predicted, true))
+            found[name] = float(r_squared(p, a)[0]), float(np.sqrt(((p - a) ** 2).mean()))
+    return found
+
+
+def _sides(name: str, muscles: Sequence[str]) -> list[str]:
+    return [m for m in (f"{name}_r", f"{name}_l") if m in muscles]
+
+
 def prediction_errors(
     predicted: Float[np.ndarray, "repetition time muscle"],
     true: Float[np.ndarray, "repetition time muscle"],
@@ -68,14 +85,9 @@ def prediction_errors(
     acting = true.reshape(-1, true.shape[-1]).std(0) > VARIES
     if not acting.any():
         raise ValueError(f"no activation varies by more than {VARIES:g}: there is nothing to predict")
-    pooled: dict[str, float] = {}
-    columns: list[int] = []
-    for name in EIGHT:
-        sides = [list(muscles).index(m) for m in (f"{name}_r", f"{name}_l") if m in muscles]
-        if sides:
-            p, a = (x[..., sides].reshape(-1, 1) for x in (predicted, true))
-            pooled[name] = float(r_squared(p, a)[0])
-            columns += sides
+    eight = eight_muscles(predicted, true, muscles)
+    pooled = {name: r2 for name, (r2, _) in eight.items()}
+    columns = [list(muscles).index(m) for name in eight for m in _sides(name, muscles)]
     worst = min(pooled, key=lambda name: pooled[name], default="")
     error = predicted - true
     covered = np.nan if bounds is None else float(((true >= bounds[0]) & (true <= bounds[1])).mean())

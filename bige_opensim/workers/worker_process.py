@@ -21,6 +21,8 @@ from typing import IO, Any
 
 import psutil
 
+from bige_opensim.workers.kept_memory import keep_freed_memory
+
 CHECK_S = 0.1
 START_S = 300.0
 IDLE_S = 120.0
@@ -249,6 +251,7 @@ def _collect(stream: IO[bytes], answers: queue.SimpleQueue[tuple[str, Any]]) -> 
 
 def serve(parent: int, idle_s: float, ready_for: str = "") -> None:
     """Do the tasks that come on standard input: what a `WorkerProcess` runs. Ends with its parent, or when idle."""
+    keep_freed_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

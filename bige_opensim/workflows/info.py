@@ -9,13 +9,17 @@ from typing import Any
 import torch
 
 from bige_opensim.io import cache
+from bige_opensim.physics.native import library
 from bige_opensim.provenance import __version__
 
 BESIDE = ("torch", "numpy", "scipy", "xarray", "cyclopts")
 
 
 def installation() -> dict[str, Any]:
-    """Versions, devices and cache (bytes), as `bige info --json` writes them; opensim is None where it is missing."""
+    """Versions, devices, what solves least effort, and cache (bytes), as `bige info --json` writes them.
+
+    opensim is None where it is missing.
+    """
     try:
         from bige_opensim.osim.model import opensim_version
 
@@ -30,6 +34,7 @@ def installation() -> dict[str, Any]:
         "opensim": opensim,
         **{name: importlib.metadata.version(name) for name in BESIDE},
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"],
+        "least_effort": "torch" if library() is None else "C",
         "cache": {
             "folder": str(cache.cache_folder()),
             "entries": use.entries,

@@ -17,7 +17,7 @@ from bige_opensim.built_in import BUILT_IN
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.learning import baseline_training, checkpoint
 from bige_opensim.learning.baseline_training import DiffusionTraining, PriorTraining
-from bige_opensim.learning.baselines import CodePrior, Drawn, MotionDiffusion
+from bige_opensim.learning.baselines import CodePrior, Drawn, MotionDiffusion, draw_codes, draw_prior
 from bige_opensim.learning.dataset import save_dataset
 from bige_opensim.learning.training_data import TrainingError
 from bige_opensim.learning.vqvae import Generator
@@ -150,14 +150,17 @@ def _by_prior(
     rows: np.ndarray,
 ) -> Drawn:
     prior, decoder = checkpoint.load_prior(folder), checkpoint.load_generator(generator)
-    if config["training"].get("generator_sha256") not in ("", _weights_of(generator)):
-        raise TrainingError(f"{folder} is the prior of another generator than {generator}: name its own")
+    require_prior_of(folder, config, generator)
     parts = []
     for body in _bodies(folder, prior, data, rows).split(TOGETHER):
-        codes = prior.sample(body, random, temperature)
-        with torch.no_grad():
-            parts.append(decoder.decode(decoder.from_codes(codes), quantised=False, body=body))
+        parts.append(draw_prior(prior, decoder, body, random, temperature))
     return _joined(parts)
+
+
+def require_prior_of(folder: Path, config: dict[str, Any], generator: Path) -> None:
+    """Raise TrainingError where a code prior is another generator's."""
+    if config["training"].get("generator_sha256") not in ("", _weights_of(generator)):
+        raise TrainingError(f"{folder} is the prior of another generator than {generator}: name its own")
 
 
 def _by_codes(folder: Path, random: torch.Generator, data: xr.Dataset, rows: np.ndarray) -> Drawn:
@@ -166,9 +169,7 @@ def _by_codes(folder: Path, random: torch.Generator, data: xr.Dataset, rows: np.
     q, duration = (torch.as_tensor(data[name].values[train], dtype=torch.float32) for name in ("q", "duration"))
     with torch.no_grad():
         known = network.codes(network.encode(q, duration, _bodies(folder, network, data, train)))
-        at = torch.randint(len(known), (len(rows), *known.shape[1:]), generator=random)
-        codes = known.gather(0, at)
-        return network.decode(network.from_codes(codes), quantised=False, body=_bodies(folder, network, data, rows))
+    return draw_codes(network, known, _bodies(folder, network, data, rows), random)
 
 
 def _by_diffusion(folder: Path, random: torch.Generator, data: xr.Dataset, rows: np.ndarray) -> Drawn:

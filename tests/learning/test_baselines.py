@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from bige_opensim.learning.baseline_training import DiffusionTraining, PriorTraining, train_diffusion, train_prior
 from bige_opensim.learning.baselines import (
+    LARGEST_PUSH,
     CodePrior,
     DiffusionConfig,
     MotionDiffusion,
@@ -128,6 +129,20 @@ def test_an_objective_guides_what_is_drawn(channels: Channels) -> None:
         for f in (None, objective)
     )
     assert (guided < 0.5 * free).all()
+
+
+def test_guidance_pushes_by_a_spread_at_most(channels: Channels) -> None:
+    model = MotionDiffusion(DIFFUSION, channels)
+    clean = torch.randn(2, 28, 34, generator=torch.Generator().manual_seed(0))
+
+    def pushed(steepness: float) -> torch.Tensor:
+        return model._slope(lambda q, duration: steepness * q.square().mean((1, 2)) + 0.0 * duration, clean)
+
+    gentle, steep = pushed(1e-6), pushed(1e9)
+    torch.testing.assert_close(pushed(2e-6), 2 * gentle)
+    torch.testing.assert_close(steep.square().mean((1, 2)).sqrt(), torch.full((2,), LARGEST_PUSH))
+    size = gentle.square().mean((1, 2), keepdim=True).sqrt()
+    torch.testing.assert_close(steep, LARGEST_PUSH * gentle / size, rtol=1e-3, atol=1e-4)
 
 
 def test_rejection_keeps_the_best_and_of_n_uniform_draws_that_is_one_over_n_plus_one() -> None:

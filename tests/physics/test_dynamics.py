@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,13 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.inverse_dynamics import complete, inverse_dynamics, reduce_couplers
 from bige_opensim.osim.model import OsimModel, load
 from bige_opensim.physics import dynamics
-from bige_opensim.physics.dynamics import kinematics, mechanical_energy, point_jacobian, wrench_to_generalized
+from bige_opensim.physics.dynamics import (
+    kinematics,
+    mechanical_energy,
+    point_jacobian,
+    with_mass_centres,
+    wrench_to_generalized,
+)
 from bige_opensim.physics.joint_problem import net_generalized_forces
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
@@ -261,3 +268,20 @@ def test_a_mirrored_motion_has_mirrored_moments(shared_data):
     expected = mirrored(Motion(motion.time, here, tables.coordinates)).values
     assert np.abs(here - expected).max() > 10
     assert_allclose(there, expected, atol=2e-3 * np.abs(here).max())
+
+
+def test_a_state_with_other_mass_centres_is_that_of_a_skeleton_that_has_them(tmp_path):
+    tables = tables_of(biped(tmp_path / "biped.osim"))
+    com = tables.com + np.random.default_rng(3).normal(0.0, 0.05, tables.com.shape)
+    before, after = Skeleton(tables), Skeleton(replace(tables, com=com, mass=1.1 * tables.mass))
+    whole = with_derivatives(swinging(tables))
+    motions = [whole.tensor(before, m) for m in (whole.q, whole.qd, whole.qdd)]
+    found, wanted = with_mass_centres(kinematics(before, *motions), before, after), kinematics(after, *motions)
+    assert np.abs(wanted.motions.com_acceleration - kinematics(before, *motions).motions.com_acceleration).max() > 0.1
+    for name in wanted.motions._fields:
+        assert_allclose(getattr(found.motions, name), getattr(wanted.motions, name), rtol=1e-9, atol=1e-9)
+    assert before.moves_like(after)
+    assert not before.moves_like(Skeleton(replace(tables, fixed_translation=1.1 * tables.fixed_translation)))
+    whole.state(before)
+    assert_allclose(whole.state(after).motions.com_velocity, wanted.motions.com_velocity, rtol=1e-9, atol=1e-9)
+    assert whole.state(after) is whole.state(after)

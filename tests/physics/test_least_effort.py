@@ -1,3 +1,6 @@
+import sys
+from functools import cache
+
 import clarabel
 import numpy as np
 import pytest
@@ -11,14 +14,25 @@ from small_models import biped, squat
 from bige_opensim.labelling.kinematics import prepare
 from bige_opensim.osim.model import load, reserve_optimal_forces
 from bige_opensim.osim.muscles import muscle_frames
-from bige_opensim.physics import least_effort
+from bige_opensim.physics import least_effort, native
 from bige_opensim.physics.contact import ContactSettings, contact_columns, ground_height
 from bige_opensim.physics.dynamics import inverse_dynamics
 from bige_opensim.physics.joint_problem import muscle_columns
 from bige_opensim.physics.least_effort import ITERATION_LIMIT, NOT_FINITE, SOLVED, LeastEffort, solve
+from bige_opensim.physics.native_build import compile_c, library_path
 from bige_opensim.physics.skeleton import Skeleton
 
 Problem = dict[str, torch.Tensor]
+
+
+@pytest.fixture(autouse=True, params=["C", "torch"])
+def route(request, monkeypatch):
+    """Every test here holds for the compiled method and for that on batches, which does what C does not."""
+    if request.param == "torch":
+        monkeypatch.setattr(native, "library", cache(lambda: None))
+    elif native.library() is None:
+        pytest.skip("the package was built without a C compiler")
+    return request.param
 
 
 def random_problem(frames: int = 12, coordinates: int = 9, unknowns: int = 30, seed: int = 0) -> Problem:
@@ -266,3 +280,84 @@ def test_single_precision_finds_the_same_activations():
     single = solve(**{k: v.float() for k, v in p.items()})
     assert single.solved.all()
     assert_allclose(single.x, solve(**p).x, atol=2e-3)
+
+
+def test_compiled_and_on_batches_the_method_takes_the_same_steps_to_the_same_multipliers(monkeypatch):
+    p = random_problem(frames=60, coordinates=14, unknowns=50, seed=21)
+    p["b"][7, 3] = torch.nan
+    monkeypatch.setattr(native, "FEWEST_PER_THREAD", 14 * 50 * 20)
+    threaded = solve(**p)
+    monkeypatch.setattr(native, "library", lambda: None)
+    batch = solve(**p)
+    assert (threaded.status == batch.status).all()
+    assert (threaded.iterations == batch.iterations).all()
+    assert threaded.iterations.max() > 3
+    fine = batch.solved
+    assert_allclose(threaded.multiplier[fine], batch.multiplier[fine], rtol=1e-9, atol=1e-12)
+    assert_allclose(threaded.x[fine], batch.x[fine], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [
+        ("no-such-compiler-here", "no-such-compiler-here does not start"),
+        (f"{sys.executable} -c raise(SystemExit(3))", "does not compile least_effort.c"),
+        ("", "no C compiler"),
+    ],
+)
+def test_without_a_compiler_or_with_one_that_fails_nothing_is_left(compiler, said, tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", compiler)
+    if not compiler:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=said):
+        compile_c(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_compiled_from_another_source_is_replaced_and_never_loaded(tmp_path):
+    older = tmp_path / "least_effort_000000000000.native"
+    older.write_bytes(b"of another version")
+    try:
+        made = compile_c(tmp_path)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    assert made == library_path(tmp_path)
+    assert made.name != older.name
+    assert [f.name for f in tmp_path.iterdir()] == [made.name]
+
+
+def test_code_that_this_machine_cannot_load_is_left_to_torch(tmp_path, monkeypatch):
+    monkeypatch.setattr(native, "library_path", lambda: tmp_path / "other.native")
+    (tmp_path / "other.native").write_bytes(b"for another machine")
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        assert solve(**random_problem()).solved.all()
+    finally:
+        native.library.cache_clear()
+
+
+def test_gradients_in_c_are_those_of_the_batches_in_all_that_is_returned(monkeypatch):
+    """Two blocks, a coordinate that nothing moves, a frame that is not finite."""
+    p = random_problem(frames=8, coordinates=9, unknowns=30, seed=23)
+    p["A"][:, 8] = 0.0
+    p["A"][:, :4, 15:] = 0.0
+    p["A"][:, 4:, :15] = 0.0
+    p["b"][2, 1] = torch.nan
+    rng = torch.Generator().manual_seed(5)
+    asked = [torch.randn(8, n, generator=rng, dtype=torch.float64) for n in (30, 9, 9)]
+
+    def gradients() -> list[torch.Tensor]:
+        inputs = [p[name].clone().requires_grad_() for name in ("A", "b")]
+        s = solve(*inputs, **{k: v for k, v in p.items() if k not in ("A", "b")})
+        fine = s.solved
+        sum((w[fine] * v[fine]).sum() for w, v in zip(asked, (s.x, s.reserve, s.multiplier), strict=True)).backward()
+        return [v.grad[fine] for v in inputs]
+
+    ours = gradients()
+    monkeypatch.setattr(native, "library", lambda: None)
+    theirs = gradients()
+    linked = (p["A"] != 0).any(0)
+    assert_allclose(ours[0][:, linked], theirs[0][:, linked], rtol=1e-6, atol=1e-9)
+    assert_allclose(ours[1], theirs[1], rtol=1e-6, atol=1e-9)
+    assert ours[1].abs().min(0).values.max() > 0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bige_opensim.validation.prediction_errors import prediction_errors, r_squared
+from bige_opensim.validation.prediction_errors import eight_muscles, prediction_errors, r_squared
 
 MUSCLES = ["vasmed_r", "vasmed_l", "soleus_r", "soleus_l", "tfl_r"]
 
@@ -35,6 +35,10 @@ def test_errors_count_muscles_that_act_and_pool_sides() -> None:
     assert found.eight_rmse == pytest.approx(0.05 / 2)
     assert found.rmse == pytest.approx(0.05 / np.sqrt(5))
     assert found.covered == pytest.approx(0.8)
+    eight = eight_muscles(p, a, MUSCLES)
+    assert eight["vasmed"] == (found.worst_r2, pytest.approx(0.05 / np.sqrt(2)))
+    assert eight["soleus"] == (pytest.approx(1.0), 0.0)
+    assert set(eight) == {"vasmed", "soleus"}, "of those there are"
 
 
 def test_nothing_that_acts_is_said() -> None:
