@@ -50,12 +50,11 @@ class FramesLast(torch.nn.Module):
     """Inverse dynamics of a skeleton for coordinates (C, N), differentiable, in the skeleton's precision.
 
     Of the K primitives, `turning` are those that rotate, in the order of how many rotations there are from the root,
-    `sliding` those that translate, `stepping` those whose origin is not the one above. Rotations from home are told
-    apart by rows: 0 for ground, then the turning primitives'.
+    `stepping` those whose origin is not the one above. Rotations from home are told apart by rows: 0 for ground, then
+    the turning primitives'.
     """
 
     turning: Tensor
-    sliding: Tensor
     stepping: Tensor
     coordinate: Tensor
     row_above: Tensor
@@ -79,14 +78,14 @@ class FramesLast(torch.nn.Module):
         turns = t.kind == ROTATION
         moved = skeleton.ancestors.double().numpy()
         home = _home(t)
-        self.turning_count = (moved * turns).sum(1).astype(int)
-        turning = np.flatnonzero(turns)[np.argsort(self.turning_count[turns], kind="stable")]
+        rotations = (moved * turns).sum(1).astype(int)  # on the way from the root, the own one included
+        turning = np.flatnonzero(turns)[np.argsort(rotations[turns], kind="stable")]
         step = np.einsum("kij,kj->ki", _above(home, t.parent, np.eye(3)), t.fixed_translation)
         stepping = np.flatnonzero((step != 0.0).any(1) | ~turns)
         place = np.zeros(len(turns), dtype=np.int64)
         place[turning] = np.arange(len(turning))
         row = _rows(t.parent, turns, place)
-        self._levels = _levels(self.turning_count[turning], _above(row, t.parent, 0)[turning])
+        self._levels = _levels(rotations[turning], _above(row, t.parent, 0)[turning])
         carrier, fixed = t.body_primitive, t.body_primitive < 0  # no primitive moves a body that is fixed to ground
         self._body_home = np.where(fixed[:, None, None], np.eye(3), home[carrier])
         moves_body = np.where(fixed[:, None], 0.0, moved[carrier])
@@ -110,7 +109,6 @@ class FramesLast(torch.nn.Module):
         spin = t.simbody_spin.reshape(-1, 4).astype(np.int64)
         for name, indices in {
             "turning": turning,
-            "sliding": np.flatnonzero(~turns),
             "stepping": stepping,
             "splined": np.flatnonzero(t.spline >= 0),
             "coordinate": t.coordinate,
