@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BELOW, "built_in", "movements", "workers", "sessions", "labelling", "learning", "guidance", "synthesis",
         "validation", "reporting", "viewer", "doctor", "pipeline", "workflows", "app",
     },
-    "cli": {"commands", "provenance"},
+    "cli": {"commands", "provenance", "workers"},
 }  # fmt: skip
 WITHOUT_OPENSIM = ("provenance", "motion", "io", "physics", "movements", "learning", "guidance")
 WITHOUT_TORCH = ("provenance", "motion", "io", "movements")

@@ -27,6 +27,7 @@ def generate(
     strength: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: Annotated[list[str] | None, Parameter(negative=())] = None,
     load: Annotated[list[str] | None, Parameter(negative=())] = None,
+    chair: str | None = None,
 ) -> int:
     """Search for motions that meet an objective.
 
@@ -62,6 +63,8 @@ def generate(
         How far a joint goes without pain, as COORDINATE=LOW..HIGH in degrees or metres: knee_angle_r=0..90.
     load
         What the person carries, as MASSkg@BODY: 60kg@torso is a bar on the back, 20kg@hands, 10kg@hand_r.
+    chair
+        What sit-to-stands start on: HEIGHT of the seat above the ground in m; auto (default) is where a motion begins.
 
     """
     from bige_opensim.guidance.generated import GenerationError, require_free
@@ -91,6 +94,7 @@ def generate(
             strength=person.strength,
             limits=person.limits,
             load=load,
+            chair=chair,
             show=Steps,
         )
         found.save(out)

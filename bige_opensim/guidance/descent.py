@@ -2,7 +2,7 @@
 
 Adam is elementwise: no motion sees another, and those that are still searched are moved as if they were alone. A motion
 has arrived when nothing is left to gain, its loss being as good as zero, or when its loss has stayed where it is for
-some iterations, at its own learning rate and at three smaller ones.
+some iterations, at its own learning rate and, unless little is left, at three smaller ones.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from torch import Tensor
 from bige_opensim.guidance.language import SearchSettings
 
 FIRST_DECAY, SECOND_DECAY, TINY = 0.9, 0.999, 1e-8
-ARRIVED = 0.01
-"""Loss below which nothing is left to gain: a term a fiftieth of its scale from where it should be."""
+ARRIVED, NEARLY = 0.01, 0.1
+"""Loss below which nothing is left to gain, a term a fiftieth of its scale from where it should be; and the one below
+which a motion that meets the verdict is not searched on once its loss has stayed where it is."""
 NOTABLE = 0.02
 """Share by which a loss must fall to count as falling."""
 REDUCTION, REDUCTIONS = 0.4, 3
@@ -101,6 +102,7 @@ class Descent:
         self._reductions[stuck] += 1
         self._waited[stuck], self._first[stuck] = 0, 0.0
         self.latents = torch.where(waited.reshape(-1, *[1] * (self.latents.ndim - 1)), self.best[rows], self.latents)
-        arrived = self.satisfied[rows] & (self.total[rows] < self.least + ARRIVED)
+        enough = torch.where(self._reductions[rows] > 0, NEARLY, ARRIVED)
+        arrived = self.satisfied[rows] & (self.total[rows] < self.least + enough)
         stays = ~arrived & (self._reductions[rows] <= REDUCTIONS)
         self.rows, self.latents = rows[stays], self.latents.detach()[stays]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from bige_opensim.physics.stance_loads import StanceLoads, stands
 
 DRAFT = 2
 """On its way a search plants and measures motions at every so many samples."""
+MARGIN_RAD = math.radians(1.0)
+"""How far inside the joints' ranges a search plants feet: what it finds is filtered and planted again, up to these."""
 AUTO, SURROGATE, PHYSICS = PREDICTORS = ("auto", "surrogate", "physics")
 MOST_MOTIONS = 1000
 LEAVING_THE_GROUND = ("gait", "jump")
@@ -46,7 +49,8 @@ class GenerationRequest:
 
     With compiled `muscles`, the surrogate's search is followed by one through the physics, of `physics_share` times as
     many iterations, which starts where the first ended. Terms on moments, ground forces and joint loads (these need
-    `lines` of action) are followed in the second search alone: no surrogate predicts them.
+    `lines` of action) are followed in the second search alone: no surrogate predicts them. `seat_m` is the height of
+    the seat, above the ground, that sit-to-stands start on; None for where they begin.
     """
 
     generator: Path
@@ -60,6 +64,7 @@ class GenerationRequest:
     muscles: MuscleTables | None = None
     physics_share: float = 0.25
     lines: LineTables | None = None
+    seat_m: float | None = None
 
     @property
     def iterations_in_all(self) -> int:
@@ -127,18 +132,26 @@ class MotionSearch:
         _require_grounded(request.generator, movement)
         self.seated = movement == SEATED
         _require_movement(request.generator, movement, Objective.load(request.objective))
+        _require_seat(request, movement)
         asked = Objective.load(request.objective)
         if request.muscles is None:
             refuse_dynamics(asked)
         self.settings = request.settings(asked)
         channels, muscles = self.channels, self.networks.surrogate.channels.muscles
-        self.first = without_dynamics(asked).bind(channels, muscles, self.skeleton, seated=self.seated)
+        self.first = without_dynamics(asked).bind(
+            channels, muscles, self.skeleton, seated=self.seated, seat_m=request.seat_m
+        )
         self.objective, self.solved = self.first, None
         references = self.networks.references
         if request.muscles is not None:
             self.solved = _by_physics(request, channels, muscles, references.sizes["sample"], asked.cost, self.seated)
             self.objective = asked.bind(
-                channels, muscles, self.skeleton, dynamics=self.solved.dynamics, seated=self.seated
+                channels,
+                muscles,
+                self.skeleton,
+                dynamics=self.solved.dynamics,
+                seated=self.seated,
+                seat_m=request.seat_m,
             )
         person = subject_features(self.skeleton)
         self.build, self.features = (
@@ -148,7 +161,7 @@ class MotionSearch:
         self.loads: StanceLoads | None = None
         if self.networks.surrogate.channels.loads and stands(self.skeleton):
             self.loads = StanceLoads(self.skeleton, channels, references.sizes["sample"])
-        self.planted = FootPlanting(self.skeleton, channels)
+        self.planted = FootPlanting(self.skeleton, channels, margin_rad=MARGIN_RAD)
         self.between = torch.as_tensor(between_samples(references.sizes["sample"], DRAFT), dtype=torch.float32)
         recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
         self.references = plant_feet(self.skeleton, channels, recorded)
@@ -244,24 +257,26 @@ class MotionSearch:
         return self.networks.generator.encode(q, duration, self.build.expand(len(q), -1))
 
     def values(self, result: SearchResult) -> dict[str, np.ndarray]:
-        """By term, what the surrogate as it is now says of motions, in the units of the objective."""
+        """By term, what the surrogate as it is now, or the physics, says of motions, in the units of the objective."""
         q, duration = torch.as_tensor(result.motions), torch.as_tensor(result.durations)
+        objective, predict = self.first, self.by_surrogate
+        if self.by_physics and self.solved is not None:
+            objective, predict = self.objective, self.solved.activations
         with torch.no_grad():
-            found = self.first.evaluate(q, duration, self.by_surrogate(q, duration))
+            found = objective.evaluate(q, duration, predict(q, duration))
         return {name: x.numpy() for name, x in found.values.items()}
 
     def by_surrogate(self, q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         """Activations of motions, at all samples or at those of a draft."""
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
         surrogate = self.networks.surrogate
-        frames = surrogate.config.frames
-        features = self.features.expand(len(q), -1)
-        if every % frames:
-            loads = None if self.loads is None else self.loads(full, duration, frames)
-            return surrogate(full, duration, features, loads=loads)[:, ::every]
-        loads = None if self.loads is None else self.loads(full, duration, every)
-        chosen = torch.arange(0, surrogate.tokens(full.shape[1]), every // frames)
-        return surrogate(full, duration, features, chosen=chosen, loads=loads)
+        frames, features = surrogate.config.frames, self.features.expand(len(q), -1)
+        step = math.gcd(every, frames)
+        loads = None if self.loads is None else self.loads(full, duration, step)
+        if not surrogate.config.detail and every % frames:
+            return surrogate(full, duration, features, loads=loads, loads_every=step)[:, ::every]
+        at = torch.arange(0, full.shape[1], every)
+        return surrogate(full, duration, features, at=at, loads=loads, loads_every=step)
 
 
 def _by_physics(
@@ -277,7 +292,14 @@ def _by_physics(
     skeleton = Skeleton(request.tables)
     lines = None if request.lines is None else FittedLines(skeleton, request.lines)
     predictor = PhysicsPredictor(
-        skeleton, Muscles(request.muscles), channels, samples=samples, cost=cost, lines=lines, seated=seated
+        skeleton,
+        Muscles(request.muscles),
+        channels,
+        samples=samples,
+        cost=cost,
+        lines=lines,
+        seated=seated,
+        seat_m=request.seat_m,
     )
     return ByPhysics(predictor, [request.muscles.names.index(m) for m in muscles])
 
@@ -298,6 +320,15 @@ def _require_movement(generator: Path, movement: str, objective: Objective) -> N
             f"{objective.source}: is about the movement {objective.movement}, and {generator} was trained on "
             f"{movement}. Name a generator and a surrogate of {objective.movement} (--generator, --surrogate), as "
             "`bige run` trains them from pipelines/sit_to_stand.toml and pipelines/split_squat.toml."
+        )
+
+
+def _require_seat(request: GenerationRequest, movement: str) -> None:
+    """Who does not sit needs no seat."""
+    if request.seat_m is not None and movement != SEATED:
+        raise GenerationError(
+            f"a seat {request.seat_m:g} m high was asked for, and {request.generator} was trained on {movement}, which "
+            f"starts on none. Name a generator and a surrogate of {SEATED} (--generator, --surrogate), or no chair."
         )
 
 
@@ -365,7 +396,7 @@ def _generated(
     outside: torch.Tensor | None,
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
-    planted = FootPlanting(Skeleton(request.tables), result.channels)
+    planted = FootPlanting(Skeleton(request.tables), result.channels, again=True)
     triples = rotation_triples(request.tables)
     ranges = {
         n: (float(low), float(high))
@@ -389,7 +420,7 @@ def _generated(
     predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
     record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
     if objective.frame.seated:
-        record["chair"] = "auto"
+        record["chair"] = "auto" if request.seat_m is None else f"{request.seat_m:g}"
     model, asked = request.model.read_bytes(), request.objective.read_bytes()
     turns = zip(request.tables.coordinates, request.tables.rotational, strict=True)
     rotational = frozenset(name for name, angle in turns if angle)

@@ -176,7 +176,7 @@ class SearchSettings:
     learning_rate: float = 0.03
     beta: float = 0.1
     manifold: float = 1.0
-    novelty: float = 0.0
+    novelty: float = 0.5
     joint_limits: float = 1.0
     penetration: float = 0.5
     floating: float = 0.5

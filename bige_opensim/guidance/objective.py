@@ -40,7 +40,9 @@ LIMIT_SCALE = {True: UNITS["deg"].size * 2.0, False: 0.02}
 CONTACT_TOLERANCE_M = 0.01
 CONTACT_SCALE_M = 0.01
 
-SUPPORT_MARGIN_M, SUPPORT_SCALE_M = 0.01, 0.02
+SUPPORT_MARGIN_M, SUPPORT_SCALE_M = 0.02, 0.02
+"""How far inside the feet a search keeps the zero-moment point: nearer to the edge a label shifts the body by
+millimetres, and the feet with it."""
 
 GIVEN_UP = 0.2
 OVERLAP, OVERLAP_SCALE = 0.2, 0.1
@@ -86,6 +88,7 @@ class Objective:
         dynamics: DynamicsModel | None = None,
         ground_height: float = 0.0,
         seated: bool = False,
+        seat_m: float | None = None,
     ) -> "BoundObjective":
         """Resolve names, units and bounds against a model.
 
@@ -103,9 +106,11 @@ class Objective:
             Height of the ground, m.
         seated
             Motions start on a seat, which carries besides the feet.
+        seat_m
+            Its height above the ground, m; by default where they begin.
 
         """
-        frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height, seated)
+        frame = Frame(tuple(channels), tuple(muscles), skeleton, dynamics, ground_height, seated, seat_m)
         return BoundObjective(self, frame, tuple(_bind_term(term, frame) for term in self.terms))
 
 
@@ -240,8 +245,9 @@ class BoundObjective:
         joint_limits: sum over channels of the cycle's mean of (excess / s)^2, s = 2 degrees or 2 cm outside the model's
         range. penetration and floating: cycle's mean of (h / 1 cm)^2, h the depth of the deepest contact point, or the
         height of the lowest, beyond 1 cm; recorded squats show that much (estimated ground, fixed-radius spheres).
-        Of motions that start on a seat, how far the pelvis has sunk again or has slid on it counts as penetration does.
-        balance: cycle's mean of (d / 2 cm)^2, d how much less than 1 cm the zero-moment point is inside the feet.
+        Of motions that start on a seat, how far the pelvis begins off it, the mass centre too near the feet, and
+        how far it has sunk again or slid, count as penetration does.
+        balance: cycle's mean of (d / 2 cm)^2, d how much less than 2 cm the zero-moment point is inside the feet.
         self_intersection: sum over pairs of segments of the cycle's mean of ((e - 0.2) / 0.1)^2, e the share of their
         thickness by which they overlap, beyond that of standing upright.
         """

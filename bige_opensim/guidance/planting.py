@@ -30,16 +30,22 @@ class FootPlanting:
     A motion's feet stand where they are in it on average: at their mean headings and their mean distance from each
     other, their middle where it was in the first frame. Where they are not level, ankles are taken to be wrong, and
     headings are those of feet that their ankles have levelled. Where the toes of a motion bend further up than in its
-    first frame, or a foot points down, the heel is raised about toes that stay flat. The root is moved onto these
-    feet, wherever it was: a generator's translations come from bodies of other sizes. Then every pose becomes the
-    nearest one that stands there (`closest_pose`), by the coordinates that move the feet. Trunk and arms keep their
-    angles, and coordinates that the model holds are put where it holds them. Valid for movements in which no foot
-    leaves the ground. Differentiable in the motion. Each call starts from the poses of the last one of the same size,
-    which saves steps in a search and changes no answer.
+    first frame, or a foot points down, the heel is raised about toes that stay flat; small angles are taken for errors.
+    The root is moved onto these feet, wherever it was: a generator's translations come from bodies of other sizes. Then
+    every pose becomes the nearest one that stands there (`closest_pose`), by the coordinates that move the feet. Trunk
+    and arms keep their angles, and coordinates that the model holds are put where it holds them. Valid for movements in
+    which no foot leaves the ground. Differentiable in the motion. Each call starts from the poses of the last one of
+    the same size, which saves steps in a search and changes no answer.
+
+    A motion that was planted and then filtered is planted `again`: heels are as high as its toes bend, for taking small
+    angles for errors twice would lower them by a kink. Angles stay `margin_rad` inside their ranges: where the first
+    planting leaves such room, the second meets no limit that the filter smoothed over.
     """
 
-    def __init__(self, skeleton: Skeleton, channels: Sequence[str]) -> None:
-        tables = skeleton.tables
+    def __init__(
+        self, skeleton: Skeleton, channels: Sequence[str], *, again: bool = False, margin_rad: float = 0.0
+    ) -> None:
+        tables, self.again = skeleton.tables, again
         self.feet = Feet(skeleton)
         self.default = torch.as_tensor(tables.default, dtype=torch.float64)
         self.places = [tables.coordinates.index(n) for n in channels]
@@ -53,8 +59,10 @@ class FootPlanting:
         costs |= dict.fromkeys(self.feet.below_shank, BELOW_SHANK)
         self.weight = torch.tensor([costs.get(c, 1.0) for c in self.unknown], dtype=torch.float64)
         limits = torch.as_tensor(tables.range[self.unknown], dtype=torch.float64)
-        self.low = limits[:, 0].nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-        self.high = limits[:, 1].nan_to_num(nan=torch.inf, posinf=torch.inf)
+        turns = torch.tensor([tables.rotational[c] for c in self.unknown])
+        margin = torch.where(turns, margin_rad, 0.0).minimum(0.25 * (limits[:, 1] - limits[:, 0]).nan_to_num(torch.inf))
+        self.low = (limits[:, 0] + margin).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+        self.high = (limits[:, 1] - margin).nan_to_num(nan=torch.inf, posinf=torch.inf)
         self._last: Closest | None = None
 
     def __call__(self, q: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch time channel"]:
@@ -135,7 +143,10 @@ class FootPlanting:
         lifts = []
         for side, toes in enumerate(self.toes):
             lift = torch.zeros_like(slope[side])
-            if toes is not None:
+            if toes is not None and self.again:
+                most = toes.straight - float(self.feet.points.tables.low[toes.coordinate])
+                lift = (toes.straight - full[..., toes.coordinate]).flatten().clamp(0.0, most)
+            elif toes is not None:
                 first = full[:, :1, toes.coordinate]
                 flat = torch.where(toes.straight - first > RAISED_FROM, toes.straight, first)
                 bend = (flat - full[..., toes.coordinate]).flatten()

@@ -24,6 +24,8 @@ from bige_opensim.guidance.language import ObjectiveError
 
 WIDEN = 1.25
 """Where novelty asks for more than the references' own distances, the tube begins there and is this wide."""
+MARGIN = 1.1
+"""A search pushes motions this much farther away than the novelty that is asked for: it ends when little is left."""
 SCALE_FLOOR = {True: 0.035, False: 0.01}
 """Least scale of a channel, 2 degrees or 1 cm, so that a channel that hardly moves does not rule the distance."""
 
@@ -77,7 +79,7 @@ class Neighbourhood:
         nearest = between.masked_fill(~fellows, torch.inf).amin(1)
         self.usual_nearest = float(nearest.median())
         near, far = (max(float(x), 1e-3 * self.usual) for x in nearest.quantile(nearest.new_tensor([0.05, 0.95])))
-        near = max(near, novelty * self.usual)
+        near = max(near, MARGIN * novelty * self.usual)
         self.tube = terms.ProximityScale(near, max(far, WIDEN * near))
 
     def novelty(self, motions: Float[Tensor, "n time channel"]) -> Novelty:

@@ -27,6 +27,8 @@ COM_COMPONENTS = ("norm", "x", "y", "z")
 TRUNK_BODY = "torso"
 SLIDES_M = 0.03
 """How far a pelvis moves on its seat before it leaves it: synthetic rises have up to 3 cm (our choice)."""
+SITS_M = 0.1
+"""How far behind the feet the mass centre of who sits is at least: in synthetic rises 16 to 30 cm (our choice)."""
 
 
 class Dynamics(NamedTuple):
@@ -49,7 +51,7 @@ DynamicsModel = Callable[[Tensor, Tensor, Tensor | None], Dynamics]
 class Frame:
     """What a motion is measured with: its channels, the muscles, the skeleton, and dynamics where there are any.
 
-    `seated` motions start on a seat that carries besides the feet.
+    `seated` motions start on a seat that carries besides the feet: `seat_m` above the ground, or where they begin.
     """
 
     channels: tuple[str, ...]
@@ -58,6 +60,7 @@ class Frame:
     dynamics: DynamicsModel | None = None
     ground_height: float = 0.0
     seated: bool = False
+    seat_m: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.channels:
@@ -157,7 +160,7 @@ class Observation:
     def seat(self) -> Seat | None:
         """The seats that the motions start on; None where there are none."""
         plain = Seat.under(self.frame.skeleton, 0.0, (0.0, 0.0)) if self.frame.seated else None
-        return None if plain is None else plain.of_motions(self.poses)
+        return None if plain is None else plain.of_motions(self.poses, self.frame.seat_m)
 
     @cached_property
     def _resting(self) -> tuple[Tensor, Tensor] | None:
@@ -171,7 +174,9 @@ class Observation:
     def off_seat(self) -> Float[Tensor, "batch time"]:
         """How far the pelvis has sunk again, and has slid on its seat while it rests there, together, m; 0 without one.
 
-        Who rises from a seat does not go back below where they were already; up to SLIDES_M belong to leaving it.
+        Who rises from a seat does not go back below where they were already; up to SLIDES_M belong to leaving it. What
+        the pelvis begins above or below the seat of a given height is added throughout, and so is what the mass centre
+        begins less than SITS_M beyond the feet: who could stand there does not sit, whatever is under them.
         """
         if self.seat is None or self._resting is None:
             return self.q.new_zeros(self.q.shape[:2])
@@ -180,7 +185,18 @@ class Observation:
         rests = reached[..., self.seat.of_pelvis].amax(-1)
         way = (points.mean(-2)[..., [0, 2]] - torch.as_tensor(self.seat.place)).norm(dim=-1)
         height = points[..., 1].amin(-1)
-        return height.cummax(1).values - height + rests.detach() * (way - SLIDES_M).clamp(min=0.0)
+        beside = (height[:, :1] - torch.as_tensor(self.seat.height_m)[..., 0]).abs()
+        beside = beside + (SITS_M - self._behind_feet[:, None]).clamp(min=0.0)
+        return beside + height.cummax(1).values - height + rests.detach() * (way - SLIDES_M).clamp(min=0.0)
+
+    @cached_property
+    def _behind_feet(self) -> Float[Tensor, " batch"]:
+        """How far the mass centre is outside the feet in the first frame, m: a body at rest presses under it."""
+        first, weight = self.com[:, 0], float(self.frame.skeleton.weight_n)
+        force = torch.zeros_like(first)
+        force[..., 1] = weight
+        moment = torch.linalg.cross(first, force)
+        return beyond_support(force, moment, self.contact_points[:, 0], weight, self.frame.ground_height)
 
     @cached_property
     def overlap(self) -> Float[Tensor, "batch time pair"]:

@@ -10,6 +10,7 @@ by Adam on its own latent, through the decoder, with a learning rate that falls 
 before one that does not, then the lowest loss; quantised latents jump, and the last iterate is not special.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -249,14 +250,19 @@ def search(
 
 
 def _starts(latents: Float[Tensor, "r ..."], count: int, seed: int) -> Tensor:
-    """Mixtures of two random references' latents, perturbed; drawn on the CPU so that every device starts alike."""
+    """Mixtures of two random references' latents, perturbed; drawn on the CPU so that every device starts alike.
+
+    With the mean m of the references and a quarter turn's angle t, evenly drawn, m + cos t (x - m) + sin t (y - m):
+    its spread is that of the references, where a mean of two weighted by evenly drawn shares has two thirds of it.
+    """
     random = torch.Generator().manual_seed(seed)
     first = torch.randint(len(latents), (count,), generator=random)
     second = (first + torch.randint(1, len(latents), (count,), generator=random)) % len(latents)
-    share = torch.rand(count, generator=random).reshape(-1, *[1] * (latents.ndim - 1)).to(latents)
+    turn = 0.5 * math.pi * torch.rand(count, generator=random).reshape(-1, *[1] * (latents.ndim - 1)).to(latents)
     noise = torch.randn(count, *latents.shape[1:], generator=random).to(latents)
-    mixed = torch.lerp(latents[first.to(latents.device)], latents[second.to(latents.device)], share)
-    return mixed + START_NOISE * noise
+    mean = latents.mean(0)
+    x, y = (latents[i.to(latents.device)] - mean for i in (first, second))
+    return mean + turn.cos() * x + turn.sin() * y + START_NOISE * noise
 
 
 def _promising(run: _Search, starts: Tensor) -> Tensor:

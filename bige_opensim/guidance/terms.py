@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 PEAK_SHARPNESS = 0.02
+PUSH = 3.0
+"""Penalty of a copy of a training motion (our choice): with less, a search lets motions go that are nearly one."""
 HINGE_ROUNDING = 0.02
 
 
@@ -216,8 +218,8 @@ def normalised_distance(
 def tube_penalty(distance: Float[Tensor, " n"], usual: ProximityScale) -> Float[Tensor, " n"]:
     """Penalty of a nearest-neighbour distance that is unusual among the reference motions themselves.
 
-    max(0, d / far - 1)^2 + max(0, 1 - d / near)^2. The first part brings a motion back that has left the data; it is
+    max(0, d / far - 1)^2 + PUSH max(0, 1 - d / near). The first part brings a motion back that has left the data; it is
     zero between `near` and `far`, so nothing draws a motion onto a training motion; the second part pushes a near copy
-    away.
+    away, as hard as it takes: a linear penalty reaches its bound, a squared one stops short of it.
     """
-    return (distance / usual.far - 1).clamp(min=0).square() + (1 - distance / usual.near).clamp(min=0).square()
+    return (distance / usual.far - 1).clamp(min=0).square() + PUSH * torch.relu(1 - distance / usual.near)

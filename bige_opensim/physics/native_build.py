@@ -16,8 +16,12 @@ COMPILERS = ("cc", "gcc", "clang")
 
 
 def library_path(folder: Path = SOURCE.parent) -> Path:
-    """Where the compiled source lies: its name has a hash of the source, so that none of another version is loaded."""
-    return folder / f"_least_effort_{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}.so"
+    """Where the compiled source lies.
+
+    Its name has a hash of the source, so that none of another version is loaded, and no ending that Python takes for a
+    module of its own.
+    """
+    return folder / f"least_effort_{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}.native"
 
 
 def compile_c(folder: Path = SOURCE.parent) -> Path:
@@ -42,7 +46,7 @@ def compile_c(folder: Path = SOURCE.parent) -> Path:
     except subprocess.CalledProcessError as error:
         fresh.unlink(missing_ok=True)
         raise RuntimeError(f"{compiler[0]} does not compile {SOURCE.name}: {error.stderr}") from error
-    for other in folder.glob("_least_effort_*.so"):
+    for other in folder.glob("least_effort_*.native"):
         if other != target:
             other.unlink()
     fresh.replace(target)

@@ -67,8 +67,8 @@ class PhysicsPredictor(torch.nn.Module):
 
     A model in which nothing floats takes its loads from ground through its joints, without feet. Double precision
     inside. `channels` names the motions' coordinates; others stay at the model's default, and so do those that the
-    model locks, whose equations are left out. `seated` motions start on a seat under the pelvis, which carries, too.
-    `cost` is what effort costs, its weights by names of muscles or
+    model locks, whose equations are left out. `seated` motions start on a seat under the pelvis, of `seat_m` above the
+    ground where that is given, which carries, too. `cost` is what effort costs, its weights by names of muscles or
     patterns; None for OpenSim's usual cost. With `lines` of action, joint contact forces are predicted, too. Each
     call starts from the multipliers of the last one of the same size, which saves most iterations in a search and
     changes no answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were
@@ -88,9 +88,11 @@ class PhysicsPredictor(torch.nn.Module):
         lines: FittedLines | None = None,
         *,
         seated: bool = False,
+        seat_m: float | None = None,
     ) -> None:
         super().__init__()
         self.seat = Seat.under(skeleton, 0.0, (0.0, 0.0)) if seated else None
+        self.seat_m = seat_m
         self.skeleton, self.muscles, self.lines = skeleton, muscles, lines
         self.joints = loaded_joints(skeleton)
         self.moved = [skeleton.coordinates.index(n) for n in channels]
@@ -195,7 +197,7 @@ class PhysicsPredictor(torch.nn.Module):
         """The seat of every frame of the motions, which are one after another."""
         if self.seat is None:
             return []
-        seats = self.seat.of_motions(Poses(*(x.unflatten(0, (motions, frames)) for x in poses)))
+        seats = self.seat.of_motions(Poses(*(x.unflatten(0, (motions, frames)) for x in poses)), self.seat_m)
         height, place = torch.as_tensor(seats.height_m), torch.as_tensor(seats.place)
         return [
             replace(

@@ -67,10 +67,15 @@ class Seat:
                 centre.append(share * axis - length * axis.new_tensor([UNDER_THIGH, 0.0, 0.0]))
         return cls(height_m, place, bodies, body, torch.stack(centre))
 
-    def of_motions(self, poses: Poses) -> Seat:
-        """The seats that motions (batch, time) start on: under the pelvis, where it is in the first frame."""
+    def of_motions(self, poses: Poses, height_m: float | None = None) -> Seat:
+        """The seats that motions (batch, time) start on: under the pelvis, where it is in the first frame.
+
+        Of a height, m, where one is given, wherever the pelvis is.
+        """
         pelvis = self.on_bodies(poses)[:, :1, self.of_pelvis]
-        return replace(self, height_m=pelvis[..., 1].amin(-1, keepdim=True), place=pelvis[..., [0, 2]].mean(-2))
+        rests = pelvis[..., 1].amin(-1, keepdim=True)
+        height = rests if height_m is None else torch.full_like(rests, height_m)
+        return replace(self, height_m=height, place=pelvis[..., [0, 2]].mean(-2))
 
     def at(self, rows: Any) -> Seat:
         """The seat of some frames."""

@@ -80,6 +80,7 @@ class Search:
     physics_share: float = 0.25
     rehearsals: int = 4
     refine: int = 0
+    chair: str | None = None
 
     def __post_init__(self) -> None:
         self.settings()

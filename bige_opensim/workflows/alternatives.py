@@ -370,7 +370,8 @@ def _guided(case: Case, show: Show, *, physics: bool = False, refine: int = 0) -
     def begun(clock: _Clock) -> tuple[Generated, int]:
         with PROCESSES.kept():
             PROCESSES.start(local_count(case.count, None, NEED_BYTES["fast"]), "bige_opensim.labelling.label_task")
-            return rehearsed(search, search.run(), ROUNDS, show, refine=refine), case.count
+            through = partial(_with_muscles, case)
+            return rehearsed(search, search.run(), ROUNDS, show, refine=refine, physics=through), case.count
 
     return begun
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bige_opensim.built_in import BUILT_IN
@@ -22,6 +23,8 @@ from bige_opensim.guidance.generation import (
 from bige_opensim.guidance.language import MOST_ITERATIONS
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.guidance.quantities import needs_dynamics
+from bige_opensim.labelling.chair import AUTO as CHAIR_FOUND
+from bige_opensim.labelling.chair import check_chair
 from bige_opensim.labelling.label_trials import NEED_BYTES
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
@@ -32,7 +35,8 @@ from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import load
 from bige_opensim.physics.anthropometry import STRENGTH
 from bige_opensim.physics.carried_loads import Loads, loads_of
-from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.muscle_tables import MuscleTables
+from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 from bige_opensim.settings import in_range, one_of
 from bige_opensim.workers.cluster import local_count
 from bige_opensim.workers.worker_process import PROCESSES
@@ -63,7 +67,8 @@ class SearchSettings:
     or the physics only where a term measures forces ("auto");
     physics_share: length of that one in shares of the first; rehearsals: how often, at most, motions are labelled as
     the verdict will label them, and searched on where that differs from what was predicted; refine: after how many of
-    these rounds the surrogate is refined on the motions that were simulated.
+    these rounds the surrogate is refined on the motions that were simulated; chair: what sit-to-stands start on, "auto"
+    or the height of a seat above the ground, m.
 
     Raises
     ------
@@ -79,6 +84,7 @@ class SearchSettings:
     physics_share: float = 0.25
     rehearsals: int = 4
     refine: int = 0
+    chair: str | None = None
 
     def __post_init__(self) -> None:
         one_of("predictor", self.predictor, PREDICTORS)
@@ -89,6 +95,12 @@ class SearchSettings:
         in_range("physics_share", self.physics_share, "of the first search", 0.0, 10.0)
         in_range("rehearsals", self.rehearsals, "", 0, MOST_REHEARSALS)
         in_range("refine", self.refine, "rounds", 0, MOST_REHEARSALS)
+        check_chair(self.chair)
+
+    @property
+    def seat_m(self) -> float | None:
+        """The height of the seat; None for where a motion begins."""
+        return None if self.chair in (None, CHAIR_FOUND) else float(self.chair)
 
 
 def generate(
@@ -107,6 +119,7 @@ def generate(
     strength: Strength | None = None,
     limits: Limits | None = None,
     load: Loads = None,
+    chair: str | float | None = None,
     show: Show = Silent,
 ) -> Generated:
     """Search for motions of one person that meet an objective.
@@ -128,7 +141,8 @@ def generate(
     predictor
         "surrogate", or "physics": after the surrogate's search a shorter one in which activations come from the
         physics of the person's model; "auto" does so where terms measure moments, ground forces or joint loads, which
-        no surrogate predicts, and where the person carries a load, of which none knows.
+        no surrogate predicts, and where the person carries a load, of which none knows, and lets motions go on by the
+        physics whose activations were found to be others when they were rehearsed.
     physics_share
         Iterations through the physics, in shares of those before.
     rehearsals
@@ -144,6 +158,9 @@ def generate(
     load
         What the person carries, in the search, the verdict and the report: "60kg@torso" is a bar on the back,
         "20kg@hands", "10kg@hand_r"; one or several.
+    chair
+        The height above the ground, m, of the seat that sit-to-stands start on; by default ("auto") it is under the
+        pelvis where a motion begins.
     show
         How progress is shown; by default not at all.
 
@@ -162,7 +179,8 @@ def generate(
         The objective, the networks or the model cannot be used, or do not belong together.
 
     """
-    settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals, refine)
+    sits = None if chair is None else str(chair)
+    settings = SearchSettings(count, seed, iterations, predictor, physics_share, rehearsals, refine, sits)
     file, own = objective_file(objective), Path(model)
     person = Person(strength or {}, limits or {}, loads_of(load) or Objective.load(file).loads)
     if person.loads and predictor == AUTO:  # no surrogate knows of loads
@@ -195,7 +213,7 @@ def search_motions(
     bind_to_model(asked, load(model), skeleton)
     forces = any(needs_dynamics(term) for term in asked.terms)
     physics = settings.predictor == PHYSICS or (settings.predictor == AUTO and forces)
-    muscles = compile_muscles(model, reference_ranges(generator, tables)) if physics else None
+    muscles = _muscles(model, generator, tables) if physics else None
     pressed = any(term.quantity == "joint_load" for term in asked.terms)
     request = GenerationRequest(
         generator=generator,
@@ -209,6 +227,7 @@ def search_motions(
         muscles=muscles,
         physics_share=settings.physics_share,
         lines=compile_lines(model, skeleton, muscles) if pressed and muscles is not None else None,
+        seat_m=settings.seat_m,
     )
     prepared, total = MotionSearch(request), request.iterations_in_all
     with PROCESSES.kept():
@@ -220,4 +239,16 @@ def search_motions(
         if not settings.rehearsals:
             found = prepared.generated(result)
             return found if result.satisfied.any() else explained(found, prepared, result)
-        return rehearsed(prepared, result, settings.rehearsals, show, refine=settings.refine)
+        known = settings.predictor == AUTO and not tables.passive_forces
+        through = partial(through_physics, prepared) if known else None
+        return rehearsed(prepared, result, settings.rehearsals, show, refine=settings.refine, physics=through)
+
+
+def through_physics(prepared: MotionSearch) -> MotionSearch:
+    """The same search, through the physics of the person's model."""
+    request = prepared.request
+    return MotionSearch(replace(request, muscles=_muscles(request.model, request.generator, request.tables)))
+
+
+def _muscles(model: Path, generator: Path, tables: SkeletonTables) -> MuscleTables:
+    return compile_muscles(model, reference_ranges(generator, tables))

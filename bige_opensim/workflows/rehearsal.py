@@ -5,13 +5,16 @@ filter, a label shifts the body by millimetres and fits muscle paths over the mo
 what no term of the objective speaks of. Rather than bring all of that into every step, the error e = simulated -
 predicted of each term, of each motion, is added to what the next, short search predicts (output space mapping, Bandler
 et al. 2004, doi:10.1109/TMTT.2003.820904): where the two functions are nearly parallel, a step or two make them agree.
-Motions that fail a gate are given up and others are searched in their place, unless others fail as well.
+What the surrogate is off by changes from motion to motion, most of all on a body that it knows badly; what the physics
+of the person's own model is off by hardly does: motions that miss a term go on by it. Motions that fail a gate are
+given up and others are searched in their place, unless others fail as well.
 
 The labels are those of the fast solver, with OpenSim's own muscle paths; OpenSim itself decides later, in `validate`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +22,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bige_opensim.guidance.compromise import explained
-from bige_opensim.guidance.generated import Generated, Rehearsal
+from bige_opensim.guidance.generated import Generated, Rehearsal, name_of
 from bige_opensim.guidance.generation import MotionSearch, shortened
 from bige_opensim.guidance.refinement import Refinement
 from bige_opensim.guidance.search import SearchResult
@@ -61,40 +64,162 @@ def _rehearsal(certificate: Certificate | None, reason: str, trial: Path) -> Reh
     return Rehearsal(values, met, active, unmet, tuple(failed))
 
 
-def rehearsed(prepared: MotionSearch, result: SearchResult, rounds: int, show: Show, *, refine: int = 0) -> Generated:
+def rehearsed(
+    prepared: MotionSearch,
+    result: SearchResult,
+    rounds: int,
+    show: Show,
+    *,
+    refine: int = 0,
+    physics: Callable[[], MotionSearch] | None = None,
+) -> Generated:
     """Rehearse motions, and search on, until all hold or so many rounds are over; what holds is kept.
 
-    After the first `refine` rounds in which some do not hold, the surrogate is refined on what was simulated.
+    After the first `refine` rounds in which some do not hold, the surrogate is refined on what was simulated. `physics`
+    prepares the same search through the physics, for motions that miss a term; rounds of refinement come first.
     """
     refinement = Refinement(prepared, refine) if refine else None
-    errors = {t.name: np.zeros(len(result)) for t in prepared.objective.terms if t.bounded}
-    rehearsals: list[Rehearsal | None] = [None] * len(result)
-    waiting, trial = list(range(len(result))), result
-    hopeless = 0
+    course = _Course(prepared, result, physics)
     with show(rounds, "rehearsing the verdict") as steps, PROCESSES.kept():
         for k in range(rounds):
-            for place, now in zip(waiting, rehearse(prepared.generated(trial)), strict=True):
-                rehearsals[place] = now
-            held = [r for r in rehearsals if r is not None and r.holds]
-            steps.finish(f"round {k + 1}: {len(held)} of {len(result)} hold")
-            hopeless = 0 if held else hopeless + _hopeless(trial, rehearsals)
-            left = [i for i in waiting if (r := rehearsals[i]) is not None and not r.holds]
-            if not left or k == rounds - 1 or hopeless >= HOPELESS:
+            course.rehearse()
+            steps.finish(f"round {k + 1}: {course.holding} of {len(result)} hold")
+            if not course.left or k == rounds - 1 or course.hopeless >= HOPELESS:
                 break
-            known: dict[str, np.ndarray] | None = None
-            if refinement is not None and refinement.learn(trial, [rehearsals[i] for i in waiting]):
+            if refinement is not None and refinement.learn(course.trial, [course.found[i] for i in course.tried]):
                 steps.finish(refinement.rounds[-1].in_words())
-                known = None if prepared.by_physics else prepared.values(result)
-            waiting = left
-            _learn(errors, result, rehearsals, waiting, known)
-            trial = _searched_on(prepared, result, rehearsals, waiting, errors, k + 1)
-            result = result.with_motions(waiting, trial)
-    found = prepared.generated(result).with_rehearsals(rehearsals)
+                course.surrogate_changed()
+            elif turned := course.turn_to_physics():
+                steps.finish(f"{turned} go on by the physics")
+            course.search_on(k + 1)
+    found = prepared.generated(course.result)
     if refinement is not None:
         found.record["refinement"] = refinement.record()
-    if any(r is not None and r.holds for r in rehearsals):
-        return found
-    return explained(found, prepared, result, rehearsals)
+    if course.exact:
+        found.record["by_physics"] = [name_of(i) for i in course.exact]
+    found = found.with_rehearsals(course.found)
+    return found if course.holding else explained(found, prepared, course.result, course.found)
+
+
+class _Course:
+    """Motions between rehearsals.
+
+    Attributes
+    ----------
+    result
+        All motions as they are now.
+    trial, tried
+        The last ones searched, and their places.
+    found
+        What the last rehearsal of each motion found.
+    errors
+        By name of a term, what the prediction of each motion is known to be too small by.
+    exact
+        Places of the motions that go on by the physics instead of the surrogate.
+    hopeless
+        How little rehearsals promise: see `_hopeless`.
+
+    """
+
+    def __init__(
+        self, prepared: MotionSearch, result: SearchResult, physics: Callable[[], MotionSearch] | None
+    ) -> None:
+        self.prepared, self.result, self._physics = prepared, result, physics
+        self.trial, self.tried = result, list(range(len(result)))
+        self.found: list[Rehearsal | None] = [None] * len(result)
+        self.errors = {t.name: np.zeros(len(result)) for t in prepared.objective.terms if t.bounded}
+        self.exact: list[int] = []
+        self.hopeless = 0
+        self._through: MotionSearch | None = None
+
+    def rehearse(self) -> None:
+        """Rehearse the motions that were searched last."""
+        for place, now in zip(self.tried, rehearse(self.prepared.generated(self.trial)), strict=True):
+            self.found[place] = now
+        self.hopeless = 0 if self.holding else self.hopeless + _hopeless(self.trial, self.found)
+
+    @property
+    def holding(self) -> int:
+        """How many motions hold."""
+        return sum(r is not None and r.holds for r in self.found)
+
+    @property
+    def left(self) -> list[int]:
+        """Places of those that do not."""
+        return [i for i in self.tried if (r := self.found[i]) is not None and not r.holds]
+
+    def surrogate_changed(self) -> None:
+        """Take what the surrogate says now for what it said."""
+        if not self.prepared.by_physics:
+            self._take_values(self.prepared, [i for i in range(len(self.result)) if i not in self.exact])
+
+    def turn_to_physics(self) -> int:
+        """Let motions that only miss a term go on by the physics, where they did not; how many these are."""
+        turning = [i for i in self.left if not _of(self.found, i).failed and i not in self.exact]
+        moot = self.prepared.by_physics or not self.prepared.objective.needs_activations
+        if self._physics is None or moot or not turning:
+            return 0
+        self._through = self._through or self._physics()
+        self.exact = sorted(self.exact + turning)
+        self._take_values(self._through, turning)
+        return len(turning)
+
+    def search_on(self, k: int) -> None:
+        """Motions that missed a term go on from where they are; in the places of those that failed a gate others begin.
+
+        What a prediction was off by is added to what is known of it; what a replaced motion was off by is forgotten.
+        """
+        places = self.left
+        for i in places:
+            for name, error in self.errors.items():
+                found = _of(self.found, i)
+                error[i] = 0.0 if found.failed else error[i] + found.values[name] - self.result.values[name][i]
+        anew = [i for i in places if _of(self.found, i).failed]
+        on = [i for i in places if i not in anew]
+        self.exact = [i for i in self.exact if i not in anew]
+        self.trial, self.tried = self.result.take(places), places
+        for part, search in (
+            ([i for i in on if i not in self.exact], self.prepared),
+            ([i for i in on if i in self.exact], self._through),
+        ):
+            if part and search is not None:
+                self._put(part, self._nearby(search, part))
+        if anew:
+            self._put(anew, self.prepared.run(count=len(anew), seed=self.prepared.request.seed + 1_000_003 * k))
+        self.result = self.result.with_motions(places, self.trial)
+
+    def _nearby(self, search: MotionSearch, places: list[int]) -> SearchResult:
+        settings = search.settings
+        near = replace(settings, learning_rate=CLOSER * settings.learning_rate)
+        return search.find(
+            shortened(near, max(1, round(ON * settings.iterations))),
+            count=len(places),
+            seed=search.request.seed,
+            physics=search.by_physics,
+            start=self.result.latents[places],
+            errors={name: error[places] for name, error in self.errors.items()},
+        )
+
+    def _put(self, places: list[int], motions: SearchResult) -> None:
+        self.trial = self.trial.with_motions([self.tried.index(i) for i in places], motions)
+
+    def _take_values(self, search: MotionSearch, places: list[int]) -> None:
+        """What a search says of motions, without what it is known to be off by, instead of what was said of them."""
+        if not places:
+            return
+        values = {name: known.copy() for name, known in self.result.values.items()}
+        for name, now in search.values(self.result.take(places)).items():
+            if name in values:
+                values[name][places] = now
+        for error in self.errors.values():
+            error[places] = 0.0
+        self.result = replace(self.result, values=values)
+
+
+def _of(found: list[Rehearsal | None], place: int) -> Rehearsal:
+    rehearsal = found[place]
+    assert rehearsal is not None
+    return rehearsal
 
 
 def _hopeless(trial: SearchResult, rehearsals: list[Rehearsal | None]) -> int:
@@ -105,56 +230,3 @@ def _hopeless(trial: SearchResult, rehearsals: list[Rehearsal | None]) -> int:
     if all(r.failed for r in tried):
         return HOPELESS if not trial.satisfied.any() or not any(r.values for r in tried) else 1
     return 0
-
-
-def _learn(
-    errors: dict[str, np.ndarray],
-    result: SearchResult,
-    rehearsals: list[Rehearsal | None],
-    waiting: list[int],
-    known: dict[str, np.ndarray] | None = None,
-) -> None:
-    """Add what each prediction was off by to what is known of it; what a replaced motion was off by is forgotten.
-
-    `known` are what another surrogate than the one of the search says: errors are then those of that one.
-    """
-    for i in waiting:
-        found = rehearsals[i]
-        assert found is not None
-        for name, error in errors.items():
-            if found.failed:
-                error[i] = 0.0
-            elif known is not None and name in known:
-                error[i] = found.values[name] - known[name][i]
-            else:
-                error[i] += found.values[name] - result.values[name][i]
-
-
-def _searched_on(
-    prepared: MotionSearch,
-    result: SearchResult,
-    rehearsals: list[Rehearsal | None],
-    waiting: list[int],
-    errors: dict[str, np.ndarray],
-    k: int,
-) -> SearchResult:
-    """Motions that missed a term go on from where they are; in the places of those that failed a gate others begin."""
-    anew = [i for i in waiting if (r := rehearsals[i]) is not None and r.failed]
-    on = [i for i in waiting if i not in anew]
-    settings, seed = prepared.settings, prepared.request.seed
-    trial = result.take(waiting)
-    if on:
-        near = replace(settings, learning_rate=CLOSER * settings.learning_rate)
-        part = prepared.find(
-            shortened(near, max(1, round(ON * settings.iterations))),
-            count=len(on),
-            seed=seed,
-            physics=prepared.by_physics,
-            start=result.latents[on],
-            errors={name: error[on] for name, error in errors.items()},
-        )
-        trial = trial.with_motions([waiting.index(i) for i in on], part)
-    if anew:
-        part = prepared.run(count=len(anew), seed=seed + 1_000_003 * k)
-        trial = trial.with_motions([waiting.index(i) for i in anew], part)
-    return trial

@@ -1,5 +1,6 @@
 """Planted feet stand flat and still, and everything else stays as near to the motion as that allows."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from bige_opensim.guidance.planting import FootPlanting, plant_feet
 from bige_opensim.io.storage import read_coordinates
 from bige_opensim.learning.augmentation import smooth_curves
 from bige_opensim.learning.channels import Mirror
+from bige_opensim.motion import Motion
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import load
 from bige_opensim.physics.skeleton import Skeleton
@@ -81,10 +83,26 @@ def feet(skeleton: Skeleton, q: Tensor) -> Tensor:
     return skeleton.contact_points(skeleton(q)).unflatten(-2, (2, -1))
 
 
+def second_difference(skeleton: Skeleton, q: Tensor) -> Tensor:
+    """Of the centre of mass, m, (batch, time - 2, 3)."""
+    com = skeleton.com(skeleton(q))
+    return com[:, 2:] - 2 * com[:, 1:-1] + com[:, :-2]
+
+
 def com_acceleration(skeleton: Skeleton, q: Tensor) -> Tensor:
     """Largest second difference of the centre of mass, (batch,)."""
-    com = skeleton.com(skeleton(q))
-    return (com[:, 2:] - 2 * com[:, 1:-1] + com[:, :-2]).norm(dim=-1).amax(1)
+    return second_difference(skeleton, q).norm(dim=-1).amax(1)
+
+
+def kink(skeleton: Skeleton, q: Tensor, before: Tensor) -> Tensor:
+    """Largest second difference that a motion has and another has not, (batch,)."""
+    return (second_difference(skeleton, q) - second_difference(skeleton, before)).norm(dim=-1).amax(1)
+
+
+def low_passed(q: Tensor, names: tuple[str, ...]) -> Tensor:
+    """Motions of 2.5 s, low-passed at 6 Hz as those of a search are."""
+    time = np.linspace(0.0, 2.5, FRAMES)
+    return torch.as_tensor(np.stack([Motion(time, x.numpy(), names).lowpass(6.0).values for x in q]))
 
 
 def test_every_contact_point_stands_still_on_the_ground(motion) -> None:
@@ -245,3 +263,31 @@ def test_legs_of_plain_hinges_stand_too(tmp_path: Path) -> None:
     points = feet(skeleton, plant_feet(skeleton, skeleton.coordinates, bent))
     assert (points - points[:, :1]).norm(dim=-1).max() < STILL_M
     assert points[..., 1].amin(-1).abs().max() < LEVEL_M
+
+
+def test_a_planted_motion_that_was_filtered_is_planted_again_without_a_kink(body: Skeleton, bent: Tensor) -> None:
+    """Heels stay as high as they were, and ankles that were at their limit do not meet it again at once."""
+    stiff = dataclasses.replace(body.tables, range=body.tables.range.copy())
+    ankles = [body.index(f"ankle_angle_{s}") for s in "rl"]
+    toes = [body.index(f"mtp_angle_{s}") for s in "rl"]
+    high = float(bent[..., ankles].max()) - np.deg2rad(5.0)
+    stiff.range[ankles, 1] = high
+    skeleton = Skeleton(stiff)
+    names, hump = skeleton.coordinates, torch.sin(torch.linspace(0.0, torch.pi, FRAMES, dtype=bent.dtype)) ** 4
+    bent = bent.clone()
+    bent[..., toes] = -0.25 * hump[:, None]
+    planted = FootPlanting(skeleton, names, margin_rad=np.deg2rad(1.0))(bent)
+    assert float(planted[..., ankles].amax()) == pytest.approx(high - np.deg2rad(1.0), abs=1e-6)
+    smooth = low_passed(planted, names)
+    again = FootPlanting(skeleton, names, again=True)(smooth)
+    assert float(again[..., ankles].amax()) <= high + 1e-9
+    assert float((again - planted)[..., toes].abs().max()) < np.deg2rad(0.5)
+    assert kink(skeleton, again, smooth).max() < 5e-4
+    points = feet(skeleton, again)
+    down = points[..., 1] < 1e-3
+    assert (points - points[:, :1])[..., [0, 2]].norm(dim=-1)[down].max() < 0.002
+    usual = FootPlanting(skeleton, names)
+    at_limit = low_passed(usual(bent), names)
+    anew = usual(at_limit)
+    assert float((anew - at_limit)[..., toes].abs().max()) > np.deg2rad(1.0)
+    assert kink(skeleton, anew, at_limit).max() > 2e-3

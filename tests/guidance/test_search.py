@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bige_opensim.guidance.language import ObjectiveError, SearchSettings
 from bige_opensim.guidance.objective import BoundObjective, Objective
-from bige_opensim.guidance.proximity import Manifold, Neighbourhood
-from bige_opensim.guidance.search import Generator, SearchError, SearchResult, search
+from bige_opensim.guidance.proximity import MARGIN, Manifold, Neighbourhood
+from bige_opensim.guidance.search import START_NOISE, Generator, SearchError, SearchResult, _starts, search
 
 from .conftest import COORDINATES, StiltBody, stilt_squat
 
@@ -148,7 +148,7 @@ def test_a_target_beyond_the_joint_limit_names_the_term_and_the_nearest_value() 
 
 
 def test_proximity_alone_does_not_collapse_onto_a_training_motion() -> None:
-    settings = SearchSettings(iterations=200, warmup=199, beta=1.0, learning_rate=0.05, balance=0.0)
+    settings = SearchSettings(iterations=200, warmup=199, beta=1.0, learning_rate=0.05, balance=0.0, novelty=0.0)
     result = run(VASTI | {"weight": 0.0}, settings=settings)
     tube = Neighbourhood(references()[0], bind(VASTI).frame.rotational).tube
     assert (result.nearest >= 0.9 * tube.near).all()
@@ -208,7 +208,7 @@ def test_motions_leave_when_they_have_arrived_and_the_others_go_on_as_if_alone()
 
     latents = encode(*references())[:4].clone()
     latents[:3] = torch.tensor([6.5, 6.5, -2.0, 2.5])
-    settings = dataclasses.replace(QUICK, iterations=400)
+    settings = dataclasses.replace(QUICK, iterations=400, novelty=0.0)
     all_ = run(VASTI, generator=Generator(counted, encode), start=latents, count=4, settings=settings)
     assert all_.satisfied.all()
     assert sizes[1:5] == [4, 4, 1, 1]  # each step decodes once more, for the manifold
@@ -237,6 +237,15 @@ def test_starts_are_the_most_promising_of_many() -> None:
     losses = [run(VASTI, count=count, settings=none).loss for count in (1, 5)]
     assert losses[0].mean() < 0.2
     assert losses[1].mean() < 0.5 * run(VASTI, count=5, settings=none, start=encode(*references())[:5]).loss.mean()
+
+
+def test_starts_differ_as_the_references_do() -> None:
+    """Weighted means of two would have two thirds of their variance."""
+    latents = torch.randn(40, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64) + 5.0
+    starts = _starts(latents, 4000, seed=1)
+    spread = float(starts.var(0).sum() / latents.var(0).sum())
+    assert spread == pytest.approx(1.0 + START_NOISE**2, abs=0.06)
+    np.testing.assert_allclose(starts.mean(0), latents.mean(0), atol=0.1)
 
 
 def test_terms_are_off_in_the_warmup_and_on_after_it() -> None:
@@ -276,14 +285,14 @@ def test_repetitions_of_one_person_do_not_say_how_near_another_may_come() -> Non
 def test_novelty_asked_for_is_where_the_tube_begins() -> None:
     q = torch.linspace(0.0, 1.0, 5)[:, None, None].expand(-1, 11, 1)
     plain, novel = Neighbourhood(q, (True,)), Neighbourhood(q, (True,), novelty=0.8)
-    assert novel.tube.near == pytest.approx(0.8 * novel.usual)
+    assert novel.tube.near == pytest.approx(MARGIN * 0.8 * novel.usual)
     assert novel.tube.far > novel.tube.near > plain.tube.near
     between = torch.full((1, 11, 1), 0.625)
     assert float(novel.penalty(between)) > float(plain.penalty(between))
 
 
 def test_a_search_that_asks_for_novelty_ends_farther_from_the_training_motions() -> None:
-    settings = SearchSettings(iterations=60, learning_rate=0.05, beta=1.0, manifold=0.0, balance=0.0)
+    settings = SearchSettings(iterations=60, learning_rate=0.05, beta=1.0, manifold=0.0, balance=0.0, novelty=0.0)
     usual = run(VASTI, settings=settings)
     novel = run(VASTI, settings=dataclasses.replace(settings, novelty=1.0))
     assert novel.novelty.mean() > 1.5 * usual.novelty.mean()

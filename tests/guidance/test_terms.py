@@ -122,7 +122,7 @@ def test_normalised_distance_weighs_channels_by_their_scale() -> None:
 def test_tube_neither_draws_onto_a_reference_nor_lets_go() -> None:
     distance = torch.tensor([0.0, 0.5, 1.0, 2.0, 3.0, 6.0], requires_grad=True)
     penalty = terms.tube_penalty(distance, terms.ProximityScale(near=1.0, far=3.0))
-    assert penalty.tolist() == pytest.approx([1.0, 0.25, 0.0, 0.0, 0.0, 1.0])
+    assert penalty.tolist() == pytest.approx([terms.PUSH, 0.5 * terms.PUSH, 0.0, 0.0, 0.0, 1.0])
     (gradient,) = torch.autograd.grad(penalty.sum(), distance)
     assert (gradient[:2] < 0).all()
     assert (gradient[2:5] == 0).all()

@@ -315,7 +315,7 @@ def test_without_a_compiler_or_with_one_that_fails_nothing_is_left(compiler, sai
 
 
 def test_what_was_compiled_from_another_source_is_replaced_and_never_loaded(tmp_path):
-    older = tmp_path / "_least_effort_000000000000.so"
+    older = tmp_path / "least_effort_000000000000.native"
     older.write_bytes(b"of another version")
     try:
         made = compile_c(tmp_path)
@@ -327,8 +327,8 @@ def test_what_was_compiled_from_another_source_is_replaced_and_never_loaded(tmp_
 
 
 def test_code_that_this_machine_cannot_load_is_left_to_torch(tmp_path, monkeypatch):
-    monkeypatch.setattr(native, "library_path", lambda: tmp_path / "other.so")
-    (tmp_path / "other.so").write_bytes(b"for another machine")
+    monkeypatch.setattr(native, "library_path", lambda: tmp_path / "other.native")
+    (tmp_path / "other.native").write_bytes(b"for another machine")
     native.library.cache_clear()
     try:
         assert native.library() is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bige_opensim.built_in import MODEL, built_in
-from bige_opensim.guidance.quantities import Frame, Observation
+from bige_opensim.guidance.quantities import SITS_M, Frame, Observation
 from bige_opensim.motion import Motion
 from bige_opensim.movements.repetitions import find_movement
 from bige_opensim.osim.model import load
@@ -109,3 +109,41 @@ def test_a_pelvis_that_glides_on_its_seat_or_sinks_is_measured(body: Skeleton, p
     assert off[2] == pytest.approx(0.05, abs=0.02)
     feet_alone = Observation(Frame(body.coordinates, (), body), q, duration, None)
     assert float(feet_alone.off_seat.abs().max()) == 0.0
+
+
+def test_a_motion_that_begins_off_a_seat_of_a_given_height_is_off_it_by_as_much(
+    body: Skeleton, performed: Performed
+) -> None:
+    """The seat carries where it was asked for, and not where the pelvis is."""
+    rise = performed.rises[0]
+    cut = performed.motion.resampled(np.linspace(rise.sit_s - 0.2, rise.sit_s + rise.duration, 51))
+    q, duration = torch.as_tensor(cut.values)[None], torch.tensor([cut.duration], dtype=torch.float64)
+
+    def seen(seat_m: float | None) -> Observation:
+        return Observation(Frame(body.coordinates, (), body, seated=True, seat_m=seat_m), q, duration, None)
+
+    found = seen(None)
+    assert found.seat is not None
+    rests_m = float(torch.as_tensor(found.seat.height_m).squeeze())
+    np.testing.assert_allclose(seen(rests_m).off_seat, found.off_seat, atol=1e-6)
+    lower = seen(rests_m - 0.06)
+    assert lower.seat is not None
+    assert float(torch.as_tensor(lower.seat.height_m).squeeze()) == pytest.approx(rests_m - 0.06)
+    assert float(lower.off_seat.min()) == pytest.approx(0.06, abs=1e-6)
+    sitting = slice(3, 8)
+    assert float(found.beyond_support[0, sitting].max()) < 0.0
+    assert float(lower.beyond_support[0, sitting].max()) > 0.05
+
+
+def test_who_could_stand_where_a_motion_begins_does_not_sit(body: Skeleton, performed: Performed) -> None:
+    """Half way up the mass centre is over the feet: a seat that is put under the pelvis there carries nobody."""
+    rise = performed.rises[0]
+    end = rise.sit_s + rise.duration
+    off = []
+    for begin in (rise.sit_s - 0.2, end - 0.35 * rise.duration):
+        cut = performed.motion.resampled(np.linspace(begin, end, 51))
+        duration = torch.tensor([cut.duration], dtype=torch.float64)
+        frame = Frame(body.coordinates, (), body, seated=True)
+        off.append(Observation(frame, torch.as_tensor(cut.values)[None], duration, None).off_seat)
+    assert float(off[0].max()) < 0.015
+    assert float(off[1].min()) > SITS_M

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from bige_opensim.guidance.generated import Generated, Rehearsal
 from bige_opensim.guidance.language import SearchSettings
-from bige_opensim.guidance.search import SearchResult, search
+from bige_opensim.guidance.search import Predictor, SearchResult, search
 from bige_opensim.workflows import rehearsal
 from bige_opensim.workflows.progress import Silent
 from bige_opensim.workflows.rehearsal import rehearsed
@@ -29,28 +30,34 @@ Verdict = Callable[[SearchResult], list[Rehearsal]]
 class Prepared:
     """What `MotionSearch` is to a rehearsal; counts what is searched."""
 
-    def __init__(self, count: int) -> None:
-        self.objective, self.by_physics = OBJECTIVE, False
+    def __init__(self, count: int, predictor: Predictor = predict, *, by_physics: bool = False) -> None:
+        self.objective, self.by_physics, self.predictor = OBJECTIVE, by_physics, predictor
         self.settings = SearchSettings(iterations=150, learning_rate=0.05, balance=0.0)
         self.request = SimpleNamespace(seed=0, count=count)
         self.went_on, self.began = 0, 0
+        self.record: dict[str, object] = {}
 
     def run(self, progress: object = None, *, count: int, seed: int) -> SearchResult:
         self.began += count
-        options = {"count": count, "seed": seed, "settings": self.settings, "activations": predict}
+        options = {"count": count, "seed": seed, "settings": self.settings, "activations": self.predictor}
         return search(OBJECTIVE, PLAIN, *references(), **options)
 
     def find(self, settings, *, count, seed, physics, start, errors) -> SearchResult:
         self.went_on += count
+        assert physics == self.by_physics
         known = {k: torch.as_tensor(v) for k, v in errors.items()}
-        options = {"count": count, "seed": seed, "settings": settings, "activations": predict}
+        options = {"count": count, "seed": seed, "settings": settings, "activations": self.predictor}
         return search(OBJECTIVE, PLAIN, *references(), start=torch.as_tensor(start), errors=known, **options)
+
+    def values(self, result: SearchResult) -> dict[str, np.ndarray]:
+        q, duration = torch.tensor(result.motions), torch.tensor(result.durations)
+        return {k: v.numpy() for k, v in OBJECTIVE.evaluate(q, duration, self.predictor(q, duration)).values.items()}
 
     def generated(self, result: SearchResult) -> SimpleNamespace:
         def told(rehearsals: list[Rehearsal]) -> tuple[SearchResult, list[Rehearsal]]:
             return result, rehearsals
 
-        return SimpleNamespace(result=result, with_rehearsals=told)
+        return SimpleNamespace(result=result, with_rehearsals=told, record=self.record)
 
 
 def verdict(result: SearchResult, factor: float, fails: Callable[[np.ndarray], bool] = lambda q: False) -> list:
@@ -93,6 +100,30 @@ def test_motions_end_where_the_simulation_and_not_the_prediction_meets_the_objec
     assert prepared.began == 0
     assert 5 <= prepared.went_on <= 20
     assert all(0.35 <= r.values["vasti"] <= 0.45 for r in rehearsals)
+
+
+def test_motions_go_on_by_the_physics_where_the_surrogate_leads_astray(monkeypatch, start):
+    """A surrogate that takes more work for less is never corrected by what it is off by; physics that err by a tenth
+    are."""
+
+    def astray(q: Tensor, duration: Tensor) -> Tensor:
+        return 1.0 - predict(q, duration)
+
+    def rehearse(physics: Callable[[], Prepared] | None) -> tuple[Prepared, list[Rehearsal]]:
+        prepared = Prepared(5, astray)
+        found, rehearsals = rehearsed(prepared, prepared.run(count=5, seed=0), 4, Silent, physics=physics)
+        assert len(found) == 5
+        return prepared, rehearsals
+
+    monkeypatch.setattr(rehearsal, "rehearse", lambda found: verdict(found.result, 1.0))
+    monkeypatch.setattr(rehearsal, "explained", lambda found, *why: found)
+    _, alone = rehearse(None)
+    assert not all(r.holds for r in alone)
+    exact = Prepared(5, lambda q, duration: 1.1 * predict(q, duration), by_physics=True)
+    prepared, helped = rehearse(lambda: exact)
+    assert all(r.holds for r in helped)
+    assert prepared.went_on == 0
+    assert exact.went_on >= len(prepared.record["by_physics"]) >= sum(not r.holds for r in alone)
 
 
 def test_what_holds_is_kept_as_it_is(monkeypatch, start):
