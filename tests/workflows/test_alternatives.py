@@ -54,7 +54,7 @@ def case(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Case:
     (folder / "objective.toml").write_text(vasti_between(0.05, 0.95))
     networks = folder / "generator", folder / "surrogate"
     more = {"prior": folder / "prior", "diffusion": folder / "diffusion", "iterations": 2}
-    return Case(folder / "objective.toml", model, *networks, count=3, **more)
+    return Case(folder / "objective.toml", model, *networks, count=2, **more)
 
 
 @pytest.fixture
@@ -104,12 +104,12 @@ def test_every_way_proposes_the_motions_that_were_asked_for(
     ticking(1.0)
     found = propose(way, case, 4.0)
     record = found.motions.record
-    assert len(found.motions) == len(record["motions"]) == 3
+    assert len(found.motions) == len(record["motions"]) == 2
     assert record["way"]["name"] == way
     assert record["way"]["processor_s"] == found.seconds > 0
     assert record["way"]["diversity"] > 0
-    assert found.searched >= 3
-    assert found.searched % 3 == 0 or way.startswith("rejection")
+    assert found.searched >= 2
+    assert found.searched % 2 == 0
     for entry in record["motions"]:
         assert set(entry["predicted"]) == {PEAK, "pace"}, "every way is judged by the objective that was asked"
         assert np.isfinite(list(entry["predicted"].values())).all()
@@ -122,14 +122,14 @@ def test_time_buys_more_motions_to_choose_from_where_a_way_chooses(
     case: Case, ticking: Callable[[float], None], few_together: int
 ):
     looked_at = {}
-    for seconds in (1.0, 14.0):
+    for seconds in (1.0, 10.0):
         for way in ("prior", "rejection", "guided diffusion"):
             ticking(1.0)
             looked_at[way, seconds] = propose(way, case, seconds).searched
-    assert looked_at["prior", 1.0] == looked_at["prior", 14.0] == 3
+    assert looked_at["prior", 1.0] == looked_at["prior", 10.0] == 2
     assert looked_at["rejection", 1.0] == few_together
-    assert looked_at["rejection", 14.0] >= 2 * few_together
-    assert looked_at["guided diffusion", 14.0] > looked_at["guided diffusion", 1.0] == 3
+    assert looked_at["rejection", 10.0] >= 2 * few_together
+    assert looked_at["guided diffusion", 10.0] > looked_at["guided diffusion", 1.0] == 2
 
 
 def test_a_rejection_keeps_the_best_of_what_the_prior_draws(case: Case, few_together: int):
@@ -174,12 +174,13 @@ def test_iterations_are_as_many_as_fit(case: Case, monkeypatch: pytest.MonkeyPat
 
     def counted(self, settings, **how):
         asked.append(settings.iterations)
-        return find(self, settings, **how)
+        short = min(settings.iterations, alternatives.PROBE)
+        return find(self, replace(settings, iterations=short), **how)
 
     monkeypatch.setattr(alternatives.MotionSearch, "find", counted)
     ticking(1.0)
     propose("surrogate", long, 24.0)
-    probe, fitted = asked[:2]
+    probe, fitted, *_ = asked
     assert probe == alternatives.PROBE
     gone = 1 + 1 + alternatives.PROBE + alternatives.STARTS
     assert 8 <= fitted <= 24 - gone, "an iteration takes a tick"
