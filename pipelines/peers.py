@@ -309,9 +309,8 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append(row)
         write_alternatives(given.out, rows)
         print({key: shown(row[key]) for key in ("person", "objective", "seed", *HEADINGS)}, flush=True)
-    evaluate(
-        given.data, sets_of(rows, objective_file(given.objective[0]).stem), given.out / "tables", models=given.models
-    )
+    if sets := sets_of(rows, objective_file(given.objective[0]).stem):
+        evaluate(given.data, sets, given.out / "tables", models=given.models)
 
 
 if __name__ == "__main__":

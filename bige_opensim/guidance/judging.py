@@ -40,9 +40,13 @@ class Judge:
         references = prepared.references.to(frame.skeleton.range)
         self.neighbourhood = Neighbourhood(references, frame.rotational, people, prepared.settings.novelty)
 
-    def draft_loss(self, q: Float[Tensor, "n sample channel"], duration: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """At every other sample, as a search goes by on its way; differentiable in both."""
-        return self._judged(self.prepared.planted(q[:, ::DRAFT]), duration).total
+    def asked(self, q: Float[Tensor, "n sample channel"], duration: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """What the objective alone makes of motions, at every other sample, as a search goes by; differentiable.
+
+        Plausibility is left to whatever made them: its penalties are so steep in single control points, accelerations
+        of the whole body over centimetres, that a descent without second moments cannot follow them.
+        """
+        return self._judged(self.prepared.planted(q[:, ::DRAFT]), duration).evaluation.loss
 
     def result(self, q: Float[Tensor, "n sample channel"], duration: Float[Tensor, " n"], seed: int) -> SearchResult:
         """Motions with planted feet as a search would give them, without latents; `seed` is that of their making.

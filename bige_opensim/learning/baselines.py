@@ -16,7 +16,8 @@ alpha = A_t / A_(t-1),
     x_(t-1) = [sqrt(A_(t-1)) (1 - alpha) x_0 + sqrt(alpha) (1 - A_(t-1)) x_t] / (1 - A_t) + s e,
     s^2 = (1 - A_(t-1)) (1 - alpha) / (1 - A_t),
 
-where an objective can move the predicted x_0 down its gradient in every step.
+where an objective can move the predicted x_0 down its gradient g in every step, by strength (1 - A_t) g: as the noise
+goes, so does the push (our choice), and the last steps mend what it roughened.
 
 **Rejection** draws many and keeps the best; `best_of`.
 """
@@ -228,7 +229,7 @@ class MotionDiffusion(nn.Module):
         for t in range(self.config.steps - 1, -1, -1):
             clean = self(x, torch.full((len(body),), t, device=x.device), body)
             if objective is not None:
-                clean = clean - strength * self._slope(objective, clean)
+                clean = clean - strength * (1.0 - self.kept[t + 1]) * self._slope(objective, clean)
             noise = torch.randn(shape, generator=random).to(x)
             x = backwards(x, clean, noise, self.kept[t + 1], self.kept[t])
         return self.motions(x)

@@ -10,7 +10,7 @@ do not.
   chance, and more time does not help them.
 - `rejection`: motions of the prior, of which the best by the surrogate are proposed; `rejection, diffusion`: the same
   of diffusion.
-- `guided diffusion`: every step down the gradient of the search's own loss, at strengths that take turns.
+- `guided diffusion`: every step down the gradient of the objective, at strengths that take turns.
 - `paper`: the losses, weights and schedule of Maheshwari et al. 2025 with the objective's deciding terms in the place
   of their band (in its scale, where it is a band of activation), shortened to the time; `paper, whole`: with all of
   their iterations, whatever they take. Networks and plausibility are this package's.
@@ -54,7 +54,7 @@ from bige_opensim.workflows.peers import require_prior_of
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.rehearsal import rehearsed
 
-STRENGTHS = (0.1, 0.3, 1.0)
+STRENGTHS = (3.0, 10.0, 1.0)
 """Of the guidance of diffusion, in turn."""
 PROBE = 3
 """Iterations by which it is told what one takes."""
@@ -280,7 +280,7 @@ def _guided_diffusion(case: Case, show: Show) -> Begun:
 
     def batch(seed: int, clock: _Clock) -> SearchResult:
         random = torch.Generator().manual_seed(seed)
-        q, duration = draw(random, case.count, objective=judge.draft_loss, strength=next(strengths))
+        q, duration = draw(random, case.count, objective=judge.asked, strength=next(strengths))
         return judge.result(q, duration, seed)
 
     return _best(case, batch)

@@ -15,6 +15,7 @@ from bige_opensim.learning.baselines import (
     LARGEST_PUSH,
     CodePrior,
     DiffusionConfig,
+    Loss,
     MotionDiffusion,
     PriorConfig,
     backwards,
@@ -124,11 +125,12 @@ def test_an_objective_guides_what_is_drawn(channels: Channels) -> None:
     def objective(q: torch.Tensor, duration: torch.Tensor) -> torch.Tensor:
         return (q[..., knee] - wanted).square().mean(1)
 
-    free, guided = (
-        objective(*model.sample(body(channels, 4), torch.Generator().manual_seed(0), f, 20.0))
-        for f in (None, objective)
-    )
-    assert (guided < 0.5 * free).all()
+    def missed(f: Loss | None, strength: float) -> torch.Tensor:
+        return objective(*model.sample(body(channels, 4), torch.Generator().manual_seed(0), f, strength))
+
+    free, gently, strongly = missed(None, 20.0), missed(objective, 20.0), missed(objective, 200.0)
+    assert (gently < free).all()
+    assert (strongly < free - 5 * (free - gently)).all()
 
 
 def test_guidance_pushes_by_a_spread_at_most(channels: Channels) -> None:

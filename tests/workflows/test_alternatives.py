@@ -26,6 +26,7 @@ from bige_opensim.learning.surrogate import SurrogateConfig
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, train_generator, train_surrogate
 from bige_opensim.learning.vqvae import GeneratorConfig
 from bige_opensim.settings import SettingError
+from bige_opensim.validation.certificate import Certificate, TermFound
 from bige_opensim.workflows import alternatives
 from bige_opensim.workflows.alternatives import MUSCLES_ONLY, WAYS, Case, kept_best, propose
 from bige_opensim.workflows.evaluate import evaluate
@@ -53,7 +54,7 @@ def case(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Case:
     (folder / "objective.toml").write_text(vasti_between(0.05, 0.95))
     networks = folder / "generator", folder / "surrogate"
     more = {"prior": folder / "prior", "diffusion": folder / "diffusion", "iterations": 2}
-    return Case(folder / "objective.toml", model, *networks, count=3, **more)
+    return Case(folder / "objective.toml", model, *networks, count=2, **more)
 
 
 @pytest.fixture
@@ -103,12 +104,12 @@ def test_every_way_proposes_the_motions_that_were_asked_for(
     ticking(1.0)
     found = propose(way, case, 4.0)
     record = found.motions.record
-    assert len(found.motions) == len(record["motions"]) == 3
+    assert len(found.motions) == len(record["motions"]) == 2
     assert record["way"]["name"] == way
     assert record["way"]["processor_s"] == found.seconds > 0
     assert record["way"]["diversity"] > 0
-    assert found.searched >= 3
-    assert found.searched % 3 == 0 or way.startswith("rejection")
+    assert found.searched >= 2
+    assert found.searched % 2 == 0
     for entry in record["motions"]:
         assert set(entry["predicted"]) == {PEAK, "pace"}, "every way is judged by the objective that was asked"
         assert np.isfinite(list(entry["predicted"].values())).all()
@@ -121,14 +122,14 @@ def test_time_buys_more_motions_to_choose_from_where_a_way_chooses(
     case: Case, ticking: Callable[[float], None], few_together: int
 ):
     looked_at = {}
-    for seconds in (1.0, 14.0):
+    for seconds in (1.0, 10.0):
         for way in ("prior", "rejection", "guided diffusion"):
             ticking(1.0)
             looked_at[way, seconds] = propose(way, case, seconds).searched
-    assert looked_at["prior", 1.0] == looked_at["prior", 14.0] == 3
+    assert looked_at["prior", 1.0] == looked_at["prior", 10.0] == 2
     assert looked_at["rejection", 1.0] == few_together
-    assert looked_at["rejection", 14.0] >= 2 * few_together
-    assert looked_at["guided diffusion", 14.0] > looked_at["guided diffusion", 1.0] == 3
+    assert looked_at["rejection", 10.0] >= 2 * few_together
+    assert looked_at["guided diffusion", 10.0] > looked_at["guided diffusion", 1.0] == 2
 
 
 def test_a_rejection_keeps_the_best_of_what_the_prior_draws(case: Case, few_together: int):
@@ -167,18 +168,19 @@ def test_sets_that_are_alike_have_little_diversity(case: Case):
 
 
 def test_iterations_are_as_many_as_fit(case: Case, monkeypatch: pytest.MonkeyPatch, ticking: Callable[[float], None]):
-    long = replace(case, iterations=100)
+    long = replace(case, iterations=60)
     asked = []
     find = alternatives.MotionSearch.find
 
     def counted(self, settings, **how):
         asked.append(settings.iterations)
-        return find(self, settings, **how)
+        short = min(settings.iterations, alternatives.PROBE)
+        return find(self, replace(settings, iterations=short), **how)
 
     monkeypatch.setattr(alternatives.MotionSearch, "find", counted)
     ticking(1.0)
     propose("surrogate", long, 24.0)
-    probe, fitted = asked[:2]
+    probe, fitted, *_ = asked
     assert probe == alternatives.PROBE
     gone = 1 + 1 + alternatives.PROBE + alternatives.STARTS
     assert 8 <= fitted <= 24 - gone, "an iteration takes a tick"
@@ -259,40 +261,71 @@ def peers() -> ModuleType:
     return script("peers")
 
 
-@pytest.fixture(scope="module")
-def tables(case: Case, peers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """Two ways of the biped simulated by OpenSim, and the words that made the tables."""
-    out = tmp_path_factory.mktemp("tables") / "out"
+def words_of(case: Case, out: Path) -> list[str]:
+    """What makes the tables of two ways, the prior being trained already."""
+    shutil.copytree(case.prior, out / "networks" / "prior-0")
     words = ["--data", str(case.model.parent / "reps.nc"), "--models", str(case.model.parent), "--out", str(out)]
     words += ["--person", f"biped={case.model}", "--objective", str(case.objective), "--ways", "prior", "rejection"]
-    words += ["--generator", str(case.generator), "--surrogate", str(case.surrogate), "--epochs", "1"]
-    words += ["--seconds", "0.1", "--count", "2", "--iterations", "3"]
-    shutil.copytree(case.prior, out / "networks" / "prior-0")
-    with pytest.MonkeyPatch.context() as patch, alternatives.PROCESSES.kept():
+    words += ["--generator", str(case.generator), "--surrogate", str(case.surrogate)]
+    return [*words, "--seconds", "0.1", "--count", "2", "--iterations", "3"]
+
+
+SIMULATED = (0.5, 0.99)
+
+
+def opensim_says(place: Path, **_: object) -> list[Certificate]:
+    """Certificates of two motions, of which the second misses its band by .04."""
+    return [
+        replace(
+            Certificate.not_simulated(path.stem, ""),
+            terms={PEAK: TermFound("", None, peak, "1", 0.05 <= peak <= 0.95, True)},
+            labels={"status": "passed", "reason": ""},
+        )
+        for path, peak in zip(sorted(place.glob("*.mot")), SIMULATED, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def tables(case: Case, peers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The tables where OpenSim's word is given, and the words that made them."""
+    out = tmp_path_factory.mktemp("tables") / "out"
+    words = words_of(case, out)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alternatives, "TOGETHER", 8)
-        patch.setattr(peers, "evaluate", partial(evaluate, replicates=3))
+        patch.setattr(peers, "validate", opensim_says)
+        patch.setattr(peers, "evaluate", lambda *_, **__: None)
         peers.main(words)
     return out, words
 
 
-def test_the_table_of_ways_says_what_the_certificates_say(tables: tuple[Path, list[str]], case: Case):
+def test_the_table_of_ways_says_what_the_certificates_say(tables: tuple[Path, list[str]]):
     out, _ = tables
     rows = read(out / "alternatives.csv")
     assert [row["way"] for row in rows] == ["prior", "rejection"]
-    for row in rows:
-        motions = out / "motions" / f"biped-objective-0-{row['way']}"
-        summary = read(motions / "summary.csv")
-        assert len(summary) == int(row["proposed"]) == 2
-        assert sum(line["confirmed"] == "True" for line in summary) == int(row["confirmed"])
-        peaks = [float(line[f"{PEAK} simulated"]) for line in summary]
-        misses = [max(0.05 - x, x - 0.95, 0.0) for x in peaks]
-        assert float(row["median_violation"]) == pytest.approx(np.median(misses), abs=1e-3)
-        assert float(row["largest_violation"]) == pytest.approx(max(misses), abs=1e-3)
-        assert float(row["share"]) == int(row["confirmed"]) / 2
     assert [int(row["searched"]) for row in rows] == [2, 8]
+    for row in rows:
+        assert [int(row[name]) for name in ("proposed", "confirmed", "terms_met")] == [2, 1, 1]
+        assert float(row["share"]) == 0.5
+        assert float(row["median_violation"]) == pytest.approx(0.02)
+        assert float(row["largest_violation"]) == pytest.approx(0.04)
+        assert float(row["per_minute"]) == pytest.approx(60.0 / float(row["seconds"]))
     assert (out / "alternatives.png").read_bytes().startswith(b"\x89PNG")
     assert "prior & " in (out / "alternatives.tex").read_text()
-    sets = {row["set"] for row in read(out / "tables" / "evaluation.csv")}
+
+
+@pytest.mark.slow  # its twin is the one before
+def test_the_table_of_ways_says_what_opensim_found(case: Case, peers: ModuleType, tmp_path: Path):
+    with pytest.MonkeyPatch.context() as patch, alternatives.PROCESSES.kept():
+        patch.setattr(peers, "evaluate", partial(evaluate, replicates=3))
+        peers.main(words_of(case, tmp_path / "out"))
+    for row in read(tmp_path / "out" / "alternatives.csv"):
+        summary = read(tmp_path / "out" / "motions" / f"biped-objective-0-{row['way']}" / "summary.csv")
+        assert len(summary) == int(row["proposed"]) == 2
+        assert sum(line["confirmed"] == "True" for line in summary) == int(row["confirmed"])
+        misses = [max(0.05 - x, x - 0.95, 0.0) for line in summary for x in [float(line[f"{PEAK} simulated"])]]
+        assert float(row["median_violation"]) == pytest.approx(np.median(misses), abs=1e-3)
+        assert float(row["largest_violation"]) == pytest.approx(max(misses), abs=1e-3)
+    sets = {row["set"] for row in read(tmp_path / "out" / "tables" / "evaluation.csv")}
     assert {"code prior", "rejection", "noise, matched moments", "recordings, held out"} <= sets
 
 
