@@ -13,6 +13,10 @@ The same data, seed, versions and device give the same motions; weights are the 
 of its sums on a graphics card. Streaming takes about half an hour of processor time, training minutes on a card such as
 an H100 and hours on a processor core. One validation person is a recorded one, the others are synthetic; all others
 train.
+
+Two trainings: one of a network in which every frame is a token, and one that gives it tokens at fewer frames and a
+perceptron for what is between them, which alone is trained then, in minutes on a core. `--every-frame` names a
+checkpoint of the first, which is not trained again then.
 """
 
 import argparse
@@ -34,6 +38,7 @@ from bige_opensim.learning.training import SurrogateTraining, read_training_conf
 from bige_opensim.workflows.train import train_surrogate
 
 SETTINGS = Path(__file__).with_suffix(".toml")
+DETAIL = Path(__file__).with_name("built_in_surrogate_detail.toml")
 VALIDATION = ("ui_prmd_s07", "synth_034", "synth_035", "synth_036")
 LICENCE = """## Licence
 
@@ -73,12 +78,18 @@ def main() -> None:
     parser.add_argument("--people", type=Path, nargs="+", required=True, help="folders of their sessions")
     parser.add_argument("--run", type=Path, default=Path("built_in_surrogate"), help="where training keeps its files")
     parser.add_argument("--out", type=Path, required=True, help="where the checkpoint goes")
+    parser.add_argument("--every-frame", type=Path, help="checkpoint of the first training, instead of training it")
     parser.add_argument("--device", default="cpu", help="what trains: cpu, or cuda for a graphics card")
     given = parser.parse_args()
     torch.set_num_threads(1)
     dataset = repetitions(given.labels) if given.labels else load_dataset(given.data)
-    settings = replace(read_training_config(SETTINGS, SurrogateTraining), device=given.device)
-    train_surrogate(dataset, out=given.run, settings=settings, models=models(given.people), show=Steps)
+    people = models(given.people)
+    every_frame = given.every_frame or given.run.with_name(f"{given.run.name}_every_frame")
+    if given.every_frame is None:
+        settings = replace(read_training_config(SETTINGS, SurrogateTraining), device=given.device)
+        train_surrogate(dataset, out=every_frame, settings=settings, models=people, show=Steps)
+    detail = replace(read_training_config(DETAIL, SurrogateTraining), device=given.device, start=str(every_frame))
+    train_surrogate(dataset, out=given.run, settings=detail, models=people, show=Steps)
     shutil.rmtree(given.out, ignore_errors=True)
     shutil.copytree(given.run, given.out)
     halve(given.out)

@@ -54,7 +54,7 @@ def _inputs(part: xr.Dataset, features: tuple[str, ...]) -> tuple[torch.Tensor, 
 def surrogate_rows(network: Surrogate, data: xr.Dataset, models: list[Path], name: str) -> Iterator[Row]:
     """Errors of a surrogate on every person, who is told to it as `bige predict` tells it."""
     for person, part in people_of(data):
-        loads = loads_of(part, models)[:, :: network.config.frames] if network.channels.loads else None
+        loads = loads_of(part, models) if network.channels.loads else None
         q, duration, features = _inputs(part, network.channels.features)
         found = network(q, duration, features, loads=loads)
         ends = tuple(x.numpy() for x in network.bounds(found)) if network.calibrated else None

@@ -270,14 +270,13 @@ class MotionSearch:
         """Activations of motions, at all samples or at those of a draft."""
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
         surrogate = self.networks.surrogate
-        frames = surrogate.config.frames
-        features = self.features.expand(len(q), -1)
-        if every % frames:
-            loads = None if self.loads is None else self.loads(full, duration, frames)
-            return surrogate(full, duration, features, loads=loads)[:, ::every]
-        loads = None if self.loads is None else self.loads(full, duration, every)
-        chosen = torch.arange(0, surrogate.tokens(full.shape[1]), every // frames)
-        return surrogate(full, duration, features, chosen=chosen, loads=loads)
+        frames, features = surrogate.config.frames, self.features.expand(len(q), -1)
+        step = math.gcd(every, frames)
+        loads = None if self.loads is None else self.loads(full, duration, step)
+        if not surrogate.config.detail and every % frames:
+            return surrogate(full, duration, features, loads=loads, loads_every=step)[:, ::every]
+        at = torch.arange(0, full.shape[1], every)
+        return surrogate(full, duration, features, at=at, loads=loads, loads_every=step)
 
 
 def _by_physics(

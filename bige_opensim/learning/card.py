@@ -176,8 +176,7 @@ def _per_muscle(model: Surrogate, data: Repetitions) -> list[str]:
 
 def _predicted(model: Surrogate, data: Repetitions, rows: Tensor) -> Tensor:
     """Activations of repetitions, told what joints carry in them."""
-    loads = data.loads[rows, :: model.config.frames]
-    return model(data.q[rows], data.duration[rows], data.features[rows], loads=loads)
+    return model(data.q[rows], data.duration[rows], data.features[rows], loads=data.loads[rows])
 
 
 def _how(settings: dict[str, Any], provenance: dict[str, Any]) -> list[str]:

@@ -6,6 +6,10 @@ batch. Static optimization knows a frame by its coordinates, speeds and accelera
 person's own skeleton makes of them, the loads of `physics.stance_loads`, is most of what the network would have to
 learn of other people's bodies, and is told besides where it is known.
 
+Postures change slowly, accelerations and loads fast. So a few frames can be tokens of the transformer, and a perceptron
+that costs a fraction of it looks at every frame: what the frame has beyond the straight line between its neighbouring
+tokens goes through hidden units whose gains and thresholds the tokens set.
+
 The output has the form of the least-effort solution (`physics.least_effort`): with squared activations muscle i does
 a_i = clip(F_i r_i . lam / 2, 0, 1), where F_i is its strength, r_i are its moment arms and lam the multipliers of the
 moments. Were all F_i k times as large, lam would be 1 / k^2 of what it was; were F_i alone, lam would nearly stay. So
@@ -15,7 +19,7 @@ clip are rounded: gradients of motions reach muscles that are at rest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -51,20 +55,24 @@ LEAST_BEND = 0.3
 class SurrogateConfig:
     """Size of the surrogate, and what of it is dropped at random in training.
 
-    frames: every so many frames one is a token of the transformer, and the last; motions are smooth, the time that it
-    takes goes with the tokens, and frames between have what lies between on straight lines.
+    frames: every so many frames one is a token of the transformer, and the last; the time that it takes goes with the
+    tokens. Frames between have what lies between on straight lines, and what a perceptron of `detail` hidden units, 0
+    for none, makes of how they differ from that.
     """
 
     width: int = 64
     heads: int = 4
     layers: int = 3
     frames: int = 2
+    detail: int = 0
     dropout: float = 0.1
     subject_dropout: float = 0.2
     loads_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        require_within(self, {"width": (1, 8192), "heads": (1, 256), "layers": (1, 100), "frames": (1, 16)})
+        require_within(
+            self, {"width": (1, 8192), "heads": (1, 256), "layers": (1, 100), "frames": (1, 16), "detail": (0, 8192)}
+        )
         if min(self.width, self.heads, self.layers) < 1 or self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of 2 * heads, got width {self.width}, heads {self.heads}")
         rates = (self.dropout, self.subject_dropout, self.loads_dropout)
@@ -109,6 +117,26 @@ class Block(nn.Module):
         return x + self.drop(self.perceptron(self.before_perceptron(x)))
 
 
+class Detail(nn.Module):
+    """What frames have beyond their neighbouring tokens: a perceptron whose first layer the tokens set."""
+
+    def __init__(self, inputs: int, outputs: int, config: SurrogateConfig) -> None:
+        super().__init__()
+        self.first = nn.Linear(inputs, config.detail, bias=False)
+        self.setting = nn.Linear(config.width, 2 * config.detail)
+        self.second = nn.Linear(config.detail, config.detail)
+        self.out = nn.Linear(config.detail, outputs)
+        nn.init.ones_(self.setting.bias[: config.detail])
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, beyond: Tensor, tokens: Tensor, between: Tensor) -> Tensor:
+        """(batch, frame, output) from (batch, frame, input), (batch, token, width) and (rows, frame, token)."""
+        gain, threshold = (between @ self.setting(tokens)).chunk(2, dim=-1)
+        x = functional.gelu(torch.addcmul(threshold, self.first(beyond), gain))
+        return self.out(x + functional.gelu(self.second(x)))
+
+
 class Surrogate(nn.Module):
     """Kinematics and subject to muscle activations; names, units and scaling in `channels`.
 
@@ -143,6 +171,9 @@ class Surrogate(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, len(channels.muscles))
+        if config.detail:
+            told = len(channels.loads) + 1 if channels.loads else 0
+            self.detail = Detail(inputs + told, len(channels.muscles), config)
         self.register_buffer("interval", torch.zeros(PHASES, len(channels.muscles)))
         self._register_familiar("motions", 2 * len(channels.coordinates) + sum(channels.rotational))
         self._register_familiar("bodies", len(channels.features))
@@ -153,8 +184,9 @@ class Surrogate(nn.Module):
         duration: Float[Tensor, " batch"],
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
-        chosen: Int[Tensor, " token"] | None = None,
-        loads: Float[Tensor, "batch token load"] | None = None,
+        at: Int[Tensor, " frame"] | None = None,
+        loads: Float[Tensor, "batch loaded load"] | None = None,
+        loads_every: int = 1,
     ) -> Float[Tensor, "batch frame muscle"]:
         """Activations in [0, 1].
 
@@ -168,11 +200,12 @@ class Surrogate(nn.Module):
             Subject features in the order of `channels.features`, SI.
         padding
             True for frames at the end that are no part of the motion; nothing in them changes the other frames.
-        chosen
-            Tokens that see each other, instead of all; activations are those of their frames alone, see `frames_of`.
+        at
+            Frames whose activations are asked for, instead of all. A network without `detail` sees nothing else.
         loads
-            What joints carry at the frames of these tokens, as `StanceLoads` has it; not a number, or None, where
-            that is not known: activations are less accurate then. Ignored by a network that was not told of any.
+            What joints carry, as `StanceLoads` has it, at every `loads_every` frame, those asked for and the tokens
+            among them; not a number, or None, where that is not known: activations are less accurate then. Ignored by
+            a network that was not told of any.
 
         Raises
         ------
@@ -181,37 +214,41 @@ class Surrogate(nn.Module):
 
         """
         self._check(q, duration, features)
-        time = q.shape[1]
+        self._check_loads(q, loads, loads_every)
         dtype = self.head.weight.dtype
         q, duration, features = q.to(dtype), duration.to(dtype), features.to(dtype)
         lengths = None if padding is None else (~padding).sum(1)
         if padding is not None:
             q = q.masked_fill(padding[..., None], 0.0)
-        velocity, acceleration = time_derivatives(q, duration, lengths)
-        at = self._token_frames(q.shape[1], lengths, q.device)  # (1 or batch, token)
-        last = at[:, -1:]
-        if chosen is not None:
-            at = at[:, chosen]
-        if lengths is None:
-            q, velocity, acceleration = (x[:, at[0]] for x in (q, velocity, acceleration))
-        else:
-            q, velocity, acceleration = (torch.take_along_dim(x, at[..., None], 1) for x in (q, velocity, acceleration))
-        kinematics = torch.cat([self._postures(q), self.velocity(velocity), self.acceleration(acceleration)], -1)
-        subject = self._subject(duration, features)  # (batch, width)
-        x = self.from_kinematics(kinematics) + subject[:, None] + self._positions(at, last)  # (batch, token, width)
+        motion = (q, *time_derivatives(q, duration, lengths))
+        at = None if at is None else at.to(q.device)
+        tokens = self._token_frames(q.shape[1], lengths, q.device)  # (1 or batch, token)
+        last = tokens[:, -1:]
+        if at is not None and not self.config.detail:
+            tokens = at[None]
+        seen = self._kinematics(motion, tokens)
+        x = self.from_kinematics(seen) + self._subject(duration, features)[:, None] + self._positions(tokens, last)
         if self.channels.loads:
-            x = x + self._carried(loads, x)
-        x = self.drop(x)
-        visible = None if padding is None else self._visible(at)[:, None, None]
+            carried = self._carried(loads, q)
+            told = _at(carried, tokens // loads_every)
+            x, seen = x + self.from_loads(told), torch.cat([seen, told], -1)
+        x = self.drop(x)  # (batch, token, width)
+        visible = None if padding is None else self._visible(tokens)[:, None, None]
         for block in self.blocks:
             x = block(x, visible)
-        pull = self.head(self.norm(x)) * self._stronger(features)[:, None]
-        found = rounded_clip(pull)  # (batch, token, muscle)
-        return found if chosen is not None else self._between(found, at, time)
-
-    def frames_of(self, chosen: Int[Tensor, " token"]) -> Int[Tensor, " token"]:
-        """Frames of tokens of a motion without padding whose last frame is one of them."""
-        return self.config.frames * chosen
+        x = self.norm(x)
+        pull, stronger = self.head(x), self._stronger(features)[:, None]
+        frame = torch.arange(q.shape[1], device=q.device) if at is None else at
+        if self.config.detail:
+            own = self._kinematics(motion, frame[None])
+            if self.channels.loads:
+                own = torch.cat([own, _at(carried, frame[None] // loads_every)], -1)
+            between = self._between(frame, tokens).to(dtype)
+            return rounded_clip((between @ pull + self.detail(own - between @ seen, x, between)) * stronger)
+        found = rounded_clip(pull * stronger)  # (batch, token, muscle)
+        if at is not None or self.config.frames == 1:
+            return found
+        return self._between(frame, tokens).to(dtype) @ found
 
     def tokens(self, time: int) -> int:
         """How many tokens so many frames are."""
@@ -226,6 +263,15 @@ class Surrogate(nn.Module):
     def calibrated(self) -> bool:
         """Whether the network knows how wide its intervals are, and what is outside."""
         return bool(self.interval.any())
+
+    def with_detail(self, frames: int, detail: int) -> "Surrogate":
+        """A network with tokens at every so many frames, and these weights, of which only detail and head learn on."""
+        config = replace(self.config, frames=frames, detail=detail)
+        wider = Surrogate(config, self.channels).to(self.head.weight.device)
+        wider.load_state_dict(self.state_dict(), strict=False)
+        for name, parameter in wider.named_parameters():
+            parameter.requires_grad_(name.startswith(("detail.", "head.")))
+        return wider
 
     def bounds(
         self, predicted: Float[Tensor, "batch time muscle"]
@@ -276,6 +322,13 @@ class Surrogate(nn.Module):
                 f"got {tuple(duration.shape)} and {tuple(features.shape)}"
             )
 
+    def _check_loads(self, q: Tensor, loads: Tensor | None, every: int) -> None:
+        if loads is None or not self.channels.loads:
+            return
+        expected = (len(q), -(-q.shape[1] // every), len(self.channels.loads))
+        if loads.shape != expected:
+            raise ValueError(f"expected loads {expected} at every {every}. frame, got {tuple(loads.shape)}")
+
     def _token_frames(self, time: int, lengths: Tensor | None, device: torch.device) -> Int[Tensor, "rows token"]:
         """Frames of the tokens: every so many and the last, which comes again where other motions are longer."""
         every = self.config.frames * torch.arange(self.tokens(time), device=device)
@@ -287,15 +340,20 @@ class Surrogate(nn.Module):
         again[:, 1:] = at[:, 1:] == at[:, :-1]
         return ~again
 
-    def _between(self, found: Tensor, at: Int[Tensor, "rows token"], time: int) -> Float[Tensor, "batch time muscle"]:
-        """Activations at all frames by straight lines between those of the tokens."""
-        if self.config.frames == 1:
-            return found
-        frame = torch.arange(time, device=found.device)
-        low = (frame // self.config.frames).clamp(max=at.shape[1] - 2)
-        begin, end = at[:, low], at[:, low + 1]
-        share = ((frame - begin) / (end - begin).clamp(min=1)).clamp(max=1.0).to(found)
-        return torch.lerp(found[:, low], found[:, low + 1], share[..., None])
+    def _between(
+        self, frame: Int[Tensor, " frame"], tokens: Int[Tensor, "rows token"]
+    ) -> Float[Tensor, "rows frame token"]:
+        """Weights of tokens in what lies at frames on the straight lines between them."""
+        low = (frame // self.config.frames).clamp(max=tokens.shape[1] - 2)
+        begin, end = tokens[:, low], tokens[:, low + 1]
+        share = ((frame - begin) / (end - begin).clamp(min=1)).clamp(max=1.0)[..., None]
+        here = functional.one_hot(low, tokens.shape[1]).to(share)
+        return (1.0 - share) * here + share * here.roll(1, -1)
+
+    def _kinematics(self, motion: tuple[Tensor, Tensor, Tensor], frame: Int[Tensor, "rows frame"]) -> Tensor:
+        """(batch, frame, input) from q, q' and q'' at frames."""
+        q, velocity, acceleration = (_at(x, frame) for x in motion)
+        return torch.cat([self._postures(q), self.velocity(velocity), self.acceleration(acceleration)], -1)
 
     def _stronger(self, features: Tensor) -> Float[Tensor, "batch muscle"]:
         """f_i / f^2 of every muscle, 1 where no strengths are told."""
@@ -318,15 +376,15 @@ class Surrogate(nn.Module):
         bent = (1.0 - torch.cos(turn[..., self.bending])) / scale[self.bending].clamp(min=LEAST_BEND) ** 2
         return torch.cat([position, bent], dim=-1)
 
-    def _carried(self, loads: Tensor | None, x: Tensor) -> Tensor:
-        """(batch, token, width) from the loads; in training they are forgotten now and then."""
+    def _carried(self, loads: Tensor | None, q: Tensor) -> Float[Tensor, "batch loaded input"]:
+        """Scaled loads and whether they are known; in training they are forgotten now and then."""
         if loads is None:
-            loads = x.new_full((*x.shape[:2], len(self.channels.loads)), torch.nan)
+            loads = q.new_full((*q.shape[:2], len(self.channels.loads)), torch.nan)
         known = torch.isfinite(loads).all(-1, keepdim=True)
         if self.training and self.config.loads_dropout > 0:
-            known = known & (torch.rand(len(x), 1, 1, device=x.device) >= self.config.loads_dropout)
-        scaled = torch.where(known, self.loads(loads.to(x.dtype)), 0.0)
-        return self.from_loads(torch.cat([scaled, known.to(x.dtype)], dim=-1))
+            known = known & (torch.rand(len(q), 1, 1, device=q.device) >= self.config.loads_dropout)
+        scaled = torch.where(known, self.loads(loads.to(q.dtype)), 0.0)
+        return torch.cat([scaled, known.to(q.dtype)], dim=-1)
 
     def _subject(self, duration: Tensor, features: Tensor) -> Tensor:
         """(batch, width) from the duration and the subject; in training the subject is forgotten now and then."""
@@ -344,6 +402,13 @@ class Surrogate(nn.Module):
         half = self.config.width // 2
         rate = 1000 ** -(torch.arange(half, device=at.device) / half)
         return torch.cat([torch.sin(percent * rate), torch.cos(percent * rate)], dim=-1).to(self.head.weight.dtype)
+
+
+def _at(
+    x: Float[Tensor, "batch time channel"], frame: Int[Tensor, "rows frame"]
+) -> Float[Tensor, "batch frame channel"]:
+    """Values at frames, the same of all motions or each its own."""
+    return x.index_select(1, frame[0]) if len(frame) == 1 else torch.take_along_dim(x, frame[..., None], 1)
 
 
 def _columns(names: Sequence[str], wanted: Sequence[str]) -> tuple[list[int], list[int]]:

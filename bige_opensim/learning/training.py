@@ -109,8 +109,9 @@ class SurrogateTraining(TrainingConfig):
 
     `peak_weight`: see `surrogate_loss`; `evenness`: errors of a muscle count with the power -evenness of the standard
     deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `thinning`: every so many
-    tokens of a motion are trained on at once; `start`: checkpoint whose weights and scaling training starts from, none
-    for random weights; `stream`: motions besides the recorded.
+    of a motion's labelled frames are trained on at once; `start`: checkpoint whose weights and scaling training starts
+    from, none for random weights; where `model` has detail and the checkpoint has none, that alone and the head are
+    trained; `stream`: motions besides the recorded.
     """
 
     peak_weight: float = 2.0
@@ -260,10 +261,10 @@ class SurrogateTask:
         weight = (spread + LEAST_ACTIVATION) ** -config.evenness
         self.muscle_weight = weight / weight.mean()
         self.mirror_loads = Mirror.of_loads(data.coordinates) if config.mirror else None
-        self.loads = data.loads[:, :: config.model.frames]
         if config.start:
             self.model = started_from(Path(config.start), data).to(config.device)
-            self.loads = data.loads[:, :: self.model.config.frames]
+            if config.model.detail and not self.model.config.detail:
+                self.model = self.model.with_detail(config.model.frames, config.model.detail)
             return
         fit = spread_over(data.rows["fit"], MEASURED)
         channels = Channels.measure(
@@ -282,33 +283,33 @@ class SurrogateTask:
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Weighted absolute error of the activations."""
         q, target, features = self.data.q[rows], self.data.activations[rows], self.data.features[rows]
-        loads = self.loads[rows]
+        loads = self.data.loads[rows]
         if self.mirrors is not None and self.mirror_loads is not None:
             flip = torch.rand(len(rows), generator=random) < 0.5
             both = zip((q, target, features), self.mirrors, strict=True)
             q, target, features = (mirrored_rows(x, m, flip) for x, m in both)
             loads = mirrored_rows(loads, self.mirror_loads, flip)
-        chosen = self._thinned(q.shape[1], random)
-        frames = self.model.frames_of(chosen)
-        predicted = self.model(q, self.data.duration[rows], features, chosen=chosen, loads=loads[:, chosen])
-        target = target[:, frames]
-        return surrogate_loss(predicted, target, self.config.peak_weight, self.muscle_weight)
+        at = self._thinned(q.shape[1], random)
+        predicted = self.model(q, self.data.duration[rows], features, at=at, loads=loads)
+        return surrogate_loss(predicted, target[:, at], self.config.peak_weight, self.muscle_weight)
 
-    def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " token"]:
-        """Every so many of the tokens that streams label, from a random one on.
+    def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " frame"]:
+        """Every so many of the frames that streams label, of tokens where these are all, from a random one on.
 
         Neighbours teach nearly the same, other motions more; what lies between labelled frames on straight lines
         teaches wrongly.
         """
-        frames, every = self.model.config.frames, self.config.thinning
-        labelled = self.config.stream.every // math.gcd(self.config.stream.every, frames)
+        model, every = self.model.config, self.config.thinning
+        labelled = self.config.stream.every if model.detail else math.lcm(self.config.stream.every, model.frames)
         first = int(torch.randint(every, (1,), generator=random))
-        return torch.arange(first * labelled, self.model.tokens(samples), every * labelled)
+        return torch.arange(first * labelled, samples, every * labelled)
 
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""
         parts = [
-            self.model(self.data.q[some], self.data.duration[some], self.data.features[some], loads=self.loads[some])
+            self.model(
+                self.data.q[some], self.data.duration[some], self.data.features[some], loads=self.data.loads[some]
+            )
             for some in rows.split(TOGETHER)
         ]
         return torch.cat(parts)

@@ -113,7 +113,7 @@ def predict(
     with torch.no_grad():
         loads: torch.Tensor | None = None
         if network.channels.loads and stands(skeleton):
-            loads = StanceLoads(skeleton, cut.names, SAMPLES)(*given[:2], network.config.frames)
+            loads = StanceLoads(skeleton, cut.names, SAMPLES)(*given[:2])
         found = network(*given, loads=loads)
         ends = network.bounds(found) if network.calibrated else (found, found)
         strange = [float(x) for x in network.strangeness(*given)] if network.calibrated else None

@@ -16,7 +16,13 @@ from squat_like_repetitions import MUSCLES_6, squat_like_dataset
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.cli import app
 from bige_opensim.guidance.generated import RECORD
-from bige_opensim.guidance.generation import GenerationError, GenerationRequest, _require_movement, generate
+from bige_opensim.guidance.generation import (
+    GenerationError,
+    GenerationRequest,
+    MotionSearch,
+    _require_movement,
+    generate,
+)
 from bige_opensim.guidance.language import ObjectiveError
 from bige_opensim.guidance.objective import Objective
 from bige_opensim.io.storage import read_coordinates
@@ -27,6 +33,7 @@ from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining,
 from bige_opensim.learning.vqvae import GeneratorConfig
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.stance_loads import GROUND_LOADS
 
 OBJECTIVE = """
 name = "Deep"
@@ -245,3 +252,33 @@ def test_an_objective_of_another_movement_than_the_generators_is_refused() -> No
     _require_movement(Path("runs/squats"), "squat", Objective.from_dict({"term": [term]}))
     with pytest.raises(GenerationError, match=r"chair\.toml: is about the movement sit-to-stand, and .*squats was"):
         _require_movement(Path("runs/squats"), "squat", sitting)
+
+
+def test_a_draft_has_the_activations_of_every_other_sample(request_: GenerationRequest) -> None:
+    data = squat_like_dataset(MUSCLES_6)
+    random = torch.Generator().manual_seed(0)
+    loads = torch.randn(*data["q"].shape[:2], data.sizes["coordinate"] + len(GROUND_LOADS), generator=random)
+    shutil.rmtree(request_.surrogate)
+    config = SurrogateTraining(epochs=1, model=SurrogateConfig(16, 2, 1))
+    train_surrogate(data, request_.surrogate, config, loads=loads)
+    search = MotionSearch(request_)
+    trained, draft, duration = search.networks.surrogate, search.references[:2, ::2], search.durations[:2]
+    assert search.loads is not None
+    for frames, detail in ((2, 0), (8, 12), (5, 12)):
+        network = trained.with_detail(frames, detail) if detail else trained
+        if detail:
+            torch.nn.init.normal_(network.detail.out.weight, generator=random)
+        search.networks = search.networks._replace(surrogate=network.eval())
+        with torch.no_grad():
+            some, every = search.by_surrogate(draft, duration), search.by_surrogate(search.between @ draft, duration)
+        torch.testing.assert_close(some, every[:, ::2], atol=1e-4, rtol=0.0)
+        assert float(every.std()) > 1e-3
+        if detail:
+            told = search.loads(search.references[:2], duration)
+            features = search.features.expand(2, -1)
+            bumped = told.clone()
+            bumped[:, 51] += 1.0  # no token of either network
+            with torch.no_grad():
+                found = [network(search.references[:2], duration, features, loads=x) for x in (told, bumped)]
+            changed = (found[1] - found[0]).abs().amax((0, 2)) > 0.0
+            assert changed.nonzero().flatten().tolist() == [51]

@@ -22,12 +22,14 @@ def generator() -> Path:
     return built_in_network("generator")
 
 
-def test_the_weights_are_those_that_the_card_names(generator: Path) -> None:
-    digest = hashlib.sha256((generator / "weights.safetensors").read_bytes()).hexdigest()
-    card = (generator / "card.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("kind", ["generator", "surrogate"])
+def test_the_weights_are_those_that_the_card_names(kind: str) -> None:
+    network = built_in_network(kind)
+    digest = hashlib.sha256((network / "weights.safetensors").read_bytes()).hexdigest()
+    card = " ".join((network / "card.md").read_text(encoding="utf-8").replace("`", "").split())
     assert f"sha256 of weights.safetensors: {digest}" in card
-    assert read_config(generator)["sha256"]["weights.safetensors"] == digest
-    for word in ("Apache-2.0", "PDDL 1.0", "doi:10.3390/data3010002", "pipelines/built_in_generator.py", "Seed 0"):
+    assert read_config(network)["sha256"]["weights.safetensors"] == digest
+    for word in ("Apache-2.0", "PDDL 1.0", "doi:10.3390/data3010002", f"pipelines/built_in_{kind}.py", "Seed 0"):
         assert word in card
 
 

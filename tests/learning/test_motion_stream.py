@@ -278,10 +278,14 @@ def test_a_network_told_of_loads_listens_to_them_and_does_without(
     network = load_surrogate(train_surrogate(dataset, tmp_path / "run", config, loads=loads))
     rows = torch.arange(2)
     given = (data.q[rows], data.duration[rows], data.features[rows])
-    told = loads[rows, ::2]
+    told = loads[rows]
     with torch.no_grad():
         with_loads, more, without = (network(*given, loads=x) for x in (told, told + 0.1, None))
         unknown = network(*given, loads=torch.full_like(told, torch.nan))
+        rarer = network(*given, loads=told[:, ::2], loads_every=2)
+        torch.testing.assert_close(rarer, with_loads)  # tokens are at every second frame
+        with pytest.raises(ValueError, match=r"expected loads \(2, 101, \d+\) at every 1. frame, got \(2, 51, \d+\)"):
+            network(*given, loads=told[:, ::2])
     assert network.channels.loads[-1] == "free_moment"
     assert float((more - with_loads).abs().max()) > 1e-4
     torch.testing.assert_close(unknown, without)

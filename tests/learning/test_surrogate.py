@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -84,18 +86,76 @@ def test_a_frame_between_tokens_moves_the_speeds_of_both(surrogate: Surrogate, i
     assert (difference > 0).nonzero().flatten().tolist() == [49, 50, 51, 52, 53]
 
 
-def test_frames_between_tokens_are_on_straight_lines_and_chosen_ones_stand_alone(
+def test_frames_between_tokens_are_on_straight_lines_and_those_asked_for_stand_alone(
     surrogate: Surrogate, inputs: Inputs
 ) -> None:
     q, duration, features = inputs[0][:2, :100], inputs[1][:2], inputs[2][:2]
     with torch.no_grad():
         found = surrogate(q, duration, features)
-        chosen = torch.arange(surrogate.tokens(100))
-        alone = surrogate(q, duration, features, chosen=chosen)
-    assert alone.shape[1] == 51
+        alone = surrogate(q, duration, features, at=torch.tensor([*range(0, 99, 2), 99]))
+    assert alone.shape[1] == surrogate.tokens(100) == 51
     torch.testing.assert_close(alone[:, :50], found[:, ::2])
     torch.testing.assert_close(alone[:, 50], found[:, 99])
     torch.testing.assert_close(found[:, 1:98:2], 0.5 * (found[:, 0:97:2] + found[:, 2:99:2]))
+
+
+@pytest.fixture
+def detailed(synthetic_dataset: xr.Dataset, inputs: Inputs) -> Surrogate:
+    """Tokens at every eighth frame; every frame has detail."""
+    torch.manual_seed(0)
+    config = replace(TINY, frames=8, detail=24)
+    network = Surrogate(config, channels_of(synthetic_dataset, inputs)).eval()
+    torch.nn.init.normal_(network.detail.out.weight, std=0.1)
+    return network
+
+
+def test_a_frame_far_from_tokens_has_its_own_activation(detailed: Surrogate, inputs: Inputs) -> None:
+    for block in detailed.blocks:
+        block.attention.out.weight.data.zero_()
+    q, duration, features = (x[:1] for x in inputs)
+    changed = q.clone()
+    changed[:, 52, :] += 0.3
+    with torch.no_grad():
+        difference = (detailed(changed, duration, features) - detailed(q, duration, features)).abs().amax((0, 2))
+    assert (difference > 0).nonzero().flatten().tolist() == [51, 52, 53]
+
+
+def test_some_frames_are_those_of_all(detailed: Surrogate, inputs: Inputs) -> None:
+    at = torch.tensor([3, 8, 50, 99, 100])
+    with torch.no_grad():
+        torch.testing.assert_close(detailed(*inputs, at=at), detailed(*inputs)[:, at], atol=2e-6, rtol=0)
+
+
+def test_detail_that_has_learned_nothing_is_straight_lines_of_pulls(detailed: Surrogate, inputs: Inputs) -> None:
+    torch.nn.init.zeros_(detailed.detail.out.weight)
+    with torch.no_grad():
+        pull = rounded_clip_inverse(detailed(*inputs).clamp(1e-3, 1 - 1e-3))
+    middle = 0.5 * (pull[:, 48] + pull[:, 56])
+    inside = ((pull[:, [48, 52, 56]] - 0.5).abs() < 0.45).all(1)
+    assert inside.sum() > 20
+    torch.testing.assert_close(pull[:, 52][inside], middle[inside], atol=1e-4, rtol=0)
+
+
+def test_detail_pads_and_mixes_lengths_as_it_predicts_alone(detailed: Surrogate, inputs: Inputs) -> None:
+    q, duration, features = (x[:2] for x in inputs)
+    padding = torch.zeros(q.shape[:2], dtype=torch.bool)
+    padding[1, 61:] = True
+    with torch.no_grad():
+        together = detailed(q.masked_fill(padding[..., None], torch.nan), duration, features, padding)
+        alone = detailed(q[1:, :61], duration[1:], features[1:])
+        first = detailed(q[:1], duration[:1], features[:1])
+    torch.testing.assert_close(together[1:, :61], alone, atol=2e-6, rtol=0)
+    torch.testing.assert_close(together[:1], first, atol=2e-6, rtol=0)
+
+
+def test_a_network_that_is_given_detail_keeps_what_it_knew_and_learns_detail(
+    surrogate: Surrogate, inputs: Inputs
+) -> None:
+    wider = surrogate.with_detail(4, 16)
+    learned = {name.partition(".")[0] for name, p in wider.named_parameters() if p.requires_grad}
+    assert learned == {"detail", "head"}
+    state, before = wider.state_dict(), surrogate.state_dict()
+    assert all(torch.equal(state[name], before[name]) for name in before)
 
 
 def test_activations_go_with_strength_as_least_effort_has_it(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:

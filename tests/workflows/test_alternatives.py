@@ -61,7 +61,7 @@ def unrehearsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rehearsals that find what was predicted, and in how many rounds of them a surrogate is refined."""
     refined = []
 
-    def rehearsed(search, result, rounds, show, *, refine=0):
+    def rehearsed(search, result, rounds, show, *, refine=0, physics=None):
         refined.append(refine)
         return search.generated(result)
 
