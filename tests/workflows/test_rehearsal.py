@@ -32,7 +32,7 @@ class Prepared:
 
     def __init__(self, count: int, predictor: Predictor = predict, *, by_physics: bool = False) -> None:
         self.objective, self.by_physics, self.predictor = OBJECTIVE, by_physics, predictor
-        self.settings = SearchSettings(iterations=150, learning_rate=0.05, balance=0.0)
+        self.settings = SearchSettings(iterations=150, learning_rate=0.05, balance=0.0, novelty=0.0)
         self.request = SimpleNamespace(seed=0, count=count)
         self.went_on, self.began = 0, 0
         self.record: dict[str, object] = {}
