@@ -18,6 +18,9 @@ from bige_opensim.learning.vqvae import Generator
 from bige_opensim.physics.anthropometry import STRENGTH
 from bige_opensim.physics.skeleton import SkeletonTables
 
+ALIKE = 1.0
+"""Standard deviations by which the means of two datasets may differ (our choice)."""
+
 
 class GenerationError(ValueError):
     """Networks, dataset and model that do not belong together."""
@@ -114,13 +117,18 @@ def _require_known(where: Path, what: str, names: Sequence[str], known: Sequence
 
 
 def _notes(generator: Path, surrogate: Path, made: Generator, predicts: Surrogate) -> tuple[str, ...]:
-    """A sentence where the two were trained on different datasets, with the coordinate that differs most."""
+    """A sentence where the two were trained on different datasets, with the coordinate that differs most.
+
+    Means within `ALIKE` standard deviations say nothing: a surrogate may have been trained on many more motions.
+    """
     hashes = [read_config(folder).get("provenance", {}).get("data_sha256") for folder in (generator, surrogate)]
     if hashes[0] == hashes[1]:
         return ()
     ours, theirs = made.channels.scaling["position"], predicts.channels.scaling["position"]
     apart = np.abs(np.subtract(ours.offset, theirs.offset)) / np.asarray(theirs.scale)
     worst = int(apart.argmax())
+    if apart[worst] < ALIKE:
+        return ()
     return (
         f"{generator.name} and {surrogate.name} were trained on different datasets: what the surrogate says of the "
         f"generator's motions may be wrong ({made.channels.coordinates[worst]} differs most, its mean by "

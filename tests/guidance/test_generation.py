@@ -98,6 +98,9 @@ def retrained(request: GenerationRequest, change: Callable) -> None:
 def test_a_surrogate_of_another_dataset_is_told_and_the_search_goes_on(request_):
     generate(request_).save(out_of(request_))
     assert json.loads((out_of(request_) / RECORD).read_text())["notes"] == []
+    retrained(request_, lambda ds: ds.assign(q=ds["q"] + 1e-3))
+    generate(request_).save(out_of(request_))
+    assert json.loads((out_of(request_) / RECORD).read_text())["notes"] == [], "as good as the same"
     retrained(request_, lambda ds: ds.assign(q=ds["q"] + 0.3))
     words = ["generate", "--generator", request_.generator, "--surrogate", request_.surrogate]
     words += ["-n", 2, "--rehearsals", 0]
