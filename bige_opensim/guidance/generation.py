@@ -131,9 +131,9 @@ class MotionSearch:
         movement = str(self.networks.references.attrs.get("movement", "squat"))
         _require_grounded(request.generator, movement)
         self.seated = movement == SEATED
-        _require_movement(request.generator, movement, Objective.load(request.objective))
-        _require_seat(request, movement)
         asked = Objective.load(request.objective)
+        _require_movement(request.generator, movement, asked)
+        _require_seat(request, movement)
         if request.muscles is None:
             refuse_dynamics(asked)
         self.settings = request.settings(asked)

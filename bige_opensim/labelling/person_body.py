@@ -149,7 +149,8 @@ def _reduced(person: PersonModel, trials: list[TrialRequest], settings: LabelSet
         try:
             prepared.append(person.look_at(trial, settings))
             if settings.grf in FROM_PLATES and trial.forces is not None:
-                weighings.append(_weighing(person.skeleton, replace(prepared[-1]), trial.forces, settings))
+                alone = replace(prepared[-1])  # a copy: the states that are found are not kept with the trial
+                weighings.append(_weighing(person.skeleton, alone, trial.forces, settings))
         except ForcePlateError:  # said when that trial is labelled
             continue
         except (StorageError, MotionError):  # said when that trial is labelled

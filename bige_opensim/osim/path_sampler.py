@@ -97,11 +97,9 @@ class PathSampler:
         into the forces of single muscles.
         """
         self.set_pose(q)
-        lengths = self._lengths()
-        if together is None:
-            return lengths, self._pulled(self._alone, q)
+        lengths, groups = self._lengths(), self._alone if together is None else together
         arms = np.empty((len(self.muscles), len(self.names)))
-        for muscles, of_group in zip(together, self._pulled(together, q), strict=True):
+        for muscles, of_group in zip(groups, self._pulled(groups, q), strict=True):
             arms[list(muscles)] = of_group
         return lengths, arms
 

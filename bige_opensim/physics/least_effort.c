@@ -37,6 +37,10 @@ static double product(const double *a, const double *b, int n) {
     return sum;
 }
 
+static void of_block(const Work *k, const double *all, double *own) {
+    for (int i = 0; i < k->coordinates; i++) own[i] = all[k->rows[i]];
+}
+
 static void gather(Work *k, const double *A) {
     int found = 0;
     for (int j = 0; j < k->unknowns; j++) {
@@ -227,10 +231,8 @@ int bige_least_effort(
         if (status[t] == NOT_FINITE) continue;
         size_t of_b = (size_t)t * N, of_x = (size_t)t * M;
         gather(&k, A + of_b * M);
-        for (int i = 0; i < k.coordinates; i++) {
-            k.right[i] = b[of_b + (size_t)k.rows[i]];
-            k.multiplier[i] = multiplier[of_b + (size_t)k.rows[i]];
-        }
+        of_block(&k, b + of_b, k.right);
+        of_block(&k, multiplier + of_b, k.multiplier);
         double missing = 0.0;
         int spent = 0, found = newton(&k, started, enough[t], most, &missing, &spent);
         if (status[t] == SOLVED) status[t] = found;
@@ -261,10 +263,8 @@ int bige_least_effort_pullback(
         if (status[t] == NOT_FINITE) continue;
         size_t of_b = (size_t)t * N, of_x = (size_t)t * M;
         gather(&k, A + of_b * M);
-        for (int i = 0; i < k.coordinates; i++) {
-            k.multiplier[i] = multiplier[of_b + (size_t)k.rows[i]];
-            k.gradient[i] = asked_multiplier[of_b + (size_t)k.rows[i]];
-        }
+        of_block(&k, multiplier + of_b, k.multiplier);
+        of_block(&k, asked_multiplier + of_b, k.gradient);
         pulls(&k, k.multiplier, k.pull);
         for (int j = 0; j < k.unknowns; j++) {
             k.asked[j] = inside(&k, j) ? k.response[j] * asked_x[of_x + (size_t)k.columns[j]] : 0.0;

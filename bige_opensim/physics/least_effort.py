@@ -137,8 +137,7 @@ def solve(
     squares = exponent is None and reserve_exponent is None
     if squares and A.dtype == torch.float64 and A.device.type == "cpu" and native.library() is not None:
         fixed = native.Fixed(*(_array(v) for v in (weight, lower, upper, 0.5 * reserve_optimal**2)))
-        alone = (x, lam, torch.where(finite, SOLVED, NOT_FINITE))
-        return LeastEffort(*_InC.apply(A, b, alone, blocks, fixed, scale.detach(), start, max_iterations))
+        return LeastEffort(*_InC.apply(A, b, (x, lam, status), blocks, fixed, scale.detach(), start, max_iterations))
     for rows, columns in blocks:
         problem = _Problem(
             A[:, rows][:, :, columns],
@@ -189,7 +188,7 @@ class _InC(torch.autograd.Function):
         frames = native.Frames(_array(A), _array(b), _array(enough), *answer)
         native.solve(frames, places, fixed, started=start is not None, most=most)
         ctx.frames, ctx.places, ctx.fixed = frames, places, fixed
-        found = {name: torch.from_numpy(getattr(frames, name)) for name in (f.name for f in fields(LeastEffort))}
+        found = {f.name: torch.from_numpy(getattr(frames, f.name)) for f in fields(LeastEffort)}
         found |= {name: found[name].long() for name in ("status", "iterations")}
         ctx.mark_non_differentiable(*(found[name] for name in ("status", "iterations", "imbalance")))
         return tuple(found.values())

@@ -34,7 +34,7 @@ import torch
 
 from bige_opensim.built_in import built_in_objectives
 from bige_opensim.guidance.generated import Generated
-from bige_opensim.guidance.generation import GenerationRequest, MotionSearch, reference_ranges, shortened
+from bige_opensim.guidance.generation import GenerationRequest, MotionSearch, shortened
 from bige_opensim.guidance.judging import Judge
 from bige_opensim.guidance.language import SearchSettings
 from bige_opensim.guidance.objective import Objective
@@ -43,13 +43,13 @@ from bige_opensim.labelling.label_trials import NEED_BYTES
 from bige_opensim.learning import checkpoint
 from bige_opensim.learning.baselines import Drawn, Loss, draw_codes, draw_prior
 from bige_opensim.osim.compile import compile_skeleton
-from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.settings import SettingError
 from bige_opensim.workers.cluster import local_count
 from bige_opensim.workers.processor_time import processor_seconds
 from bige_opensim.workers.worker_process import PROCESSES
+from bige_opensim.workflows.generate import through_physics
 from bige_opensim.workflows.peers import require_prior_of
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.rehearsal import rehearsed
@@ -84,17 +84,17 @@ class Case:
     @cached_property
     def search(self) -> MotionSearch:
         """By the surrogate."""
-        return MotionSearch(self._request(physics=False))
+        return MotionSearch(self._request)
 
     @cached_property
     def physics(self) -> MotionSearch:
         """By the surrogate or by the physics."""
-        return MotionSearch(self._request(physics=True))
+        return through_physics(self.search)
 
     @cached_property
     def paper(self) -> MotionSearch:
         """By the surrogate, for the paper's losses and the objective's deciding terms."""
-        search = MotionSearch(self._request(physics=False))
+        search = MotionSearch(self._request)
         deciding = {t.name for t in search.objective.verdict_terms}
         asked, preset = search.objective.objective, Objective.load(built_in_objectives()[PAPER])
         (band,) = (t for t in preset.terms if t.name == PAPER_BAND)
@@ -116,18 +116,17 @@ class Case:
         """Of motions that no search made."""
         return Judge(self.search)
 
-    def _request(self, *, physics: bool) -> GenerationRequest:
-        tables = compile_skeleton(self.model)
+    @property
+    def _request(self) -> GenerationRequest:
         return GenerationRequest(
             generator=self.generator,
             surrogate=self.surrogate,
             objective=self.objective,
             model=self.model,
-            tables=tables,
+            tables=compile_skeleton(self.model),
             count=self.count,
             seed=self.seed,
             iterations=self.iterations,
-            muscles=compile_muscles(self.model, reference_ranges(self.generator, tables)) if physics else None,
         )
 
 
@@ -286,10 +285,13 @@ def _guided_diffusion(case: Case, show: Show) -> Begun:
     return _best(case, batch)
 
 
-def _best(case: Case, batch: Batch) -> Begun:
+def _best(case: Case, batch: Batch, search: MotionSearch | None = None) -> Begun:
+    """The best of as many batches as time lasts for, as a search has them written: that by the surrogate by default."""
+    written = search or case.search
+
     def begun(clock: _Clock) -> tuple[Generated, int]:
         best, searched = _as_long_as_time_lasts(case, batch, clock)
-        return case.search.generated(best), searched
+        return written.generated(best), searched
 
     return begun
 
@@ -324,11 +326,7 @@ def _searching(case: Case, search: MotionSearch, *, physics: bool) -> Begun:
             chosen.append(_fitting(search, search.settings, clock, count=case.count, physics=physics, begun=False))
         return search.find(chosen[0], count=case.count, seed=seed, physics=physics)
 
-    def begun(clock: _Clock) -> tuple[Generated, int]:
-        best, searched = _as_long_as_time_lasts(case, batch, clock)
-        return search.generated(best), searched
-
-    return begun
+    return _best(case, batch, search)
 
 
 def _both(case: Case, show: Show) -> Begun:
@@ -340,11 +338,7 @@ def _both(case: Case, show: Show) -> Begun:
         settings = _fitting(search, wanted, clock, count=case.count, physics=True, begun=True)
         return search.find(settings, count=case.count, seed=seed, physics=True, start=first.latents)
 
-    def begun(clock: _Clock) -> tuple[Generated, int]:
-        best, searched = _as_long_as_time_lasts(case, batch, clock)
-        return search.generated(best), searched
-
-    return begun
+    return _best(case, batch, search)
 
 
 def _paper(case: Case, show: Show, *, whole: bool) -> Begun:
