@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.learning.derivatives import time_derivatives
-from bige_opensim.physics.stance_loads import GROUND_LOADS, REFLECTED
+from bige_opensim.physics.stance_loads import LOADS, REFLECTED
 
 MIDLINE_ODD = frozenset({"pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation"})
 """Midline coordinates that a left-right mirror negates (rotations about X and Y, translation along Z)."""
@@ -109,7 +109,7 @@ class Channels:
     @property
     def loads(self) -> tuple[str, ...]:
         """Names of what the network is told of loads; none where it is told nothing."""
-        return (*self.coordinates, *GROUND_LOADS) if "loads" in self.scaling else ()
+        return (*self.coordinates, *LOADS) if "loads" in self.scaling else ()
 
     def to_json(self) -> dict[str, Any]:
         """As written to channels.json: one entry per channel with its unit and scaling."""
@@ -229,9 +229,10 @@ class Mirror:
     @classmethod
     def of_loads(cls, coordinates: Sequence[str]) -> "Mirror":
         """For the loads of `physics.stance_loads` on these coordinates."""
-        joints = cls.of(coordinates)
-        ground = torch.arange(len(coordinates), len(coordinates) + len(REFLECTED))
-        return cls(torch.cat([joints.order, ground]), torch.cat([joints.sign, torch.tensor(REFLECTED)]))
+        names = [*coordinates, *LOADS]
+        order = [names.index(mirror_name(name)) for name in names]
+        sign = [-1.0 if name in MIDLINE_ODD or name in REFLECTED else 1.0 for name in names]
+        return cls(torch.tensor(order, dtype=torch.long), torch.tensor(sign))
 
     def __call__(self, values: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
         """The mirrored values; twice gives the values back."""

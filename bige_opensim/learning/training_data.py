@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bige_opensim.physics.stance_loads import GROUND_LOADS
+from bige_opensim.physics.stance_loads import LOADS
 
 NEEDED = ("q", "duration", "features", "activations", "subject", "split", "rotational")
 STREAMED = "streamed motions on body"
@@ -105,7 +105,7 @@ class Repetitions:
             duration=tensor("duration"),
             features=tensor("features"),
             activations=tensor("activations"),
-            loads=torch.full((*q.shape[:2], q.shape[-1] + len(GROUND_LOADS)), torch.nan, device=device),
+            loads=torch.full((*q.shape[:2], q.shape[-1] + len(LOADS)), torch.nan, device=device),
             coordinates=tuple(str(name) for name in dataset["coordinate"].values),
             rotational=tuple(bool(r) for r in dataset["rotational"].values),
             muscles=tuple(str(name) for name in dataset["muscle"].values),

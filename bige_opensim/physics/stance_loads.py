@@ -29,11 +29,30 @@ GROUND_LOADS = ("force_x", "force_y", "force_z", "point_x", "point_z", "right_sh
 """F over body weight; z less the middle between the feet that carries as much, m; s - 1/2; sideways distance of the
 feet, m; vertical moment over body weight, m."""
 
-REFLECTED = (1.0, 1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0)
-"""Signs of `GROUND_LOADS` in a mirror through the sagittal plane."""
+POINTS = 6
+"""Contact points under a foot."""
+
+FOOT_LOADS = tuple(
+    f"{name}_{side}"
+    for side in ("r", "l")
+    for name in (*(f"height_s{k + 1}" for k in range(POINTS)), "zmp_x", "zmp_z", "heading_x", "heading_z")
+)
+"""Of each foot: heights of its contact points, m; z less its middle, m; where it points, a unit vector on the level.
+
+They say which points the ground can push, and how far the load can go from one foot to the other."""
+
+LOADS = (*GROUND_LOADS, *FOOT_LOADS)
+
+REFLECTED = frozenset(
+    {"force_z", "point_z", "right_share", "free_moment", "zmp_z_r", "zmp_z_l", "heading_z_r", "heading_z_l"}
+)
+"""Those of `LOADS` that change their sign in a mirror through the sagittal plane; those of feet change places."""
 
 ON_LEVEL = (1.0, 0.0, 1.0)
 """What takes points to the ground plane."""
+
+LEAST_FOOT_M2 = 1e-4
+"""Size of what says where a foot points, m^2, below which it hardly lies on the level."""
 
 LEAST_WEIGHT = 0.05
 """Body weights below which the vertical force does not fall in the zero-moment point: nobody stands then."""
@@ -41,19 +60,20 @@ LEAST_WEIGHT = 0.05
 
 def stands(skeleton: Skeleton) -> bool:
     """Whether the model floats and has contact points under both feet."""
-    return skeleton.floats and {name[-1] for name in skeleton.contact_names} == {"r", "l"}
+    return skeleton.floats and len(skeleton.contact_names) == 2 * POINTS
 
 
 class StanceLoads(torch.nn.Module):
-    """(q (N, T, C), duration (N,)) -> loads (N, t, C + 8) at every so many frames, differentiable.
+    """(q (N, T, C), duration (N,)) -> loads (N, t, C + L) at every so many frames, differentiable.
 
-    First the net generalized forces of the channels over body weight, m for moments, then `GROUND_LOADS`. Speeds and
+    First the net generalized forces of the channels over body weight, m for moments, then the L of `LOADS`. Speeds and
     accelerations are those of natural quintic splines, as in `predictor`.
     """
 
     default: Tensor
     places: Tensor
     means: Tensor
+    forward_of: Tensor
     rates: Tensor
 
     def __init__(self, skeleton: Skeleton, channels: Sequence[str], samples: int = 101) -> None:
@@ -68,13 +88,18 @@ class StanceLoads(torch.nn.Module):
         self.weight_n = float(skeleton.weight_n)
         bodies = skeleton.tables.contact_body.astype(np.int64)
         self.bodies = bodies.tolist()
+        self.order = [skeleton.contact_names.index(f"s{k + 1}_{s}") for s in "rl" for k in range(POINTS)]
         places = self.frames.from_carrier(bodies, skeleton.tables.contact_centre)[:, None]
-        means = np.stack([(side == s) / (side == s).sum() for s in (0, 1)])
+        own = np.stack([side == s for s in (0, 1)])
+        means = own / own.sum(1, keepdims=True)
+        along = skeleton.tables.contact_centre[:, 0]
+        forward_of = own * (along - (means @ along)[:, None])
         rate = derivative_matrix(samples)
         for name, numbers in {
             "default": skeleton.default[:, None, None],
             "places": torch.as_tensor(places),
             "means": torch.as_tensor(means),
+            "forward_of": torch.as_tensor(forward_of),
             "rates": torch.as_tensor(np.stack([rate, rate @ rate])),
         }.items():
             self.register_buffer(name, numbers.to(skeleton.mass), persistent=False)
@@ -99,7 +124,8 @@ class StanceLoads(torch.nn.Module):
         lift = F[1].clamp(min=LEAST_WEIGHT * self.weight_n)
         still = torch.zeros_like(lift)
         z = torch.stack([M[2] / lift, still, -M[0] / lift])
-        right, left = self._middles(found)
+        points = self._points(found)
+        right, left = middles = _summed(self.means, points) * points.new_tensor(ON_LEVEL)[:, None]
         apart = right - left
         share = ((z - left) * apart).sum(0) / apart.square().sum(0).clamp(min=1e-4)
         share = share.clamp(0.0, 1.0)
@@ -113,10 +139,24 @@ class StanceLoads(torch.nn.Module):
         force, moment = found.force.index_add(0, at, pushed, alpha=-1), found.moment.index_add(0, at, twisted, alpha=-1)
         net = self.frames.generalized(found, force, moment)[self.columns]
         told = [F / self.weight_n, off[[0, 2]], share[None] - 0.5, apart[2:], free[None] / self.weight_n]
-        return torch.cat([net / self.weight_n, *told])
+        return torch.cat([net / self.weight_n, *told, self._of_feet(points, z - middles)])
 
-    def _middles(self, found: Wrenches) -> Float[Tensor, "2 3 frame"]:
-        """Middles of the contact points of the right and of the left foot, on the ground plane, m."""
-        points = found.position[self.bodies] + turned(self.places, found.rotation[self.bodies])[:, 0]
-        middles = (self.means @ points.flatten(1)).unflatten(1, points.shape[1:])
-        return middles * middles.new_tensor(ON_LEVEL)[:, None]
+    def _of_feet(
+        self, points: Float[Tensor, "point 3 frame"], off: Float[Tensor, "2 3 frame"]
+    ) -> Float[Tensor, "load frame"]:
+        """`FOOT_LOADS`; `off` is the zero-moment point less the middle of each foot."""
+        level = [0, 2]
+        heights = points[self.order, 1] - self.skeleton.contact_radius[self.order, None]
+        along = _summed(self.forward_of, points)[:, level]
+        heading = along / along.norm(dim=1, keepdim=True).clamp(min=LEAST_FOOT_M2)
+        return torch.cat([heights.unflatten(0, (2, POINTS)), off[:, level], heading], 1).flatten(0, 1)
+
+    def _points(self, found: Wrenches) -> Float[Tensor, "point 3 frame"]:
+        """Contact points, m."""
+        return found.position[self.bodies] + turned(self.places, found.rotation[self.bodies])[:, 0]
+
+
+def _summed(
+    weights: Float[Tensor, "sum point"], points: Float[Tensor, "point 3 frame"]
+) -> Float[Tensor, "sum 3 frame"]:
+    return (weights @ points.flatten(1)).unflatten(1, points.shape[1:])

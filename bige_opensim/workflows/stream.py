@@ -24,7 +24,7 @@ from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import ModelError
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
-from bige_opensim.physics.stance_loads import GROUND_LOADS, StanceLoads, stands
+from bige_opensim.physics.stance_loads import LOADS, StanceLoads, stands
 from bige_opensim.synthesis.people import draw_wide_person
 
 POSES = 20_000
@@ -98,7 +98,7 @@ def loads_of(dataset: xr.Dataset, models: Sequence[Path]) -> Float[Tensor, "repe
     hashes = np.array([next((sha256 for sha256 in pair if sha256 in of_hash), "") for pair in named])
     channels = [str(name) for name in dataset["coordinate"].values]
     q, duration = (torch.as_tensor(dataset[name].values) for name in ("q", "duration"))
-    loads = torch.full((*q.shape[:2], len(channels) + len(GROUND_LOADS)), torch.nan)
+    loads = torch.full((*q.shape[:2], len(channels) + len(LOADS)), torch.nan)
     for sha256 in sorted(set(hashes) & set(of_hash)):
         skeleton = Skeleton(compile_skeleton(of_hash[sha256]))
         if stands(skeleton):

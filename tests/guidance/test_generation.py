@@ -33,7 +33,7 @@ from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining,
 from bige_opensim.learning.vqvae import GeneratorConfig
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.physics.stance_loads import GROUND_LOADS
+from bige_opensim.physics.stance_loads import LOADS
 
 OBJECTIVE = """
 name = "Deep"
@@ -260,7 +260,7 @@ def test_an_objective_of_another_movement_than_the_generators_is_refused() -> No
 def test_a_draft_has_the_activations_of_every_other_sample(request_: GenerationRequest) -> None:
     data = squat_like_dataset(MUSCLES_6)
     random = torch.Generator().manual_seed(0)
-    loads = torch.randn(*data["q"].shape[:2], data.sizes["coordinate"] + len(GROUND_LOADS), generator=random)
+    loads = torch.randn(*data["q"].shape[:2], data.sizes["coordinate"] + len(LOADS), generator=random)
     shutil.rmtree(request_.surrogate)
     config = SurrogateTraining(epochs=1, model=SurrogateConfig(16, 2, 1))
     train_surrogate(data, request_.surrogate, config, loads=loads)

@@ -11,7 +11,7 @@ from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.learning.channels import Mirror
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.physics.stance_loads import GROUND_LOADS, StanceLoads, stands
+from bige_opensim.physics.stance_loads import LOADS, POINTS, StanceLoads, stands
 
 SAMPLES = 31
 
@@ -34,7 +34,7 @@ def q(model: Path, loads: StanceLoads) -> torch.Tensor:
 
 
 def ground(found: torch.Tensor, name: str) -> torch.Tensor:
-    return found[..., found.shape[-1] - len(GROUND_LOADS) + GROUND_LOADS.index(name)]
+    return found[..., found.shape[-1] - len(LOADS) + LOADS.index(name)]
 
 
 def test_a_still_body_is_carried_by_its_weight_and_the_root_carries_nothing(
@@ -74,6 +74,23 @@ def test_a_body_mirrored_carries_mirrored_loads() -> None:
     once = loads(bent, duration)
     torch.testing.assert_close(loads(mirror(bent), duration), of_loads(once), atol=1e-9, rtol=1e-6)
     assert float((of_loads(once) - once).abs().max()) > 0.01
+
+
+def test_feet_are_told_as_the_skeleton_has_them(loads: StanceLoads, q: torch.Tensor) -> None:
+    found, skeleton = loads(q, torch.tensor([2.0])), loads.skeleton
+    points = skeleton.contact_points(skeleton(q[0]))
+    for side in "rl":
+        rows = [skeleton.contact_names.index(f"s{k + 1}_{side}") for k in range(POINTS)]
+        for k, row in enumerate(rows):
+            torch.testing.assert_close(ground(found, f"height_s{k + 1}_{side}")[0], points[:, row, 1])
+        heading = torch.stack([ground(found, f"heading_{axis}_{side}")[0] for axis in "xz"])
+        torch.testing.assert_close(heading.norm(dim=0), torch.ones(SAMPLES).double())
+        assert float(heading[0].min()) > 0.9
+    apart = points[:, [n.endswith("_r") for n in skeleton.contact_names]].mean(1)
+    apart = apart - points[:, [n.endswith("_l") for n in skeleton.contact_names]].mean(1)
+    for axis, column in (("x", 0), ("z", 2)):
+        between = ground(found, f"zmp_{axis}_l")[0] - ground(found, f"zmp_{axis}_r")[0]
+        torch.testing.assert_close(between, apart[:, column])
 
 
 def test_every_second_frame_is_every_second_frame_and_gradients_are_the_slopes(

@@ -24,7 +24,7 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import ModelError
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.physics.stance_loads import GROUND_LOADS
+from bige_opensim.physics.stance_loads import LOADS
 from bige_opensim.workflows.sample import SampleSession
 
 MOST_BYTES = 5_000_000
@@ -76,7 +76,7 @@ def test_a_prediction_is_told_what_the_persons_joints_carry(
     session: SampleSession, squat: bige.Motion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = squat_like_dataset(MUSCLES_80)
-    shape = (*data["q"].shape[:2], data.sizes["coordinate"] + len(GROUND_LOADS))
+    shape = (*data["q"].shape[:2], data.sizes["coordinate"] + len(LOADS))
     loads = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     network = load_surrogate(train_surrogate(data, tmp_path / "told", QUICK, loads=loads))
     told = bige.predict(squat, model=session.model, surrogate=network).activations
