@@ -235,7 +235,7 @@ def surrogate_rows(given: argparse.Namespace) -> Iterator[Row]:
     features = torch.tensor(data["features"].sel(feature=list(network.channels.features)).values, dtype=torch.float32)
     loads = None
     if network.channels.loads:
-        loads = loads_of(data, models_in(given.models))[:, :: network.config.frames]
+        loads = loads_of(data, models_in(given.models))
     q, duration = (torch.tensor(data[name].values, dtype=torch.float32) for name in ("q", "duration"))
     found = network(q, duration, features, loads=loads).numpy()
     for person in dict.fromkeys(data["subject"].values[splits != "train"].tolist()):

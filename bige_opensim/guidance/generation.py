@@ -270,13 +270,9 @@ class MotionSearch:
         """Activations of motions, at all samples or at those of a draft."""
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
         surrogate = self.networks.surrogate
-        frames, features = surrogate.config.frames, self.features.expand(len(q), -1)
-        step = math.gcd(every, frames)
-        loads = None if self.loads is None else self.loads(full, duration, step)
-        if not surrogate.config.detail and every % frames:
-            return surrogate(full, duration, features, loads=loads, loads_every=step)[:, ::every]
-        at = torch.arange(0, full.shape[1], every)
-        return surrogate(full, duration, features, at=at, loads=loads, loads_every=step)
+        features, at = self.features.expand(len(q), -1), torch.arange(0, full.shape[1], every)
+        loads = None if self.loads is None else self.loads(full, duration, every)
+        return surrogate(full, duration, features, at=at, loads=loads, loads_every=every)
 
 
 def _by_physics(

@@ -19,6 +19,7 @@ from bige_opensim.learning.channels import Mirror
 from bige_opensim.learning.training import (
     Report,
     TrainingConfig,
+    adam,
     body_of,
     generator_channels,
     train_network,
@@ -113,6 +114,10 @@ class PriorTask:
         self.motions = _Varied(data, config.augmentation, config.mirror)
         self.model = CodePrior(config.model, generator.channels).to(config.device)
 
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return adam(self.model, self.config)
+
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Nats a code."""
         return self._loss(*self.motions.draw(rows, random), self.body[rows])
@@ -136,6 +141,10 @@ class DiffusionTask:
         self.motions = _Varied(data, config.augmentation, config.mirror)
         channels = generator_channels(data, known, self.body)
         self.model = MotionDiffusion(config.model, channels).to(config.device)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return adam(self.model, self.config)
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Mean square error of the scaled control points of the motion."""

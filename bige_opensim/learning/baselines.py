@@ -36,7 +36,7 @@ from torch.nn import functional
 
 from bige_opensim.learning.channels import Channels, Normaliser
 from bige_opensim.learning.setting_limits import require_within
-from bige_opensim.learning.surrogate import Block, SurrogateConfig
+from bige_opensim.learning.transformer import Block, TransformerConfig
 from bige_opensim.learning.vqvae import FARTHEST_BODY, Generator, spline_matrix
 
 Drawn = tuple[Float[Tensor, "motion time coordinate"], Float[Tensor, " motion"]]
@@ -86,9 +86,9 @@ class DiffusionConfig:
         _transformer(self)
 
 
-def _transformer(config: PriorConfig | DiffusionConfig) -> SurrogateConfig:
-    """Of the blocks, which are the surrogate's; ValueError for sizes that do not fit."""
-    return SurrogateConfig(config.width, config.heads, config.layers, dropout=config.dropout)
+def _transformer(config: PriorConfig | DiffusionConfig) -> TransformerConfig:
+    """Of the blocks; ValueError for sizes that do not fit."""
+    return TransformerConfig(config.width, config.heads, config.layers, config.dropout)
 
 
 class CodePrior(nn.Module):

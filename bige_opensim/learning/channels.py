@@ -236,4 +236,4 @@ class Mirror:
 
     def __call__(self, values: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
         """The mirrored values; twice gives the values back."""
-        return values[..., self.order.to(values.device)] * self.sign.to(values)
+        return values.index_select(-1, self.order.to(values.device)) * self.sign.to(values)

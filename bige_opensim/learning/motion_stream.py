@@ -47,7 +47,10 @@ from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 from bige_opensim.physics.stance_loads import StanceLoads
 
-FORMAT = "bige-stream/3"
+FORMAT = "bige-stream/4"
+HALVED = ("activations", "loads", "carried")
+"""What shards keep in half precision."""
+
 ROOT_TURNS, ROOT_SLIDES = 0.3, 0.4
 """Shares of the tremor of joints, and of that up and down, with which the root turns and moves on the level."""
 
@@ -206,6 +209,7 @@ class MotionStream:
             torch.zeros(0, len(self.data.feature_names)),
             torch.zeros(0, samples, len(self.data.muscles), dtype=torch.float64),
             torch.zeros(0, *self.data.loads.shape[1:]),
+            torch.zeros(0, samples, len(self.data.coordinates)),
             torch.zeros(0, dtype=torch.long),
         )
 
@@ -244,7 +248,7 @@ class MotionStream:
             with safe_open(self._header(index)[0], framework="pt") as file:
                 parts.append([file.get_tensor(name) for name in Streamed._fields])
         joined = Streamed(*(torch.cat(p)[: self.settings.motions] for p in zip(*parts, strict=True)))
-        return joined._replace(activations=joined.activations.float(), loads=joined.loads.float())
+        return joined._replace(**{name: getattr(joined, name).float() for name in HALVED})
 
     def _header(self, index: int) -> tuple[Path, dict[str, Any]]:
         path = self.path(index)
@@ -267,7 +271,7 @@ class MotionStream:
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         tensors = {name: x if name == "body" else x.float() for name, x in streamed._asdict().items()}
         no_sign_of_zero = 0.0  # which of the two zeros a sum ends at is the machine's choice
-        tensors |= {"activations": streamed.activations.half(), "loads": streamed.loads.half() + no_sign_of_zero}
+        tensors |= {name: getattr(streamed, name).half() + no_sign_of_zero for name in HALVED}
         about = {"format": FORMAT, "stream": self.fingerprint} | about
         header = {"about": json.dumps(about)}  # one entry: safetensors writes several in any order
         try:
@@ -312,14 +316,15 @@ class MotionStream:
                 return self.nothing
             q, duration, strength = q[likely], duration[likely], strength[likely]
             solved = predictor.solve(q, duration, self.settings.every, strength)
-        labels = between(solved.activations, self.settings.every, q.shape[1])
+        carried = solved.moments / float(skeleton.weight_n)
+        labels, carried = (between(x, self.settings.every, q.shape[1]) for x in (solved.activations, carried))
         again = torch.rand(len(q), generator=random) < self.settings.redescribed
         q = torch.where(again[:, None, None], redescribed(q, self.loose), q)
         kept = solved.carried(limit)
         q, duration, features = q[kept], duration[kept], self._features(skeleton, strength[kept])
         with torch.no_grad():
             loads = StanceLoads(skeleton, self.data.coordinates, q.shape[1])(q, duration)
-        return Streamed(q, duration, features, labels[kept], loads, torch.full((len(q),), number))
+        return Streamed(q, duration, features, labels[kept], loads, carried[kept], torch.full((len(q),), number))
 
     def _features(self, skeleton: Skeleton, strength: Tensor) -> Tensor:
         """(motion, feature) of a body with these factors on its muscles' forces."""

@@ -1,14 +1,20 @@
-"""The surrogate: a transformer over time that predicts muscle activations from kinematics.
+"""The surrogate: two perceptrons that predict the muscle activations of a frame from kinematics, body and loads.
 
-Architecture: the encoder of Vaswani et al. 2017, "Attention is all you need" (arXiv:1706.03762), with the normalisation
-before each layer (Xiong et al. 2020, arXiv:2002.04745). Attention runs over the frames of one motion, never over the
-batch. Static optimization knows a frame by its coordinates, speeds and accelerations, so these are the inputs; what the
-person's own skeleton makes of them, the loads of `physics.stance_loads`, is most of what the network would have to
-learn of other people's bodies, and is told besides where it is known.
+Static optimization knows a frame by its coordinates, speeds and accelerations, and the labels are solved frame by
+frame: nothing passes from one to the next. So the network sees frames, and time through derivatives alone; a
+transformer over the frames of a motion, which it replaces, took five times as long and learned less. What the person's
+own skeleton makes of the kinematics, the loads of `physics.stance_loads`, is most of what a network would have to learn
+of other people's bodies, and is told besides where it is known.
 
-Postures change slowly, accelerations and loads fast. So a few frames can be tokens of the transformer, and a perceptron
-that costs a fraction of it looks at every frame: what the frame has beyond the straight line between its neighbouring
-tokens goes through hidden units whose gains and thresholds the tokens set.
+Muscles act on one leg each. Were it known what its joints carry, a leg would be a small problem of its own: a
+perceptron that is told the true moments learns it within a minute. What is hard is how the ground shares the load
+between the feet, which all muscles decide together. Hence
+
+    z = ground(kinematics, loads, body),    carried = loads + shift(z),    u = limb(posture, speeds, carried, z, body),
+
+where `carried`, the net generalized forces with the ground force shared as the labels share it, is learned from the
+labels' own, too. A body is nearly the mirror image of itself: one network predicts the right side's muscles, of the
+motion for the right and of its mirror image for the left side. Models without two sides have one limb, the whole body.
 
 The output has the form of the least-effort solution (`physics.least_effort`): with squared activations muscle i does
 a_i = clip(F_i r_i . lam / 2, 0, 1), where F_i is its strength, r_i are its moment arms and lam the multipliers of the
@@ -18,8 +24,9 @@ the strength of the muscle and of all muscles against those that are usual, both
 clip are rounded: gradients of motions reach muscles that are at rest.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,12 +34,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bige_opensim.learning.channels import Channels, Normaliser
+from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, mirror_name
 from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.familiarity import Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION, PHASES, phase_of
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
+from bige_opensim.physics.stance_loads import LOADS
 
 FEATURE_LIMIT = 3.0
 """Scaled subject features bend towards this bound: few subjects are seen, and a new one must not lead far outside."""
@@ -55,103 +63,110 @@ LEAST_BEND = 0.3
 class SurrogateConfig:
     """Size of the surrogate, and what of it is dropped at random in training.
 
-    frames: every so many frames one is a token of the transformer, and the last; the time that it takes goes with the
-    tokens. Frames between have what lies between on straight lines, and what a perceptron of `detail` hidden units, 0
-    for none, makes of how they differ from that.
+    width, layers: units and hidden layers of the perceptron of a limb; ground_width, ground_layers: of the one that
+    sees the whole body; told: how many numbers this one tells the other.
     """
 
-    width: int = 64
-    heads: int = 4
-    layers: int = 3
-    frames: int = 2
-    detail: int = 0
+    width: int = 80
+    layers: int = 2
+    ground_width: int = 128
+    ground_layers: int = 3
+    told: int = 40
     dropout: float = 0.1
     subject_dropout: float = 0.2
     loads_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        require_within(
-            self, {"width": (1, 8192), "heads": (1, 256), "layers": (1, 100), "frames": (1, 16), "detail": (0, 8192)}
-        )
-        if min(self.width, self.heads, self.layers) < 1 or self.width % (2 * self.heads):
-            raise ValueError(f"width must be a multiple of 2 * heads, got width {self.width}, heads {self.heads}")
+        sizes = {"width": (1, 8192), "ground_width": (1, 8192), "told": (1, 8192)}
+        require_within(self, sizes | {"layers": (0, 100), "ground_layers": (0, 100)})
         rates = (self.dropout, self.subject_dropout, self.loads_dropout)
         if not all(0 <= rate < 1 for rate in rates):
             raise ValueError(f"dropout rates lie in [0, 1), got {', '.join(map(str, rates))}")
 
 
-class TimeAttention(nn.Module):
-    """Multi-head self-attention over the frames of each motion."""
-
-    def __init__(self, config: SurrogateConfig) -> None:
-        super().__init__()
-        self.heads, self.dropout = config.heads, config.dropout
-        self.query_key_value = nn.Linear(config.width, 3 * config.width)
-        self.out = nn.Linear(config.width, config.width)
-
-    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """x (batch, time, width); visible (batch, 1, 1, time), False where a frame is padding."""
-        batch, time, width = x.shape
-        packed = self.query_key_value(x).view(batch, time, 3, self.heads, width // self.heads)
-        query, key, value = packed.permute(2, 0, 3, 1, 4)  # 3 x (batch, head, time, width / heads)
-        dropout = self.dropout if self.training else 0.0
-        y = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
-        return self.out(y.transpose(1, 2).reshape(batch, time, width))
-
-
-class Block(nn.Module):
-    """Attention and a two-layer perceptron, each normalised before and added to its input."""
-
-    def __init__(self, config: SurrogateConfig) -> None:
-        super().__init__()
-        self.before_attention = nn.LayerNorm(config.width)
-        self.attention = TimeAttention(config)
-        self.before_perceptron = nn.LayerNorm(config.width)
-        hidden = 4 * config.width
-        self.perceptron = nn.Sequential(nn.Linear(config.width, hidden), nn.GELU(), nn.Linear(hidden, config.width))
-        self.drop = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """(batch, time, width) to the same."""
-        x = x + self.drop(self.attention(self.before_attention(x), visible))
-        return x + self.drop(self.perceptron(self.before_perceptron(x)))
-
-
-class Detail(nn.Module):
-    """What frames have beyond their neighbouring tokens: a perceptron whose first layer the tokens set."""
-
-    def __init__(self, inputs: int, outputs: int, config: SurrogateConfig) -> None:
-        super().__init__()
-        self.first = nn.Linear(inputs, config.detail, bias=False)
-        self.setting = nn.Linear(config.width, 2 * config.detail)
-        self.second = nn.Linear(config.detail, config.detail)
-        self.out = nn.Linear(config.detail, outputs)
-        nn.init.ones_(self.setting.bias[: config.detail])
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, beyond: Tensor, tokens: Tensor, between: Tensor) -> Tensor:
-        """(batch, frame, output) from (batch, frame, input), (batch, token, width) and (rows, frame, token)."""
-        gain, threshold = (between @ self.setting(tokens)).chunk(2, dim=-1)
-        x = functional.gelu(torch.addcmul(threshold, self.first(beyond), gain))
-        return self.out(x + functional.gelu(self.second(x)))
-
-
-class Surrogate(nn.Module):
-    """Kinematics and subject to muscle activations; names, units and scaling in `channels`.
+class Perceptron(nn.Module):
+    """Hidden units of frames; every layer adds to what was before it.
 
     The weights of the subject start at zero: a feature that all training subjects share must not move a new one.
     """
 
+    def __init__(self, inputs: int, subject: int, width: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.from_frame = nn.Linear(inputs, width, bias=False)
+        self.from_subject = nn.Linear(subject, width)
+        nn.init.zeros_(self.from_subject.weight)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(
+        self, frame: Float[Tensor, "batch time input"], subject: Float[Tensor, "batch feature"]
+    ) -> Float[Tensor, "batch time unit"]:
+        """h = silu(A x + B s), then h + silu(W h) for every hidden layer."""
+        x = functional.silu(self.from_frame(frame) + self.from_subject(subject)[:, None])
+        for layer in self.hidden:
+            x = x + self.drop(functional.silu(layer(x)))
+        return x
+
+
+class Sides(nn.Module):
+    """The views of a motion that one network predicts a limb from, and which muscles and coordinates are a limb's.
+
+    Two where all channels have partners, the motion and its mirror image; else one limb is the whole body. `muscles`
+    are those of the first view's limb, `coordinates` those that belong to it.
+    """
+
+    order: Tensor
+    place: Tensor
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        names = channels.coordinates
+        self.mirrors: dict[str, Mirror] | None = None
+        right = [m for m, name in enumerate(channels.muscles) if _is_right(name)]
+        paired = 0 < 2 * len(right) == len(channels.muscles)
+        try:
+            if paired:
+                Mirror.of(channels.muscles)
+                mirrors = {"q": Mirror.of(names), "features": Mirror.of(channels.features)}
+                self.mirrors = mirrors | {"loads": Mirror.of_loads(names)}
+        except ChannelsError:
+            self.mirrors = None
+        both = self.mirrors is not None
+        self.muscles = right if both else list(range(len(channels.muscles)))
+        own = [k for k, name in enumerate(names) if _is_right(name)]
+        self.coordinates = own if both and own else list(range(len(names)))
+        partner = [channels.muscles.index(mirror_name(channels.muscles[m])) for m in right] if both else []
+        self.register_buffer("order", torch.tensor([*self.muscles, *partner]), persistent=False)
+        self.register_buffer("place", self.order.argsort(), persistent=False)
+
+    @property
+    def count(self) -> int:
+        """How many views there are."""
+        return 1 if self.mirrors is None else 2
+
+    def views(self, what: str, x: Float[Tensor, "batch *rest"]) -> Float[Tensor, "views *rest"]:
+        """Both views of q, its derivatives, the features or the loads, one batch after the other."""
+        return x if self.mirrors is None else torch.cat([x, self.mirrors[what](x)])
+
+    def joined(self, x: Float[Tensor, "views time muscle"]) -> Float[Tensor, "batch time all"]:
+        """All muscles from those of the limb of every view."""
+        return torch.cat(x.chunk(self.count), -1).index_select(-1, self.place)
+
+
+class Surrogate(nn.Module):
+    """Kinematics and subject to muscle activations; names, units and scaling in `channels`."""
+
     interval: Tensor
     angle: Tensor
     bending: Tensor
+    own_kinematics: Tensor
+    own_loads: Tensor
     folder: Path | None = None
     """The checkpoint that the network was loaded from."""
 
     def __init__(self, config: SurrogateConfig, channels: Channels) -> None:
         super().__init__()
-        self.config, self.channels = config, channels
+        self.config, self.channels, self.sides = config, channels, Sides(channels)
         self.position = Normaliser(channels.scaling["position"])
         self.velocity = Normaliser(channels.scaling["velocity"])
         self.acceleration = Normaliser(channels.scaling["acceleration"])
@@ -160,22 +175,29 @@ class Surrogate(nn.Module):
         self.register_buffer("angle", torch.tensor(channels.rotational), persistent=False)
         self.register_buffer("bending", torch.nonzero(self.angle).flatten(), persistent=False)
         self.strengths = _columns(channels.features, [f"strength_{name}" for name in channels.muscles])
-        inputs = 3 * len(channels.coordinates) + sum(channels.rotational)
+        C, own = len(channels.coordinates), self.sides.coordinates
+        bent = [k for k, turns in enumerate(channels.rotational) if turns]
+        postures = C + len(bent)
+        own_kinematics = [*own, *(C + bent.index(k) for k in own if k in bent), *(postures + k for k in own)]
+        inputs, subject = postures + 2 * C, len(channels.features) + 1
+        own_loads: list[int] = []
+        told = 0
         if channels.loads:
             self.loads = Normaliser(channels.scaling["loads"])
-            self.from_loads = nn.Linear(len(channels.loads) + 1, config.width)
-        self.from_kinematics = nn.Linear(inputs, config.width)
-        self.from_subject = nn.Linear(len(channels.features) + 1, config.width)
-        nn.init.zeros_(self.from_subject.weight)
-        self.drop = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, len(channels.muscles))
-        if config.detail:
-            told = len(channels.loads) + 1 if channels.loads else 0
-            self.detail = Detail(inputs + told, len(channels.muscles), config)
+            own_loads = [*own, *range(C, len(channels.loads))]
+            told = len(channels.loads) + 1
+            self.shift = nn.Linear(config.ground_width, len(own))
+            nn.init.zeros_(self.shift.weight)
+            nn.init.zeros_(self.shift.bias)
+        of_limb = len(own_kinematics) + len(own_loads) + config.told
+        self.register_buffer("own_kinematics", torch.tensor(own_kinematics), persistent=False)
+        self.register_buffer("own_loads", torch.tensor(own_loads, dtype=torch.long), persistent=False)
+        self.ground = Perceptron(inputs + told, subject, config.ground_width, config.ground_layers, config.dropout)
+        self.tell = nn.Linear(config.ground_width, config.told)
+        self.limb = Perceptron(of_limb, subject, config.width, config.layers, config.dropout)
+        self.head = nn.Linear(config.width, len(self.sides.muscles))
         self.register_buffer("interval", torch.zeros(PHASES, len(channels.muscles)))
-        self._register_familiar("motions", 2 * len(channels.coordinates) + sum(channels.rotational))
+        self._register_familiar("motions", 2 * C + sum(channels.rotational))
         self._register_familiar("bodies", len(channels.features))
 
     def forward(
@@ -201,11 +223,11 @@ class Surrogate(nn.Module):
         padding
             True for frames at the end that are no part of the motion; nothing in them changes the other frames.
         at
-            Frames whose activations are asked for, instead of all. A network without `detail` sees nothing else.
+            Frames whose activations are asked for, instead of all.
         loads
-            What joints carry, as `StanceLoads` has it, at every `loads_every` frame, those asked for and the tokens
-            among them; not a number, or None, where that is not known: activations are less accurate then. Ignored by
-            a network that was not told of any.
+            What joints carry, as `StanceLoads` has it, at every `loads_every` frame, those asked for among them; not a
+            number, or None, where that is not known: activations are less accurate then. Ignored by a network that was
+            not told of any.
 
         Raises
         ------
@@ -213,6 +235,19 @@ class Surrogate(nn.Module):
             Shapes that do not fit the channels.
 
         """
+        return self.with_carried(q, duration, features, padding, at, loads, loads_every)[0]
+
+    def with_carried(
+        self,
+        q: Float[Tensor, "batch time coordinate"],
+        duration: Float[Tensor, " batch"],
+        features: Float[Tensor, "batch feature"],
+        padding: Bool[Tensor, "batch time"] | None = None,
+        at: Int[Tensor, " frame"] | None = None,
+        loads: Float[Tensor, "batch loaded load"] | None = None,
+        loads_every: int = 1,
+    ) -> tuple[Float[Tensor, "batch frame muscle"], Float[Tensor, "views frame own"] | None]:
+        """Activations, and what the limb of every view carries, scaled; None for a network not told of loads."""
         self._check(q, duration, features)
         self._check_loads(q, loads, loads_every)
         dtype = self.head.weight.dtype
@@ -220,39 +255,25 @@ class Surrogate(nn.Module):
         lengths = None if padding is None else (~padding).sum(1)
         if padding is not None:
             q = q.masked_fill(padding[..., None], 0.0)
-        motion = (q, *time_derivatives(q, duration, lengths))
-        at = None if at is None else at.to(q.device)
-        tokens = self._token_frames(q.shape[1], lengths, q.device)  # (1 or batch, token)
-        last = tokens[:, -1:]
-        if at is not None and not self.config.detail:
-            tokens = at[None]
-        seen = self._kinematics(motion, tokens)
-        x = self.from_kinematics(seen) + self._subject(duration, features)[:, None] + self._positions(tokens, last)
+        frame = torch.arange(q.shape[1], device=q.device) if at is None else at.to(q.device)
+        motion = (x.index_select(1, frame) for x in (q, *time_derivatives(q, duration, lengths)))
+        q_at, velocity, acceleration = (self.sides.views("q", x) for x in motion)
+        x = torch.cat([self._postures(q_at), self.velocity(velocity), self.acceleration(acceleration)], -1)
+        own = [x.index_select(-1, self.own_kinematics)]
+        bodies = self.sides.views("features", features)
+        subject = self._subject(duration.repeat(self.sides.count), bodies)
         if self.channels.loads:
-            carried = self._carried(loads, q)
-            told = _at(carried, tokens // loads_every)
-            x, seen = x + self.from_loads(told), torch.cat([seen, told], -1)
-        x = self.drop(x)  # (batch, token, width)
-        visible = None if padding is None else self._visible(tokens)[:, None, None]
-        for block in self.blocks:
-            x = block(x, visible)
-        x = self.norm(x)
-        pull, stronger = self.head(x), self._stronger(features)[:, None]
-        frame = torch.arange(q.shape[1], device=q.device) if at is None else at
-        if self.config.detail:
-            own = self._kinematics(motion, frame[None])
-            if self.channels.loads:
-                own = torch.cat([own, _at(carried, frame[None] // loads_every)], -1)
-            between = self._between(frame, tokens).to(dtype)
-            return rounded_clip((between @ pull + self.detail(own - between @ seen, x, between)) * stronger)
-        found = rounded_clip(pull * stronger)  # (batch, token, muscle)
-        if at is not None or self.config.frames == 1:
-            return found
-        return self._between(frame, tokens).to(dtype) @ found
-
-    def tokens(self, time: int) -> int:
-        """How many tokens so many frames are."""
-        return -(-(time - 1) // self.config.frames) + 1
+            told = self._carried(loads, q, frame // loads_every)
+            x = torch.cat([x, told], -1)
+        whole = self.ground(x, subject)
+        carried = None
+        if self.channels.loads:
+            limb = told.index_select(-1, self.own_loads)
+            joints = len(self.sides.coordinates)
+            carried = limb[..., :joints] + self.shift(whole)
+            own += [carried, limb[..., joints:]]
+        pull = self.head(self.limb(torch.cat([*own, self.tell(whole)], -1), subject))
+        return rounded_clip(self.sides.joined(pull) * self._stronger(features)[:, None]), carried
 
     def _register_familiar(self, what: str, size: int) -> None:
         self.register_buffer(f"{what}_mean", torch.zeros(size))
@@ -263,15 +284,6 @@ class Surrogate(nn.Module):
     def calibrated(self) -> bool:
         """Whether the network knows how wide its intervals are, and what is outside."""
         return bool(self.interval.any())
-
-    def with_detail(self, frames: int, detail: int) -> "Surrogate":
-        """A network with tokens at every so many frames, and these weights, of which only detail and head learn on."""
-        config = replace(self.config, frames=frames, detail=detail)
-        wider = Surrogate(config, self.channels).to(self.head.weight.device)
-        wider.load_state_dict(self.state_dict(), strict=False)
-        for name, parameter in wider.named_parameters():
-            parameter.requires_grad_(name.startswith(("detail.", "head.")))
-        return wider
 
     def bounds(
         self, predicted: Float[Tensor, "batch time muscle"]
@@ -307,10 +319,11 @@ class Surrogate(nn.Module):
         return self.features(subject_inputs(features.to(self.head.weight.dtype), self.channels.features))
 
     def start_from(self, mean_activation: Float[Tensor, " muscle"]) -> None:
-        """Set the output bias so that an untrained surrogate predicts each muscle's mean."""
+        """Set the output bias so that an untrained surrogate predicts each muscle's mean, of both sides together."""
+        usual = mean_activation[self.sides.order].view(self.sides.count, -1).mean(0)
         with torch.no_grad():
             self.head.weight.mul_(STILL)
-            self.head.bias.copy_(rounded_clip_inverse(mean_activation.clamp(0.005, 0.995)))
+            self.head.bias.copy_(rounded_clip_inverse(usual.clamp(0.005, 0.995)))
 
     def _check(self, q: Tensor, duration: Tensor, features: Tensor) -> None:
         coordinates, names = len(self.channels.coordinates), len(self.channels.features)
@@ -328,32 +341,6 @@ class Surrogate(nn.Module):
         expected = (len(q), -(-q.shape[1] // every), len(self.channels.loads))
         if loads.shape != expected:
             raise ValueError(f"expected loads {expected} at every {every}. frame, got {tuple(loads.shape)}")
-
-    def _token_frames(self, time: int, lengths: Tensor | None, device: torch.device) -> Int[Tensor, "rows token"]:
-        """Frames of the tokens: every so many and the last, which comes again where other motions are longer."""
-        every = self.config.frames * torch.arange(self.tokens(time), device=device)
-        return every.clamp(max=time - 1)[None] if lengths is None else every.minimum((lengths - 1)[:, None])
-
-    def _visible(self, at: Int[Tensor, "batch token"]) -> Bool[Tensor, "batch token"]:
-        """Tokens that are not the last one again."""
-        again = torch.zeros_like(at, dtype=torch.bool)
-        again[:, 1:] = at[:, 1:] == at[:, :-1]
-        return ~again
-
-    def _between(
-        self, frame: Int[Tensor, " frame"], tokens: Int[Tensor, "rows token"]
-    ) -> Float[Tensor, "rows frame token"]:
-        """Weights of tokens in what lies at frames on the straight lines between them."""
-        low = (frame // self.config.frames).clamp(max=tokens.shape[1] - 2)
-        begin, end = tokens[:, low], tokens[:, low + 1]
-        share = ((frame - begin) / (end - begin).clamp(min=1)).clamp(max=1.0)[..., None]
-        here = functional.one_hot(low, tokens.shape[1]).to(share)
-        return (1.0 - share) * here + share * here.roll(1, -1)
-
-    def _kinematics(self, motion: tuple[Tensor, Tensor, Tensor], frame: Int[Tensor, "rows frame"]) -> Tensor:
-        """(batch, frame, input) from q, q' and q'' at frames."""
-        q, velocity, acceleration = (_at(x, frame) for x in motion)
-        return torch.cat([self._postures(q), self.velocity(velocity), self.acceleration(acceleration)], -1)
 
     def _stronger(self, features: Tensor) -> Float[Tensor, "batch muscle"]:
         """f_i / f^2 of every muscle, 1 where no strengths are told."""
@@ -373,42 +360,44 @@ class Surrogate(nn.Module):
         """
         turn, scale = q - self.position.offset, self.position.scale.clamp(max=1.0)
         position = torch.where(self.angle, torch.sin(turn) / scale, turn / self.position.scale)
-        bent = (1.0 - torch.cos(turn[..., self.bending])) / scale[self.bending].clamp(min=LEAST_BEND) ** 2
+        bent = (1.0 - torch.cos(turn.index_select(-1, self.bending))) / scale[self.bending].clamp(min=LEAST_BEND) ** 2
         return torch.cat([position, bent], dim=-1)
 
-    def _carried(self, loads: Tensor | None, q: Tensor) -> Float[Tensor, "batch loaded input"]:
-        """Scaled loads and whether they are known; in training they are forgotten now and then."""
+    def _carried(
+        self, loads: Tensor | None, q: Tensor, frame: Int[Tensor, " frame"]
+    ) -> Float[Tensor, "views frame input"]:
+        """Scaled loads of both views and whether they are known; in training they are forgotten now and then."""
         if loads is None:
-            loads = q.new_full((*q.shape[:2], len(self.channels.loads)), torch.nan)
+            loads = q.new_full((len(q), len(frame), len(self.channels.loads)), torch.nan)
+        else:
+            loads = loads.index_select(1, frame).to(q.dtype)
         known = torch.isfinite(loads).all(-1, keepdim=True)
         if self.training and self.config.loads_dropout > 0:
             known = known & (torch.rand(len(q), 1, 1, device=q.device) >= self.config.loads_dropout)
-        scaled = torch.where(known, self.loads(loads.to(q.dtype)), 0.0)
+        known = known.repeat(self.sides.count, 1, 1)
+        scaled = torch.where(known, self.loads(self.sides.views("loads", loads)), 0.0)
         return torch.cat([scaled, known.to(q.dtype)], dim=-1)
 
+    def scaled_carried(self, carried: Float[Tensor, "batch frame coordinate"]) -> Float[Tensor, "views frame own"]:
+        """What the limbs of both views carry, as `with_carried` gives it, from net forces over body weight."""
+        missing = carried.new_zeros(*carried.shape[:-1], len(LOADS))
+        scaled = self.loads(self.sides.views("loads", torch.cat([carried, missing], -1)))
+        return scaled[..., self.sides.coordinates]
+
     def _subject(self, duration: Tensor, features: Tensor) -> Tensor:
-        """(batch, width) from the duration and the subject; in training the subject is forgotten now and then."""
+        """The scaled subject and duration; in training the subject is forgotten now and then."""
         inputs = subject_inputs(features, self.channels.features)
         scaled = FEATURE_LIMIT * torch.tanh(self.features(inputs) / FEATURE_LIMIT)
         if self.training and self.config.subject_dropout > 0:
             kept = torch.rand(len(scaled), 1, device=scaled.device) >= self.config.subject_dropout
             scaled = scaled * kept
         log_duration = self.log_duration(duration.log()[:, None])
-        return self.from_subject(torch.cat([scaled, log_duration], dim=-1))
-
-    def _positions(self, at: Int[Tensor, "rows token"], last: Int[Tensor, "rows 1"]) -> Tensor:
-        """Sines and cosines of the percentage of the cycle, (1 or batch, token, width)."""
-        percent = 100.0 * at[..., None] / last[..., None]
-        half = self.config.width // 2
-        rate = 1000 ** -(torch.arange(half, device=at.device) / half)
-        return torch.cat([torch.sin(percent * rate), torch.cos(percent * rate)], dim=-1).to(self.head.weight.dtype)
+        return torch.cat([scaled, log_duration], dim=-1)
 
 
-def _at(
-    x: Float[Tensor, "batch time channel"], frame: Int[Tensor, "rows frame"]
-) -> Float[Tensor, "batch frame channel"]:
-    """Values at frames, the same of all motions or each its own."""
-    return x.index_select(1, frame[0]) if len(frame) == 1 else torch.take_along_dim(x, frame[..., None], 1)
+def _is_right(name: str) -> bool:
+    """Whether a channel is the right one of a pair."""
+    return mirror_name(name) != name and re.search(r"_r(?=_|$)", name) is not None
 
 
 def _columns(names: Sequence[str], wanted: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -48,6 +48,7 @@ from bige_opensim.learning.checkpoint import (
 from bige_opensim.learning.familiarity import FAMILIAR, Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION
 from bige_opensim.learning.motion_stream import MotionStream, StreamSettings
+from bige_opensim.learning.muon import Muon
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
@@ -108,14 +109,17 @@ class SurrogateTraining(TrainingConfig):
     """How the surrogate is trained.
 
     `peak_weight`: see `surrogate_loss`; `evenness`: errors of a muscle count with the power -evenness of the standard
-    deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `thinning`: every so many
-    of a motion's labelled frames are trained on at once; `start`: checkpoint whose weights and scaling training starts
-    from, none for random weights; where `model` has detail and the checkpoint has none, that alone and the head are
-    trained; `stream`: motions besides the recorded.
+    deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `carried_weight`: of the
+    mean absolute error, in standard deviations, of what limbs carry, where the labels tell it; `thinning`: every so
+    many of a motion's labelled frames are trained on at once; `start`: checkpoint whose weights and scaling training
+    starts from, none for random weights; `stream`: motions besides the recorded.
     """
+
+    learning_rate: float = 5e-3
 
     peak_weight: float = 2.0
     evenness: float = 0.0
+    carried_weight: float = 0.1
     thinning: int = 4
     start: str = ""
     stream: StreamSettings = field(default_factory=StreamSettings)
@@ -123,7 +127,8 @@ class SurrogateTraining(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within(self, {"peak_weight": (0.0, 1e6), "evenness": (0.0, 1.0), "thinning": (1, 20)}, TrainingError)
+        limits = {"peak_weight": (0.0, 1e6), "evenness": (0.0, 1.0), "carried_weight": (0.0, 1e3), "thinning": (1, 20)}
+        require_within(self, limits, TrainingError)
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,9 @@ class Task(Protocol):
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Training loss of repetitions, augmented by draws from `random`."""
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """What moves the weights."""
 
     def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
         """Metrics of repetitions as they are; "score" is the one that chooses the checkpoint, lower is better."""
@@ -263,8 +271,6 @@ class SurrogateTask:
         self.mirror_loads = Mirror.of_loads(data.coordinates) if config.mirror else None
         if config.start:
             self.model = started_from(Path(config.start), data).to(config.device)
-            if config.model.detail and not self.model.config.detail:
-                self.model = self.model.with_detail(config.model.frames, config.model.detail)
             return
         fit = spread_over(data.rows["fit"], MEASURED)
         channels = Channels.measure(
@@ -281,28 +287,39 @@ class SurrogateTask:
         self.model.start_from(data.activations[fit].mean((0, 1)))
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
-        """Weighted absolute error of the activations."""
-        q, target, features = self.data.q[rows], self.data.activations[rows], self.data.features[rows]
-        loads = self.data.loads[rows]
-        if self.mirrors is not None and self.mirror_loads is not None:
+        """Weighted absolute error of the activations, and that of what limbs carry."""
+        q, target, features, loads, carried = (
+            getattr(self.data, name)[rows] for name in ("q", "activations", "features", "loads", "carried")
+        )
+        if self.mirrors is not None and self.mirror_loads is not None and self.model.sides.count == 1:
             flip = torch.rand(len(rows), generator=random) < 0.5
             both = zip((q, target, features), self.mirrors, strict=True)
             q, target, features = (mirrored_rows(x, m, flip) for x, m in both)
             loads = mirrored_rows(loads, self.mirror_loads, flip)
+            carried = mirrored_rows(carried, self.mirrors[0], flip)
         at = self._thinned(q.shape[1], random)
-        predicted = self.model(q, self.data.duration[rows], features, at=at, loads=loads)
-        return surrogate_loss(predicted, target[:, at], self.config.peak_weight, self.muscle_weight)
+        found, limbs = self.model.with_carried(q, self.data.duration[rows], features, at=at, loads=loads)
+        loss = surrogate_loss(found, target[:, at], self.config.peak_weight, self.muscle_weight)
+        if limbs is None or not self.config.carried_weight:
+            return loss
+        true = self.model.scaled_carried(carried[:, at])
+        known = torch.isfinite(true).all(-1, keepdim=True)
+        error = torch.where(known, limbs - true.nan_to_num(), 0.0).abs().mean()
+        return loss + self.config.carried_weight * error
 
     def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " frame"]:
-        """Every so many of the frames that streams label, of tokens where these are all, from a random one on.
+        """Every so many of the frames that streams label, from a random one on.
 
         Neighbours teach nearly the same, other motions more; what lies between labelled frames on straight lines
         teaches wrongly.
         """
-        model, every = self.model.config, self.config.thinning
-        labelled = self.config.stream.every if model.detail else math.lcm(self.config.stream.every, model.frames)
+        every, labelled = self.config.thinning, self.config.stream.every
         first = int(torch.randint(every, (1,), generator=random))
         return torch.arange(first * labelled, samples, every * labelled)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Muon; the output learns by Adam."""
+        return Muon(self.model, self.model.head.parameters(), self.config.learning_rate, self.config.weight_decay)
 
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""
@@ -389,6 +406,10 @@ class GeneratorTask:
         q = torch.where(angle, q, size[..., None] * q)
         return self.model.loss(q, duration, self.model(q, duration, body))["total"]
 
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return adam(self.model, self.config)
+
     def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
         """Loss less commitment (the score), reconstruction errors in degrees, mm and s, and share of codes in use."""
         q, duration = self.data.q[rows], self.data.duration[rows]
@@ -450,6 +471,16 @@ def started_from(folder: Path, data: Repetitions) -> Surrogate:
     return model
 
 
+def adam(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW with the rate and the decay of a configuration."""
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=config.device.startswith("cuda"),
+    )
+
+
 def spread_over(rows: Int[Tensor, " row"], most: int) -> Int[Tensor, " chosen"]:
     """At most so many rows, evenly among them."""
     return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()]
@@ -458,24 +489,20 @@ def spread_over(rows: Int[Tensor, " row"], most: int) -> Int[Tensor, " chosen"]:
 def fit(
     task: Task, data: Repetitions, config: TrainingConfig, run: dict[str, Any], state: Path, report: Report | None
 ) -> Progress:
-    """The training loop: AdamW, warm-up and cosine, clipped gradients, early stopping on validation.
+    """The training loop: the task's optimiser, warm-up and cosine, clipped gradients, early stopping on validation.
 
     `run` identifies the run; a state file of the same run is gone on from. The task's model ends with the weights of
     the best epoch.
     """
     random = torch.Generator().manual_seed(config.seed)
-    optimiser = torch.optim.AdamW(
-        task.model.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=config.device.startswith("cuda"),
-    )
+    optimiser = task.optimiser()
     progress = Progress(0, 0, math.inf, {}, [])
     if state.is_file():
         progress = load_state(state, run, task.model, optimiser, random)
     while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:
         rate = config.learning_rate * schedule(progress.epoch, config)
-        optimiser.param_groups[0]["lr"] = rate
+        for group in optimiser.param_groups:
+            group["lr"] = rate
         losses = _epoch(task, data.rows["fit"], config, optimiser, random)
         progress.epoch += 1
         measured = measured_as(task, data.rows["validation"])

@@ -31,7 +31,8 @@ class TrainingError(ValueError):
 class Streamed(NamedTuple):
     """Labelled motions: q (N, T, C), duration (N,), features (N, F), activations (N, T, M), loads (N, T, L).
 
-    body (N,): number of the body that each was planted on.
+    carried (N, T, C): net generalized forces over body weight with the ground shared between the feet as the labels
+    have it; body (N,): number of the body that each was planted on.
     """
 
     q: Float[Tensor, "motion time coordinate"]
@@ -39,6 +40,7 @@ class Streamed(NamedTuple):
     features: Float[Tensor, "motion feature"]
     activations: Float[Tensor, "motion time muscle"]
     loads: Float[Tensor, "motion time load"]
+    carried: Float[Tensor, "motion time coordinate"]
     body: Int[Tensor, " motion"]
 
 
@@ -58,6 +60,7 @@ class Repetitions:
     features: Float[Tensor, "repetition feature"]
     activations: Float[Tensor, "repetition time muscle"]
     loads: Float[Tensor, "repetition time load"]
+    carried: Float[Tensor, "repetition time coordinate"]
     coordinates: tuple[str, ...]
     rotational: tuple[bool, ...]
     muscles: tuple[str, ...]
@@ -106,6 +109,7 @@ class Repetitions:
             features=tensor("features"),
             activations=tensor("activations"),
             loads=torch.full((*q.shape[:2], q.shape[-1] + len(LOADS)), torch.nan, device=device),
+            carried=torch.full(q.shape, torch.nan, device=device),
             coordinates=tuple(str(name) for name in dataset["coordinate"].values),
             rotational=tuple(bool(r) for r in dataset["rotational"].values),
             muscles=tuple(str(name) for name in dataset["muscle"].values),
@@ -123,7 +127,7 @@ class Repetitions:
         first, more = len(self.q), len(streamed.q)
         kept_out = streamed.body % CALIBRATION_BODY == CALIBRATION_BODY - 1
         number = torch.arange(first, first + more)
-        names = ("q", "duration", "features", "activations", "loads")
+        names = ("q", "duration", "features", "activations", "loads", "carried")
         both = {name: torch.cat([getattr(self, name), getattr(streamed, name).to(self.q)]) for name in names}
         return replace(
             self,

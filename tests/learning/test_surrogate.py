@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, mirror_name
+from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, Scaling, mirror_name
 from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.surrogate import (
     SHARPNESS,
@@ -16,8 +16,9 @@ from bige_opensim.learning.surrogate import (
     rounded_clip_inverse,
     surrogate_loss,
 )
+from bige_opensim.physics.stance_loads import LOADS
 
-TINY = SurrogateConfig(width=16, heads=2, layers=2, dropout=0.1)
+TINY = SurrogateConfig(width=16, layers=1, ground_width=16, ground_layers=2, told=8)
 
 Inputs = tuple[Tensor, Tensor, Tensor]
 
@@ -47,115 +48,84 @@ def inputs(synthetic_dataset: xr.Dataset) -> Inputs:
 @pytest.fixture
 def surrogate(synthetic_dataset: xr.Dataset, inputs: Inputs) -> Surrogate:
     torch.manual_seed(0)
-    return Surrogate(TINY, channels_of(synthetic_dataset, inputs)).eval()
+    return awake(Surrogate(TINY, channels_of(synthetic_dataset, inputs))).eval()
 
 
-def test_changing_one_frame_changes_the_output_of_far_frames(surrogate: Surrogate, inputs: Inputs) -> None:
-    q, duration, features = (x[:1] for x in inputs)
-    changed = q.clone()
-    changed[:, 50, :] += 0.3
-    with torch.no_grad():
-        difference = (surrogate(changed, duration, features) - surrogate(q, duration, features)).abs().amax((0, 2))
-    far = torch.cat([difference[:47], difference[54:]])
-    assert far.min() > 1e-6
-    assert difference[50] > far.max()
-
-
-def test_without_attention_only_the_neighbours_of_a_changed_frame_would_differ(
-    surrogate: Surrogate, inputs: Inputs
-) -> None:
-    for block in surrogate.blocks:
-        block.attention.out.weight.data.zero_()
-    q, duration, features = (x[:1] for x in inputs)
-    changed = q.clone()
-    changed[:, 50, :] += 0.3
-    with torch.no_grad():
-        difference = (surrogate(changed, duration, features) - surrogate(q, duration, features)).abs().amax((0, 2))
-    assert TINY.frames == 2
-    assert (difference > 0).nonzero().flatten().tolist() == [49, 50, 51]
-
-
-def test_a_frame_between_tokens_moves_the_speeds_of_both(surrogate: Surrogate, inputs: Inputs) -> None:
-    for block in surrogate.blocks:
-        block.attention.out.weight.data.zero_()
-    q, duration, features = (x[:1] for x in inputs)
-    changed = q.clone()
-    changed[:, 51, :] += 0.3
-    with torch.no_grad():
-        difference = (surrogate(changed, duration, features) - surrogate(q, duration, features)).abs().amax((0, 2))
-    assert (difference > 0).nonzero().flatten().tolist() == [49, 50, 51, 52, 53]
-
-
-def test_frames_between_tokens_are_on_straight_lines_and_those_asked_for_stand_alone(
-    surrogate: Surrogate, inputs: Inputs
-) -> None:
-    q, duration, features = inputs[0][:2, :100], inputs[1][:2], inputs[2][:2]
-    with torch.no_grad():
-        found = surrogate(q, duration, features)
-        alone = surrogate(q, duration, features, at=torch.tensor([*range(0, 99, 2), 99]))
-    assert alone.shape[1] == surrogate.tokens(100) == 51
-    torch.testing.assert_close(alone[:, :50], found[:, ::2])
-    torch.testing.assert_close(alone[:, 50], found[:, 99])
-    torch.testing.assert_close(found[:, 1:98:2], 0.5 * (found[:, 0:97:2] + found[:, 2:99:2]))
-
-
-@pytest.fixture
-def detailed(synthetic_dataset: xr.Dataset, inputs: Inputs) -> Surrogate:
-    """Tokens at every eighth frame; every frame has detail."""
-    torch.manual_seed(0)
-    config = replace(TINY, frames=8, detail=24)
-    network = Surrogate(config, channels_of(synthetic_dataset, inputs)).eval()
-    torch.nn.init.normal_(network.detail.out.weight, std=0.1)
+def awake(network: Surrogate) -> Surrogate:
+    """The network with all weights at random, those too that start at zero."""
+    for p in network.parameters():
+        if p.ndim > 1 and not p.any():
+            torch.nn.init.normal_(p, std=0.1)
     return network
 
 
-def test_a_frame_far_from_tokens_has_its_own_activation(detailed: Surrogate, inputs: Inputs) -> None:
-    for block in detailed.blocks:
-        block.attention.out.weight.data.zero_()
+def test_changing_one_frame_changes_its_neighbours_and_no_others(surrogate: Surrogate, inputs: Inputs) -> None:
     q, duration, features = (x[:1] for x in inputs)
     changed = q.clone()
-    changed[:, 52, :] += 0.3
+    changed[:, 50, :] += 0.3
     with torch.no_grad():
-        difference = (detailed(changed, duration, features) - detailed(q, duration, features)).abs().amax((0, 2))
-    assert (difference > 0).nonzero().flatten().tolist() == [51, 52, 53]
+        difference = (surrogate(changed, duration, features) - surrogate(q, duration, features)).abs().amax((0, 2))
+    assert (difference > 0).nonzero().flatten().tolist() == [49, 50, 51]
+    assert float(difference[50]) > 1e-3
 
 
-def test_some_frames_are_those_of_all(detailed: Surrogate, inputs: Inputs) -> None:
+def test_some_frames_are_those_of_all(surrogate: Surrogate, inputs: Inputs) -> None:
     at = torch.tensor([3, 8, 50, 99, 100])
     with torch.no_grad():
-        torch.testing.assert_close(detailed(*inputs, at=at), detailed(*inputs)[:, at], atol=2e-6, rtol=0)
+        torch.testing.assert_close(surrogate(*inputs, at=at), surrogate(*inputs)[:, at], atol=2e-6, rtol=0)
 
 
-def test_detail_that_has_learned_nothing_is_straight_lines_of_pulls(detailed: Surrogate, inputs: Inputs) -> None:
-    torch.nn.init.zeros_(detailed.detail.out.weight)
+def told_of_loads(dataset: xr.Dataset, inputs: Inputs) -> tuple[Surrogate, Tensor]:
+    """A network that is told of loads, and some that are usual."""
+    loads = torch.randn(*inputs[0].shape[:2], inputs[0].shape[-1] + len(LOADS), generator=torch.manual_seed(0))
+    known = channels_of(dataset, inputs)
+    told = replace(
+        known, scaling=known.scaling | {"loads": Scaling((0.0,) * loads.shape[-1], (1.0,) * loads.shape[-1])}
+    )
+    return awake(Surrogate(TINY, told)).eval(), loads
+
+
+def test_the_mirror_image_of_a_motion_takes_the_mirrored_muscles(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    network, loads = told_of_loads(synthetic_dataset, inputs)
+    assert network.sides.count == 2
+    names = network.channels
+    q_mirror, muscles, bodies = (Mirror.of(n) for n in (names.coordinates, names.muscles, names.features))
+    q, duration, features = inputs
     with torch.no_grad():
-        pull = rounded_clip_inverse(detailed(*inputs).clamp(1e-3, 1 - 1e-3))
-    middle = 0.5 * (pull[:, 48] + pull[:, 56])
-    inside = ((pull[:, [48, 52, 56]] - 0.5).abs() < 0.45).all(1)
-    assert inside.sum() > 20
-    torch.testing.assert_close(pull[:, 52][inside], middle[inside], atol=1e-4, rtol=0)
+        once, limbs = network.with_carried(q, duration, features, loads=loads)
+        other, swapped = network.with_carried(
+            q_mirror(q), duration, bodies(features), loads=Mirror.of_loads(names.coordinates)(loads)
+        )
+    torch.testing.assert_close(other, muscles(once), atol=2e-6, rtol=0)
+    assert limbs is not None
+    assert swapped is not None
+    torch.testing.assert_close(torch.cat(swapped.chunk(2)[::-1]), limbs, atol=2e-5, rtol=0)
+    assert float((muscles(once) - once).abs().max()) > 0.01
 
 
-def test_detail_pads_and_mixes_lengths_as_it_predicts_alone(detailed: Surrogate, inputs: Inputs) -> None:
-    q, duration, features = (x[:2] for x in inputs)
-    padding = torch.zeros(q.shape[:2], dtype=torch.bool)
-    padding[1, 61:] = True
+def test_what_limbs_carry_is_the_plain_share_until_it_is_learned(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    network, loads = told_of_loads(synthetic_dataset, inputs)
+    torch.nn.init.zeros_(network.shift.weight)
     with torch.no_grad():
-        together = detailed(q.masked_fill(padding[..., None], torch.nan), duration, features, padding)
-        alone = detailed(q[1:, :61], duration[1:], features[1:])
-        first = detailed(q[:1], duration[:1], features[:1])
-    torch.testing.assert_close(together[1:, :61], alone, atol=2e-6, rtol=0)
-    torch.testing.assert_close(together[:1], first, atol=2e-6, rtol=0)
+        _, limbs = network.with_carried(*inputs, loads=loads)
+    net = loads[..., : inputs[0].shape[-1]]
+    torch.testing.assert_close(limbs, network.scaled_carried(net))
+    right = [n for n in network.channels.coordinates if n.endswith("_r")]
+    assert [network.channels.coordinates[k] for k in network.sides.coordinates] == right
 
 
-def test_a_network_that_is_given_detail_keeps_what_it_knew_and_learns_detail(
-    surrogate: Surrogate, inputs: Inputs
-) -> None:
-    wider = surrogate.with_detail(4, 16)
-    learned = {name.partition(".")[0] for name, p in wider.named_parameters() if p.requires_grad}
-    assert learned == {"detail", "head"}
-    state, before = wider.state_dict(), surrogate.state_dict()
-    assert all(torch.equal(state[name], before[name]) for name in before)
+def test_a_model_without_two_sides_has_one_limb(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    known = channels_of(synthetic_dataset, inputs)
+    lonely = replace(known, muscles=("biceps", *known.muscles))
+    network = awake(Surrogate(TINY, lonely)).eval()
+    assert network.sides.count == 1
+    with torch.no_grad():
+        found = network(*inputs)
+    assert found.shape[-1] == len(known.muscles) + 1
+    network.start_from(torch.linspace(0.1, 0.4, found.shape[-1]))
+    network.head.weight.data.zero_()
+    with torch.no_grad():
+        torch.testing.assert_close(network(*inputs)[0, 0], torch.linspace(0.1, 0.4, found.shape[-1]))
 
 
 def test_activations_go_with_strength_as_least_effort_has_it(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
@@ -254,7 +224,7 @@ def test_the_same_path_walked_faster_gives_other_activations(surrogate: Surrogat
 
 
 def test_start_from_predicts_the_means_before_training(surrogate: Surrogate, inputs: Inputs) -> None:
-    mean = torch.linspace(0.05, 0.5, 6)
+    mean = torch.tensor([0.05, 0.2, 0.5]).repeat(2)
     surrogate.start_from(mean)
     surrogate.head.weight.data.zero_()
     with torch.no_grad():
@@ -282,11 +252,6 @@ def test_wrong_shapes_are_named(surrogate: Surrogate, inputs: Inputs, unchecked_
         surrogate(q[..., :-1], duration, features)
     with pytest.raises(ValueError, match=r"features \(24, 7\)"):
         surrogate(q, duration, features[:, :-1])
-
-
-def test_width_that_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="multiple of 2 \\* heads"):
-        SurrogateConfig(width=30, heads=4)
 
 
 def test_derivatives_of_a_parabola_are_exact_at_every_frame() -> None:
