@@ -114,9 +114,9 @@ class PriorTask:
         self.motions = _Varied(data, config.augmentation, config.mirror)
         self.model = CodePrior(config.model, generator.channels).to(config.device)
 
-    def optimiser(self) -> torch.optim.Optimizer:
+    def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """AdamW."""
-        return adam(self.model, self.config)
+        return adam(self.model, config)
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Nats a code."""
@@ -142,9 +142,9 @@ class DiffusionTask:
         channels = generator_channels(data, known, self.body)
         self.model = MotionDiffusion(config.model, channels).to(config.device)
 
-    def optimiser(self) -> torch.optim.Optimizer:
+    def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """AdamW."""
-        return adam(self.model, self.config)
+        return adam(self.model, config)
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Mean square error of the scaled control points of the motion."""

@@ -145,6 +145,13 @@ class Channels:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ChannelsError(f"not a description of channels, {type(error).__name__}: {error}") from error
+        told = tuple(str(load["name"]) for load in data.get("loads", ()))
+        if told != channels.loads:
+            other = sorted(set(told) ^ set(channels.loads))
+            raise ChannelsError(
+                f"the network is told of other loads than this version has ({', '.join(other[:3])} of one of them only): "
+                "train it again"
+            )
         channels.check()
         return channels
 

@@ -151,9 +151,15 @@ def _load(folder: Path, kind: str, device: str | torch.device) -> Network:
     if config.get("kind") != kind:
         raise CheckpointError(f"{folder} holds a {config.get('kind')}, expected a {kind}")
     network, settings = KINDS[kind]
+    model_settings = config.get("model", {})
+    strange = set(model_settings) - {field.name for field in dataclasses.fields(settings)}
+    if strange:
+        raise CheckpointError(
+            f"{folder} holds a {kind} of another version: this one knows no {', '.join(sorted(strange))}; train it again"
+        )
     try:
         channels = Channels.from_json(_read_json(folder / "channels.json"))
-        model = network(settings(**config["model"]), channels)
+        model = network(settings(**model_settings), channels)
         model.load_state_dict(load_file(folder / "weights.safetensors"))
         model.folder = folder
     except ChannelsError as error:

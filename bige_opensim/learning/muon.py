@@ -49,22 +49,22 @@ class Muon(torch.optim.Optimizer):
             move = self._orthogonal if group["muon"] else self._adam
             for p in group["params"]:
                 if p.grad is not None:
-                    move(p, group["lr"], group["weight_decay"])
+                    move(p, p.grad, group["lr"], group["weight_decay"])
 
-    def _orthogonal(self, p: Tensor, lr: float, decay: float) -> None:
+    def _orthogonal(self, p: Tensor, slope: Tensor, lr: float, decay: float) -> None:
         state = self.state[p]
         momentum = state.setdefault("momentum", torch.zeros_like(p))
-        momentum.lerp_(p.grad, 1.0 - MOMENTUM)
-        step = orthogonalised(p.grad.lerp(momentum, MOMENTUM))
+        momentum.lerp_(slope, 1.0 - MOMENTUM)
+        step = orthogonalised(slope.lerp(momentum, MOMENTUM))
         p.mul_(1.0 - lr * decay).add_(step, alpha=-0.2 * lr * max(p.shape) ** 0.5)
 
-    def _adam(self, p: Tensor, lr: float, decay: float) -> None:
+    def _adam(self, p: Tensor, slope: Tensor, lr: float, decay: float) -> None:
         state = self.state[p]
         if not state:
             state |= {"step": torch.zeros(()), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
         state["step"] += 1
-        mean, square = state["mean"].lerp_(p.grad, 1.0 - BETAS[0]), state["square"]
-        square.lerp_(p.grad.square(), 1.0 - BETAS[1])
+        mean, square = state["mean"].lerp_(slope, 1.0 - BETAS[0]), state["square"]
+        square.lerp_(slope.square(), 1.0 - BETAS[1])
         first, second = (1.0 - beta ** float(state["step"]) for beta in BETAS)
         p.addcdiv_(mean / first, (square / second).sqrt_().add_(EPSILON), value=-ADAM_SHARE * lr)
 

@@ -177,7 +177,7 @@ class Task(Protocol):
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Training loss of repetitions, augmented by draws from `random`."""
 
-    def optimiser(self) -> torch.optim.Optimizer:
+    def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """What moves the weights."""
 
     def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
@@ -317,9 +317,9 @@ class SurrogateTask:
         first = int(torch.randint(every, (1,), generator=random))
         return torch.arange(first * labelled, samples, every * labelled)
 
-    def optimiser(self) -> torch.optim.Optimizer:
+    def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """Muon; the output learns by Adam."""
-        return Muon(self.model, self.model.head.parameters(), self.config.learning_rate, self.config.weight_decay)
+        return Muon(self.model, self.model.head.parameters(), config.learning_rate, config.weight_decay)
 
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""
@@ -406,9 +406,9 @@ class GeneratorTask:
         q = torch.where(angle, q, size[..., None] * q)
         return self.model.loss(q, duration, self.model(q, duration, body))["total"]
 
-    def optimiser(self) -> torch.optim.Optimizer:
+    def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """AdamW."""
-        return adam(self.model, self.config)
+        return adam(self.model, config)
 
     def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
         """Loss less commitment (the score), reconstruction errors in degrees, mm and s, and share of codes in use."""
@@ -495,7 +495,7 @@ def fit(
     the best epoch.
     """
     random = torch.Generator().manual_seed(config.seed)
-    optimiser = task.optimiser()
+    optimiser = task.optimiser(config)
     progress = Progress(0, 0, math.inf, {}, [])
     if state.is_file():
         progress = load_state(state, run, task.model, optimiser, random)

@@ -60,7 +60,7 @@ include_failed = true
 [surrogate]
 epochs = 4
 state_every = 1
-model = {{ width = 16, heads = 2, layers = 1 }}
+model = {{ width = 16, layers = 1, ground_width = 16, ground_layers = 1 }}
 [generator]
 epochs = 4
 state_every = 1
@@ -183,7 +183,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "train.toml").write_text(NETWORK.format(epochs=30))
     data = load_dataset(folder / "a.nc")
     train_generator(data, folder / "generator", GeneratorTraining(epochs=2, model=GeneratorConfig(width=16)))
-    train_surrogate(data, folder / "surrogate", SurrogateTraining(epochs=2, model=SurrogateConfig(width=16, heads=2)))
+    train_surrogate(
+        data, folder / "surrogate", SurrogateTraining(epochs=2, model=SurrogateConfig(width=16, ground_width=16))
+    )
     return folder
 
 

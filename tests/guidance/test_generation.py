@@ -53,7 +53,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> GenerationRequest:
     folder, data = tmp_path_factory.mktemp("networks"), squat_like_dataset(MUSCLES_6)
     small = GeneratorConfig(width=16, latent_width=8, codes=16, stages=1)
     train_generator(data, folder / "generator", GeneratorTraining(epochs=1, model=small))
-    train_surrogate(data, folder / "surrogate", SurrogateTraining(epochs=1, model=SurrogateConfig(16, 2, 1)))
+    train_surrogate(data, folder / "surrogate", SurrogateTraining(epochs=1, model=SurrogateConfig(16, 1)))
     (folder / "objective.toml").write_text(OBJECTIVE)
     model = built_in(MODEL)
     tables = compile_skeleton(model)
@@ -91,7 +91,7 @@ def retrained(request: GenerationRequest, change: Callable) -> None:
     """Train the surrogate on another dataset."""
     shutil.rmtree(request.surrogate)
     data = change(squat_like_dataset(MUSCLES_6))
-    config = SurrogateTraining(epochs=1, mirror=False, model=SurrogateConfig(16, 2, 1))
+    config = SurrogateTraining(epochs=1, mirror=False, model=SurrogateConfig(16, 1))
     train_surrogate(data, request.surrogate, config)
 
 
@@ -262,26 +262,12 @@ def test_a_draft_has_the_activations_of_every_other_sample(request_: GenerationR
     random = torch.Generator().manual_seed(0)
     loads = torch.randn(*data["q"].shape[:2], data.sizes["coordinate"] + len(LOADS), generator=random)
     shutil.rmtree(request_.surrogate)
-    config = SurrogateTraining(epochs=1, model=SurrogateConfig(16, 2, 1))
+    config = SurrogateTraining(epochs=1, model=SurrogateConfig(16, 1))
     train_surrogate(data, request_.surrogate, config, loads=loads)
     search = MotionSearch(request_)
-    trained, draft, duration = search.networks.surrogate, search.references[:2, ::2], search.durations[:2]
+    draft, duration = search.references[:2, ::2], search.durations[:2]
     assert search.loads is not None
-    for frames, detail in ((2, 0), (8, 12), (5, 12)):
-        network = trained.with_detail(frames, detail) if detail else trained
-        if detail:
-            torch.nn.init.normal_(network.detail.out.weight, generator=random)
-        search.networks = search.networks._replace(surrogate=network.eval())
-        with torch.no_grad():
-            some, every = search.by_surrogate(draft, duration), search.by_surrogate(search.between @ draft, duration)
-        torch.testing.assert_close(some, every[:, ::2], atol=1e-4, rtol=0.0)
-        assert float(every.std()) > 1e-3
-        if detail:
-            told = search.loads(search.references[:2], duration)
-            features = search.features.expand(2, -1)
-            bumped = told.clone()
-            bumped[:, 51] += 1.0  # no token of either network
-            with torch.no_grad():
-                found = [network(search.references[:2], duration, features, loads=x) for x in (told, bumped)]
-            changed = (found[1] - found[0]).abs().amax((0, 2)) > 0.0
-            assert changed.nonzero().flatten().tolist() == [51]
+    with torch.no_grad():
+        some, every = search.by_surrogate(draft, duration), search.by_surrogate(search.between @ draft, duration)
+    torch.testing.assert_close(some, every[:, ::2], atol=1e-4, rtol=0.0)
+    assert float(every.std()) > 1e-3

@@ -207,7 +207,7 @@ def test_a_shard_that_is_damaged_or_of_another_stream_is_a_sentence(
     if spoil == "cut":
         path.write_bytes(path.read_bytes()[:-200])
     elif spoil == "format":
-        path.write_bytes(path.read_bytes().replace(b"bige-stream/3", b"bige-stream/0"))
+        path.write_bytes(path.read_bytes().replace(b"bige-stream/4", b"bige-stream/0"))
     else:
         stream = MotionStream(data, [body], replace(settings, residual=0.25), tmp_path / "s", 0)
     expected = {"cut": "cut off", "other": "other data, bodies or settings", "format": "bige-stream/0"}[spoil]
@@ -273,7 +273,7 @@ def test_loads_of_repetitions_are_those_of_their_own_models(
 def test_a_network_told_of_loads_listens_to_them_and_does_without(
     dataset: xr.Dataset, data: Repetitions, model: Path, tmp_path: Path
 ) -> None:
-    config = SurrogateTraining(epochs=2, model=SurrogateConfig(width=16, heads=2, layers=1, frames=2))
+    config = SurrogateTraining(epochs=2, model=SurrogateConfig(width=16, layers=1, ground_width=16, ground_layers=1))
     loads = loads_of(dataset, [model])
     network = load_surrogate(train_surrogate(dataset, tmp_path / "run", config, loads=loads))
     rows = torch.arange(2)
@@ -282,11 +282,11 @@ def test_a_network_told_of_loads_listens_to_them_and_does_without(
     with torch.no_grad():
         with_loads, more, without = (network(*given, loads=x) for x in (told, told + 0.1, None))
         unknown = network(*given, loads=torch.full_like(told, torch.nan))
-        rarer = network(*given, loads=told[:, ::2], loads_every=2)
-        torch.testing.assert_close(rarer, with_loads)  # tokens are at every second frame
+        rarer = network(*given, loads=told[:, ::2], loads_every=2, at=torch.arange(0, told.shape[1], 2))
+        torch.testing.assert_close(rarer, with_loads[:, ::2])
         with pytest.raises(ValueError, match=r"expected loads \(2, 101, \d+\) at every 1. frame, got \(2, 51, \d+\)"):
             network(*given, loads=told[:, ::2])
-    assert network.channels.loads[-1] == "free_moment"
+    assert network.channels.loads[-1] == "heading_z_l"
     assert float((more - with_loads).abs().max()) > 1e-4
     torch.testing.assert_close(unknown, without)
     assert float((without - with_loads).abs().max()) > 1e-4
@@ -301,7 +301,9 @@ def test_training_with_a_stream_keeps_whole_bodies_for_calibration(
 ) -> None:
     bodies = [replace(body, name=f"body {i}") for i in range(8)]
     settings = replace(SETTINGS, motions=24, shard=24)
-    config = SurrogateTraining(epochs=2, stream=settings, model=SurrogateConfig(width=16, heads=2, layers=1))
+    config = SurrogateTraining(
+        epochs=2, stream=settings, model=SurrogateConfig(width=16, layers=1, ground_width=16, ground_layers=1)
+    )
     stream = MotionStream(data, bodies, settings, tmp_path / "s", config.seed)
     stream.make()
     spread = stream.read()._replace(body=torch.arange(24) % 8)

@@ -48,7 +48,7 @@ def case(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Case:
     save_dataset(data, folder / "reps.nc")
     small = GeneratorConfig(width=16, latent_width=8, codes=16, stages=1)
     train_generator(data, folder / "generator", GeneratorTraining(epochs=1, model=small))
-    train_surrogate(data, folder / "surrogate", SurrogateTraining(epochs=1, model=SurrogateConfig(16, 2, 1)))
+    train_surrogate(data, folder / "surrogate", SurrogateTraining(epochs=1, model=SurrogateConfig(16, 1)))
     train_prior(data, out=folder / "prior", generator=folder / "generator", settings={"epochs": 1, "model": SMALL})
     train_diffusion(data, out=folder / "diffusion", settings={"epochs": 1, "model": SMALL | {"steps": 5}})
     (folder / "objective.toml").write_text(vasti_between(0.05, 0.95))

@@ -60,7 +60,7 @@ def test_what_cannot_be_drawn_is_a_sentence(dataset: xr.Dataset, runs: Path) -> 
     with pytest.raises(TrainingError, match="prior of another generator"):
         draw(runs / "prior", dataset, count=1, generator=runs / "other")
     surrogate = runs / "surrogate"
-    train_surrogate(dataset, out=surrogate, settings={"epochs": 1, "model": SMALL})
+    train_surrogate(dataset, out=surrogate, settings={"epochs": 1, "model": {"width": 16}})
     with pytest.raises(TrainingError, match="holds a surrogate"):
         draw(surrogate, dataset, count=1)
     with pytest.raises(TrainingError, match="must be above 0"):

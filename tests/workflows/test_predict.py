@@ -28,7 +28,7 @@ from bige_opensim.physics.stance_loads import LOADS
 from bige_opensim.workflows.sample import SampleSession
 
 MOST_BYTES = 5_000_000
-QUICK = SurrogateTraining(epochs=2, model=SurrogateConfig(width=16, heads=2, layers=1))
+QUICK = SurrogateTraining(epochs=2, model=SurrogateConfig(width=16, layers=1, ground_width=16, ground_layers=1))
 
 
 @pytest.fixture(scope="module")
