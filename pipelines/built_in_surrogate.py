@@ -7,11 +7,11 @@ UI-PRMD is in the public domain (PDDL 1.0; Vakanski et al. 2018, doi:10.3390/dat
     bige ik people/ui_prmd
     bige label people/synthetic people/ui_prmd --out labels --solver fast --geometry exact
     python pipelines/built_in_surrogate.py --labels labels --people people/ui_prmd people/synthetic \\
-        --out bige_opensim/networks/surrogate --device cuda
+        --out bige_opensim/networks/surrogate
 
 The same data, seed, versions and device give the same motions; weights are the same on a processor, and up to the order
-of its sums on a graphics card. Streaming takes about half an hour of processor time, training minutes on a card such as
-an H100 and hours on a processor core. One validation person is a recorded one, the others are synthetic; all others
+of its sums on a graphics card. On one core of a processor bodies and motions take half an hour, training twenty
+minutes. One validation person is a recorded one, the others are synthetic; all others
 train.
 """
 

@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="people who are left out, instead of everybody")
     parser.add_argument("--start", default="built-in", help="what is refined")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
-    parser.add_argument("--learning-rate", type=float, default=2e-4, help="of the refinement")
+    parser.add_argument("--learning-rate", type=float, default=5e-3, help="of the refinement, which takes a tenth")
     parser.add_argument("--epochs", type=int, default=20, help="of the refinement")
     given = parser.parse_args()
     repetitions = bige.repetitions(given.labels, include_failed=True) if given.labels else load_dataset(given.data)

@@ -149,8 +149,8 @@ class Channels:
         if told != channels.loads:
             other = sorted(set(told) ^ set(channels.loads))
             raise ChannelsError(
-                f"the network is told of other loads than this version has ({', '.join(other[:3])} of one of them only): "
-                "train it again"
+                "the network is told of other loads than this version has "
+                f"({', '.join(other[:3])} of one of them only): train it again"
             )
         channels.check()
         return channels

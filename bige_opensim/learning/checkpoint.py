@@ -155,7 +155,8 @@ def _load(folder: Path, kind: str, device: str | torch.device) -> Network:
     strange = set(model_settings) - {field.name for field in dataclasses.fields(settings)}
     if strange:
         raise CheckpointError(
-            f"{folder} holds a {kind} of another version: this one knows no {', '.join(sorted(strange))}; train it again"
+            f"{folder} holds a {kind} of another version, with settings that this one does not know "
+            f"({', '.join(sorted(strange))}): train it again"
         )
     try:
         channels = Channels.from_json(_read_json(folder / "channels.json"))

@@ -28,19 +28,23 @@ ADAM_SHARE = 0.3
 class Muon(torch.optim.Optimizer):
     """One group of matrices, which learn by Muon, and one of all others, by Adam.
 
-    `last` are parameters that learn by Adam though they are matrices: those of the output.
+    `last` are parameters that learn by Adam though they are matrices: those of the output. A group's `share` is what it
+    takes of a learning rate that a schedule sets for all.
     """
 
-    def __init__(self, model: nn.Module, last: Iterable[Tensor], lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, model: nn.Module, last: Iterable[Tensor], lr: float, weight_decay: float, share: float = 1.0
+    ) -> None:
         apart = {id(p) for p in last}
         every = [p for p in model.parameters() if p.requires_grad]
         matrices = [p for p in every if p.ndim == 2 and id(p) not in apart]
         chosen = {id(p) for p in matrices}
         groups: list[dict[str, Any]] = [
-            {"params": matrices, "muon": True},
-            {"params": [p for p in every if id(p) not in chosen], "muon": False},
+            {"params": matrices, "muon": True, "share": share},
+            {"params": [p for p in every if id(p) not in chosen], "muon": False, "share": ADAM_SHARE * share},
         ]
-        super().__init__([g for g in groups if g["params"]], {"lr": lr, "weight_decay": weight_decay})
+        kept = [g | {"lr": lr * g["share"]} for g in groups if g["params"]]
+        super().__init__(kept, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -66,7 +70,7 @@ class Muon(torch.optim.Optimizer):
         mean, square = state["mean"].lerp_(slope, 1.0 - BETAS[0]), state["square"]
         square.lerp_(slope.square(), 1.0 - BETAS[1])
         first, second = (1.0 - beta ** float(state["step"]) for beta in BETAS)
-        p.addcdiv_(mean / first, (square / second).sqrt_().add_(EPSILON), value=-ADAM_SHARE * lr)
+        p.addcdiv_(mean / first, (square / second).sqrt_().add_(EPSILON), value=-lr)
 
 
 def orthogonalised(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:

@@ -77,8 +77,8 @@ class SurrogateConfig:
     loads_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        widths, layers = ("width", "ground_width", "told"), ("layers", "ground_layers")
-        require_within(self, dict.fromkeys(widths, (1, 8192)) | dict.fromkeys(layers, (0, 100)))
+        limits: dict[str, tuple[float, float]] = dict.fromkeys(("width", "ground_width", "told"), (1, 8192))
+        require_within(self, limits | dict.fromkeys(("layers", "ground_layers"), (0, 100)))
         rates = (self.dropout, self.subject_dropout, self.loads_dropout)
         if not all(0 <= rate < 1 for rate in rates):
             raise ValueError(f"dropout rates lie in [0, 1), got {', '.join(map(str, rates))}")

@@ -64,6 +64,9 @@ Report = Callable[[int, int, dict[str, int | float]], None]
 MEASURED = 2000
 """Repetitions, evenly among those trained on, that scalings are measured of."""
 
+REFINING = 0.1
+"""Share of the learning rate with which a trained network goes on: it must not forget what it knows."""
+
 TOGETHER = 256
 """Repetitions that are predicted together."""
 
@@ -112,7 +115,7 @@ class SurrogateTraining(TrainingConfig):
     deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `carried_weight`: of the
     mean absolute error, in standard deviations, of what limbs carry, where the labels tell it; `thinning`: every so
     many of a motion's labelled frames are trained on at once; `start`: checkpoint whose weights and scaling training
-    starts from, none for random weights; `stream`: motions besides the recorded.
+    starts from, at a tenth of the learning rate, none for random weights; `stream`: motions besides the recorded.
     """
 
     learning_rate: float = 5e-3
@@ -319,7 +322,8 @@ class SurrogateTask:
 
     def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """Muon; the output learns by Adam."""
-        return Muon(self.model, self.model.head.parameters(), config.learning_rate, config.weight_decay)
+        share = REFINING if self.config.start else 1.0
+        return Muon(self.model, self.model.head.parameters(), config.learning_rate, config.weight_decay, share)
 
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""
@@ -502,7 +506,7 @@ def fit(
     while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:
         rate = config.learning_rate * schedule(progress.epoch, config)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         losses = _epoch(task, data.rows["fit"], config, optimiser, random)
         progress.epoch += 1
         measured = measured_as(task, data.rows["validation"])

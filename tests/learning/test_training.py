@@ -504,3 +504,23 @@ def test_what_limbs_carry_teaches_where_it_is_known(synthetic_dataset: xr.Datase
         assert loss(plain + 0.05, 1.0) > unknown + 0.1
     with torch.random.fork_rng():
         assert loss(plain + 0.05, 0.0) == pytest.approx(unknown, abs=1e-6)
+
+
+def test_a_trained_network_goes_on_at_a_tenth_of_the_rate(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
+    first = train_surrogate(synthetic_dataset, tmp_path / "first", SURROGATE)
+    data = Repetitions.read(synthetic_dataset, labelled=True, seed=0, device="cpu")
+    rates = []
+    for start in ("", str(first)):
+        config = replace(SURROGATE, start=start)
+        rates.append([g["lr"] for g in SurrogateTask(data, config).optimiser(config).param_groups])
+    assert rates[1] == pytest.approx([0.1 * rate for rate in rates[0]])
+    assert rates[0][0] == SURROGATE.learning_rate
+
+
+def test_a_checkpoint_of_another_version_is_told(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
+    out = train_surrogate(synthetic_dataset, tmp_path / "s", SURROGATE)
+    config = json.loads((out / "config.json").read_text())
+    config["model"] |= {"heads": 4}
+    (out / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"a surrogate of another version.*\(heads\): train it again"):
+        load_surrogate(out)
