@@ -342,7 +342,10 @@ class SurrogateTask:
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Tell the trained network how wide its intervals are, and what is outside; see `intervals`, `familiarity`."""
+        """Tell the trained network how wide its intervals are, and what is outside; see `intervals`, `familiarity`.
+
+        Those of a network that was trained on are never narrower than they were: few people would size them anew.
+        """
         model, data, rows = self.model.eval(), self.data, self.data.rows
         people = held_out = rows["validation"]
         every = 1
@@ -350,7 +353,8 @@ class SurrogateTask:
             held_out, every = rows["calibration"], self.config.stream.every
         width = intervals.widths(*self._found_and_true(held_out, every))
         size = max(1.0, intervals.factor(*self._found_and_true(people), width))
-        model.interval.copy_(size * width)
+        narrowest = model.interval.clone() if self.config.start else 0.0 * width
+        model.interval.copy_(torch.maximum(size * width, narrowest.to(width)))
         fit = spread_over(rows["fit"], MEASURED)
         known = {
             "motions": Familiar.of(model.postures_and_speeds(data.q[fit], data.duration[fit])),

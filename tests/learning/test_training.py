@@ -517,6 +517,15 @@ def test_a_trained_network_goes_on_at_a_tenth_of_the_rate(synthetic_dataset: xr.
     assert rates[0][0] == SURROGATE.learning_rate
 
 
+def test_a_refined_network_is_not_surer_than_it_was(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
+    first = train_surrogate(synthetic_dataset, tmp_path / "first", SURROGATE)
+    before = load_surrogate(first).interval
+    out = train_surrogate(synthetic_dataset, tmp_path / "again", replace(SURROGATE, start=str(first), epochs=12))
+    assert (load_surrogate(out).interval >= before).all()
+    alone = train_surrogate(synthetic_dataset, tmp_path / "alone", replace(SURROGATE, epochs=18))
+    assert not (load_surrogate(alone).interval >= before).all()
+
+
 def test_a_checkpoint_of_another_version_is_told(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
     out = train_surrogate(synthetic_dataset, tmp_path / "s", SURROGATE)
     config = json.loads((out / "config.json").read_text())
