@@ -236,10 +236,9 @@ class Mirror:
     @classmethod
     def of_loads(cls, coordinates: Sequence[str]) -> "Mirror":
         """For the loads of `physics.stance_loads` on these coordinates."""
-        names = [*coordinates, *LOADS]
-        order = [names.index(mirror_name(name)) for name in names]
-        sign = [-1.0 if name in MIDLINE_ODD or name in REFLECTED else 1.0 for name in names]
-        return cls(torch.tensor(order, dtype=torch.long), torch.tensor(sign))
+        names = (*coordinates, *LOADS)
+        both = cls.of(names)
+        return cls(both.order, both.sign * torch.tensor([-1.0 if name in REFLECTED else 1.0 for name in names]))
 
     def __call__(self, values: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
         """The mirrored values; twice gives the values back."""

@@ -2,9 +2,9 @@
 
 Static optimization knows a frame by its coordinates, speeds and accelerations, and the labels are solved frame by
 frame: nothing passes from one to the next. So the network sees frames, and time through derivatives alone; a
-transformer over the frames of a motion, which it replaces, took five times as long and learned less. What the person's
-own skeleton makes of the kinematics, the loads of `physics.stance_loads`, is most of what a network would have to learn
-of other people's bodies, and is told besides where it is known.
+transformer over the frames of a motion, which it replaces, took three times as long and knew people whom it had not
+seen no better. What the person's own skeleton makes of the kinematics, the loads of `physics.stance_loads`, is most of
+what a network would have to learn of other people's bodies, and is told besides where it is known.
 
 Muscles act on one leg each. Were it known what its joints carry, a leg would be a small problem of its own: a
 perceptron that is told the true moments learns it within a minute. What is hard is how the ground shares the load
@@ -121,21 +121,12 @@ class Sides(nn.Module):
     def __init__(self, channels: Channels) -> None:
         super().__init__()
         names = channels.coordinates
-        self.mirrors: dict[str, Mirror] | None = None
-        right = [m for m, name in enumerate(channels.muscles) if _is_right(name)]
-        paired = 0 < 2 * len(right) == len(channels.muscles)
-        try:
-            if paired:
-                Mirror.of(channels.muscles)
-                mirrors = {"q": Mirror.of(names), "features": Mirror.of(channels.features)}
-                self.mirrors = mirrors | {"loads": Mirror.of_loads(names)}
-        except ChannelsError:
-            self.mirrors = None
-        both = self.mirrors is not None
-        self.muscles = right if both else list(range(len(channels.muscles)))
-        own = [k for k, name in enumerate(names) if _is_right(name)]
-        self.coordinates = own if both and own else list(range(len(names)))
-        partner = [channels.muscles.index(mirror_name(channels.muscles[m])) for m in right] if both else []
+        self.mirrors = _mirrors(channels)
+        self.muscles = [m for m, name in enumerate(channels.muscles) if self.mirrors is None or _is_right(name)]
+        own = [k for k, name in enumerate(names) if self.mirrors is not None and _is_right(name)]
+        self.coordinates = own or list(range(len(names)))
+        across = () if self.mirrors is None else self.muscles
+        partner = [channels.muscles.index(mirror_name(channels.muscles[m])) for m in across]
         self.register_buffer("order", torch.tensor([*self.muscles, *partner]), persistent=False)
         self.register_buffer("place", self.order.argsort(), persistent=False)
 
@@ -395,9 +386,21 @@ class Surrogate(nn.Module):
         return torch.cat([scaled, log_duration], dim=-1)
 
 
+def _mirrors(channels: Channels) -> dict[str, Mirror] | None:
+    """Reflections of coordinates, features and loads; None where a channel lacks its partner, or a muscle a side."""
+    names = channels.coordinates
+    if any(mirror_name(muscle) == muscle for muscle in channels.muscles):
+        return None
+    try:
+        Mirror.of(channels.muscles)
+        return {"q": Mirror.of(names), "features": Mirror.of(channels.features), "loads": Mirror.of_loads(names)}
+    except ChannelsError:
+        return None
+
+
 def _is_right(name: str) -> bool:
     """Whether a channel is the right one of a pair."""
-    return mirror_name(name) != name and re.search(r"_r(?=_|$)", name) is not None
+    return re.search(r"_r(?=_|$)", name) is not None
 
 
 def _columns(names: Sequence[str], wanted: Sequence[str]) -> tuple[list[int], list[int]]:
