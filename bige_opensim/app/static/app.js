@@ -117,6 +117,7 @@ class Asking {
   }
   kind() { for (const label of document.querySelectorAll("[data-for]")) label.hidden = label.dataset.for !== byId("kind").value; }
   async begin(name) {
+    byId("start").disabled = true;
     const { toml } = await (await fetch(`/objectives/${name}`)).json();
     await this.ask({ toml });
   }
