@@ -353,8 +353,8 @@ class SurrogateTask:
             held_out, every = rows["calibration"], self.config.stream.every
         width = intervals.widths(*self._found_and_true(held_out, every))
         size = max(1.0, intervals.factor(*self._found_and_true(people), width))
-        narrowest = model.interval.clone() if self.config.start else 0.0 * width
-        model.interval.copy_(torch.maximum(size * width, narrowest.to(width)))
+        wide = size * width.to(model.interval)
+        model.interval.copy_(torch.maximum(wide, model.interval) if self.config.start else wide)
         fit = spread_over(rows["fit"], MEASURED)
         known = {
             "motions": Familiar.of(model.postures_and_speeds(data.q[fit], data.duration[fit])),

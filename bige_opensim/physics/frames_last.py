@@ -136,31 +136,31 @@ class FramesLast(torch.nn.Module):
         axis, step = turned(self.axis_and_step, R.index_select(0, self.row_above)).unbind(1)
         spin_axis, along = axis.index_select(0, self.turning), axis.index_select(0, self.stepping)
         spin = spin_axis * rate.index_select(0, self.turning)[:, None]
-        w_above = _summed(self.moves_above, spin)
+        w_above = summed(self.moves_above, spin)
         spin_rate = spin_axis * second.index_select(0, self.turning)[:, None]
         spin_rate = spin_rate + cross(w_above.index_select(0, self.turning), spin)
         if len(self.simbody_spin):
             at, i, j, sign = self.simbody_spin.unbind(1)
             spin_rate = spin_rate.index_add(0, at, sign[:, None, None] * cross(spin[i], spin[j]))
-        w, dw = w_above.index_select(0, self.stepping), _summed(self.moves_above[self.stepping], spin_rate)
+        w, dw = w_above.index_select(0, self.stepping), summed(self.moves_above[self.stepping], spin_rate)
         slide, speed, gain = (
             along * (x.index_select(0, self.stepping) * self.slides)[:, None] for x in (value, rate, second)
         )
         r = step.index_select(0, self.stepping) + slide
         bent = cross(dw, r) + cross(w, cross(w, r) + 2.0 * speed) + gain
-        position, acceleration = _summed(self.steps_body, r), _summed(self.steps_body, bent)
-        omega, alpha = _summed(self.moves_body, spin), _summed(self.moves_body, spin_rate)
+        position, acceleration = summed(self.steps_body, r), summed(self.steps_body, bent)
+        omega, alpha = summed(self.moves_body, spin), summed(self.moves_body, spin_rate)
         rotation = R.index_select(0, self.row_body)
         force, moment = self._body_wrenches(rotation, position, acceleration, omega, alpha)
-        return Wrenches(force, moment, axis, slope, _summed(self.steps_origin, r), position, rotation)
+        return Wrenches(force, moment, axis, slope, summed(self.steps_origin, r), position, rotation)
 
     def generalized(
         self, found: Wrenches, force: Float[Tensor, "body 3 frame"], moment: Float[Tensor, "body 3 frame"]
     ) -> Float[Tensor, "coordinate frame"]:
         """Generalized forces of wrenches on bodies: N, and N·m about the ground origin, in ground axes."""
         subtree, selector = self.skeleton.subtree, self.skeleton.selector
-        total = _summed(subtree, force)
-        about = _summed(subtree[self.turning], moment) - cross(found.origin, total.index_select(0, self.turning))
+        total = summed(subtree, force)
+        about = summed(subtree[self.turning], moment) - cross(found.origin, total.index_select(0, self.turning))
         load = (found.axis * total.index_copy(0, self.turning, about)).sum(1)
         return selector.T @ (load * found.slope)
 
@@ -214,7 +214,8 @@ def cross(a: Float[Tensor, "*batch 3 frame"], b: Float[Tensor, "*batch 3 frame"]
     return torch.stack([a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1], -2)
 
 
-def _summed(matrix: Float[Tensor, "into from"], x: Float[Tensor, "from 3 frame"]) -> Float[Tensor, "into 3 frame"]:
+def summed(matrix: Float[Tensor, "into from"], x: Float[Tensor, "from 3 frame"]) -> Float[Tensor, "into 3 frame"]:
+    """Weighted sums of vectors, the frames last."""
     return (matrix @ x.flatten(1)).unflatten(1, x.shape[1:])
 
 

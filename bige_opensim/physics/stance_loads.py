@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.physics.contact import feet_of
-from bige_opensim.physics.frames_last import FramesLast, Wrenches, cross, turned
+from bige_opensim.physics.frames_last import FramesLast, Wrenches, cross, summed, turned
 from bige_opensim.physics.predictor import derivative_matrix
 from bige_opensim.physics.skeleton import Skeleton
 
@@ -125,7 +125,7 @@ class StanceLoads(torch.nn.Module):
         still = torch.zeros_like(lift)
         z = torch.stack([M[2] / lift, still, -M[0] / lift])
         points = self._points(found)
-        right, left = middles = _summed(self.means, points) * points.new_tensor(ON_LEVEL)[:, None]
+        right, left = middles = summed(self.means, points) * points.new_tensor(ON_LEVEL)[:, None]
         apart = right - left
         share = ((z - left) * apart).sum(0) / apart.square().sum(0).clamp(min=1e-4)
         share = share.clamp(0.0, 1.0)
@@ -147,16 +147,10 @@ class StanceLoads(torch.nn.Module):
         """`FOOT_LOADS`; `off` is the zero-moment point less the middle of each foot."""
         level = [0, 2]
         heights = points[self.order, 1] - self.skeleton.contact_radius[self.order, None]
-        along = _summed(self.forward_of, points)[:, level]
+        along = summed(self.forward_of, points)[:, level]
         heading = along / along.norm(dim=1, keepdim=True).clamp(min=LEAST_FOOT_M2)
         return torch.cat([heights.unflatten(0, (2, POINTS)), off[:, level], heading], 1).flatten(0, 1)
 
     def _points(self, found: Wrenches) -> Float[Tensor, "point 3 frame"]:
         """Contact points, m."""
         return found.position[self.bodies] + turned(self.places, found.rotation[self.bodies])[:, 0]
-
-
-def _summed(
-    weights: Float[Tensor, "sum point"], points: Float[Tensor, "point 3 frame"]
-) -> Float[Tensor, "sum 3 frame"]:
-    return (weights @ points.flatten(1)).unflatten(1, points.shape[1:])
