@@ -20,7 +20,7 @@ class NativeBuildHook(BuildHookInterface):
         try:
             compiled = runpy.run_path(str(Path(self.root, NATIVE)))["compile_c"]()
         except RuntimeError as error:
-            self.app.display_warning(f"least effort will be solved by torch alone: {error}")
+            self.app.display_warning(f"muscles will be computed by torch alone, slower: {error}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")

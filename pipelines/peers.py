@@ -46,7 +46,7 @@ from bige_opensim.workflows.alternatives import MUSCLES_ONLY, OF_DIFFUSION, OF_P
 from bige_opensim.workflows.evaluate import evaluate
 from bige_opensim.workflows.objectives import objective_file
 from bige_opensim.workflows.peers import train_diffusion, train_prior
-from bige_opensim.workflows.stream import loads_of, models_in
+from bige_opensim.workflows.stream import mechanics_of, models_in
 from bige_opensim.workflows.train import folder_of, load_surrogate
 from bige_opensim.workflows.validate import validate
 
@@ -233,11 +233,9 @@ def surrogate_rows(given: argparse.Namespace) -> Iterator[Row]:
     true = data["activations"].sel(muscle=muscles).values
     usual = true[splits == "train"].mean(0)
     features = torch.tensor(data["features"].sel(feature=list(network.channels.features)).values, dtype=torch.float32)
-    loads = None
-    if network.channels.loads:
-        loads = loads_of(data, models_in(given.models))
+    mechanics = mechanics_of(data, models_in(given.models)) if network.channels.loads else None
     q, duration = (torch.tensor(data[name].values, dtype=torch.float32) for name in ("q", "duration"))
-    found = network(q, duration, features, loads=loads).numpy()
+    found = network(q, duration, features, mechanics=mechanics).numpy()
     for person in dict.fromkeys(data["subject"].values[splits != "train"].tolist()):
         mine = data["subject"].values == person
         ours, control = (

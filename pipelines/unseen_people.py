@@ -32,7 +32,7 @@ from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.validation.prediction_errors import prediction_errors
-from bige_opensim.workflows.stream import loads_of, models_in
+from bige_opensim.workflows.stream import mechanics_of, models_in
 from bige_opensim.workflows.train import load_generator, load_surrogate, train_surrogate
 
 Row = dict[str, str | int | float]
@@ -54,9 +54,9 @@ def _inputs(part: xr.Dataset, features: tuple[str, ...]) -> tuple[torch.Tensor, 
 def surrogate_rows(network: Surrogate, data: xr.Dataset, models: list[Path], name: str) -> Iterator[Row]:
     """Errors of a surrogate on every person, who is told to it as `bige predict` tells it."""
     for person, part in people_of(data):
-        loads = loads_of(part, models) if network.channels.loads else None
+        mechanics = mechanics_of(part, models) if network.channels.loads else None
         q, duration, features = _inputs(part, network.channels.features)
-        found = network(q, duration, features, loads=loads)
+        found = network(q, duration, features, mechanics=mechanics)
         ends = tuple(x.numpy() for x in network.bounds(found)) if network.calibrated else None
         true = part["activations"].sel(muscle=list(network.channels.muscles)).values
         yield {"network": name, "person": person} | asdict(

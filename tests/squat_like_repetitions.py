@@ -3,7 +3,12 @@
 import json
 
 import numpy as np
+import torch
 import xarray as xr
+
+from bige_opensim.physics.mechanics import Mechanics
+from bige_opensim.physics.muscle_share import Spans
+from bige_opensim.physics.stance_loads import LOADS
 
 SAMPLES = 101
 SUBJECTS = {"a": 10, "b": 7, "c": 4, "d": 3}  # repetitions per subject
@@ -43,6 +48,7 @@ MOVING = {  # rad (pelvis_ty: m) per rad of knee flexion
     "lumbar_extension": -0.15,
     "arm_flex": 0.8,
 }
+SPANNED = ("hip_flexion", "knee_angle", "ankle_angle")
 MUSCLES_6 = ("vasmed_r", "glmax1_r", "soleus_r", "vasmed_l", "glmax1_l", "soleus_l")
 LEG_MUSCLES = (
     *("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "bflh", "bfsh", "edl", "ehl"),
@@ -110,6 +116,19 @@ def squat_like_dataset(muscles: tuple[str, ...], seed: int = 0) -> xr.Dataset:
         attrs=_attributes(seed)
         | {"names": json.dumps({"coordinate": COORDINATES, "muscle": muscles, "feature": list(FEATURES)})},
     )
+
+
+def squat_like_mechanics(dataset: xr.Dataset, seed: int = 0) -> Mechanics:
+    """Loads, and capacities of muscles of which each moves hip, knee and ankle of its side, all at random."""
+    random = torch.Generator().manual_seed(seed)
+    muscles = tuple(str(name) for name in dataset["muscle"].values)
+    names = [str(name) for name in dataset["coordinate"].values]
+    pairs = [(m, names.index(f"{joint}{name[-2:]}")) for m, name in enumerate(muscles) for joint in SPANNED]
+    spans = Spans(muscles, *torch.tensor(pairs).T, torch.full((len(muscles),), 0.01), torch.ones(len(muscles)))
+    frames = dataset["q"].shape[:2]
+    loads = 0.05 * torch.randn(*frames, len(names) + len(LOADS), generator=random)
+    usual = 0.1 * torch.randn(len(pairs), generator=random)
+    return Mechanics(loads, usual * (1.0 + 0.1 * torch.rand(*frames, len(pairs), generator=random)), spans)
 
 
 def _attributes(seed: int) -> dict[str, str | int]:

@@ -21,16 +21,18 @@ from bige_opensim.guidance.planting import FootPlanting, plant_feet
 from bige_opensim.guidance.search import Generator as GeneratorOfSearch
 from bige_opensim.guidance.search import SearchResult, search
 from bige_opensim.learning.checkpoint import REFERENCES
+from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.motion import Motion
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.effort_cost import EffortCost
+from bige_opensim.physics.mechanics import PersonMechanics
 from bige_opensim.physics.muscle_lines import FittedLines, LineTables
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.rotations import rotation_triples, within_ranges
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
-from bige_opensim.physics.stance_loads import StanceLoads, stands
+from bige_opensim.physics.stance_loads import stands
 
 DRAFT = 2
 """On its way a search plants and measures motions at every so many samples."""
@@ -47,8 +49,9 @@ SEATED = "sit-to-stand"
 class GenerationRequest:
     """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed.
 
-    With compiled `muscles`, the surrogate's search is followed by one through the physics, of `physics_share` times as
-    many iterations, which starts where the first ended. Terms on moments, ground forces and joint loads (these need
+    `muscles` are compiled paths, which a surrogate with loads needs, and so does the physics. `by_physics` lets the
+    surrogate's search be followed by one through the physics, of `physics_share` times as many iterations, which starts
+    where the first ended. Terms on moments, ground forces and joint loads (these need
     `lines` of action) are followed in the second search alone: no surrogate predicts them. `seat_m` is the height of
     the seat, above the ground, that sit-to-stands start on; None for where they begin.
     """
@@ -62,6 +65,7 @@ class GenerationRequest:
     seed: int
     iterations: int | None = None
     muscles: MuscleTables | None = None
+    by_physics: bool = False
     physics_share: float = 0.25
     lines: LineTables | None = None
     seat_m: float | None = None
@@ -70,7 +74,7 @@ class GenerationRequest:
     def iterations_in_all(self) -> int:
         """Iterations of the whole search, those through the physics included."""
         first = self.settings(Objective.load(self.objective)).iterations
-        return first + (self.physics_iterations(first) if self.muscles is not None else 0)
+        return first + (self.physics_iterations(first) if self.by_physics else 0)
 
     def settings(self, objective: Objective) -> SearchSettings:
         """The objective's settings of the search, shortened or lengthened where this request says so.
@@ -134,7 +138,7 @@ class MotionSearch:
         asked = Objective.load(request.objective)
         _require_movement(request.generator, movement, asked)
         _require_seat(request, movement)
-        if request.muscles is None:
+        if not request.by_physics:
             refuse_dynamics(asked)
         self.settings = request.settings(asked)
         channels, muscles = self.channels, self.networks.surrogate.channels.muscles
@@ -143,7 +147,7 @@ class MotionSearch:
         )
         self.objective, self.solved = self.first, None
         references = self.networks.references
-        if request.muscles is not None:
+        if request.by_physics:
             self.solved = _by_physics(request, channels, muscles, references.sizes["sample"], asked.cost, self.seated)
             self.objective = asked.bind(
                 channels,
@@ -158,9 +162,7 @@ class MotionSearch:
             torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
             for network in (self.networks.generator, self.networks.surrogate)
         )
-        self.loads: StanceLoads | None = None
-        if self.networks.surrogate.channels.loads and stands(self.skeleton):
-            self.loads = StanceLoads(self.skeleton, channels, references.sizes["sample"])
+        self.mechanics = _mechanics(request, self.networks.surrogate, channels, references.sizes["sample"])
         self.planted = FootPlanting(self.skeleton, channels, margin_rad=MARGIN_RAD)
         self.between = torch.as_tensor(between_samples(references.sizes["sample"], DRAFT), dtype=torch.float32)
         recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
@@ -271,8 +273,29 @@ class MotionSearch:
         full, every = (q, 1) if q.shape[1] == self.references.shape[1] else (self.between @ q, DRAFT)
         surrogate = self.networks.surrogate
         features, at = self.features.expand(len(q), -1), torch.arange(0, full.shape[1], every)
-        loads = None if self.loads is None else self.loads(full, duration, every)
-        return surrogate(full, duration, features, at=at, loads=loads, loads_every=every)
+        mechanics = None if self.mechanics is None else self.mechanics(full, duration, every)
+        return surrogate(full, duration, features, at=at, mechanics=mechanics)
+
+
+def _mechanics(
+    request: GenerationRequest, surrogate: Surrogate, channels: Sequence[str], samples: int
+) -> PersonMechanics | None:
+    """What the person's model says of motions, for a surrogate that needs it.
+
+    Raises
+    ------
+    GenerationError
+        The model cannot say it.
+
+    """
+    if not surrogate.channels.loads:
+        return None
+    if request.muscles is None or not stands(Skeleton(request.tables)):
+        raise GenerationError(
+            f"{request.model}: the surrogate {request.surrogate.name} predicts people who stand on two feet, and this "
+            "model has no contact points under both. Name a surrogate that was trained without --models."
+        )
+    return PersonMechanics(request.tables, request.muscles, channels, samples)
 
 
 def _by_physics(
@@ -339,7 +362,7 @@ def _require_free_pelvis(request: GenerationRequest) -> None:
         raise GenerationError(
             f"{request.model}: has no feet, calcn_r and calcn_l, to stand on. Use a model of the whole body."
         )
-    if request.muscles is not None and request.tables.passive_forces:
+    if request.by_physics and request.tables.passive_forces:
         raise GenerationError(
             f"{request.model}: the physics does not know the forces {', '.join(request.tables.passive_forces)} of this "
             "model. Search with the surrogate alone, or remove them."
@@ -413,7 +436,7 @@ def _generated(
         "generator": request.generator.name,
         "surrogate": request.surrogate.name,
     }
-    predictor = "surrogate" if request.muscles is None else "surrogate, then physics"
+    predictor = "surrogate" if not request.by_physics else "surrogate, then physics"
     record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
     if objective.frame.seated:
         record["chair"] = "auto" if request.seat_m is None else f"{request.seat_m:g}"

@@ -27,10 +27,11 @@ from bige_opensim.osim.compile_lines import compile_lines
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.model import OsimModel, file_sha256, load, require_muscles, write_static_optimization_model
 from bige_opensim.osim.path_sampler import PathSampler
+from bige_opensim.physics.mechanics import PersonMechanics
 from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import KnownPaths
 from bige_opensim.physics.muscles import Muscles
-from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 KEPT_PEOPLE, KEPT_MOVEMENTS = 2, 4
 NEIGHBOURS = 3
@@ -204,6 +205,27 @@ def fitted_muscles(
     chosen = _thinned(movement, MOST_POSES)
     ranges = ranges_of(skeleton, movement)
     return Muscles(compile_muscles(path, ranges, movement=chosen, poses=SAMPLED_POSES, sampler=sampler))
+
+
+def person_mechanics(
+    path: Path,
+    skeleton: SkeletonTables,
+    channels: Sequence[str],
+    movement: Float[np.ndarray, "pose channel"],
+    samples: int,
+) -> PersonMechanics:
+    """The mechanics of a person's motions in `channels`, muscle paths fitted around poses (rad, m) in these.
+
+    Raises
+    ------
+    ModelError
+        Muscles that are not supported.
+
+    """
+    full = np.tile(skeleton.default, (len(movement), 1))
+    full[:, [skeleton.coordinates.index(name) for name in channels]] = movement
+    muscles = fitted_muscles(path, Skeleton(skeleton), full)
+    return PersonMechanics(skeleton, muscles.tables, channels, samples)
 
 
 def person_model(path: Path) -> PersonModel:

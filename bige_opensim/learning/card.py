@@ -47,8 +47,9 @@ def surrogate_card(
     ]
     if model.channels.loads:
         lines += [
-            "It is told besides what joints carry, by inverse dynamics of the person's own skeleton with the ground "
-            "force shared plainly between the feet; without a skeleton it does without, less accurately.",
+            "It starts from what joints carry with the ground force shared plainly between the feet, by inverse "
+            "dynamics of the person's own skeleton, and predicts how the feet share it; the person's own muscles then "
+            "share what is left to the joints by least effort. It needs the person's model.",
             "",
         ]
     lines += _data(data) + _metrics(data, measure, SURROGATE_NAMES) + _per_muscle(model, data)
@@ -176,7 +177,7 @@ def _per_muscle(model: Surrogate, data: Repetitions) -> list[str]:
 
 def _predicted(model: Surrogate, data: Repetitions, rows: Tensor) -> Tensor:
     """Activations of repetitions, told what joints carry in them."""
-    return model(data.q[rows], data.duration[rows], data.features[rows], loads=data.loads[rows])
+    return model(data.q[rows], data.duration[rows], data.features[rows], mechanics=data.mechanics(rows))
 
 
 def _how(settings: dict[str, Any], provenance: dict[str, Any]) -> list[str]:

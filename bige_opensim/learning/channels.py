@@ -68,7 +68,8 @@ class Channels:
     scaling
         By training statistics: "position", "velocity", "acceleration" (per coordinate; real time), "features" (per
         feature) and "log_duration" (natural logarithm of the duration in s, one entry). With "loads" (those of
-        `physics.stance_loads`) the network is told what joints carry.
+        `physics.stance_loads`, and of `physics.muscle_share.able`) the network is told what joints carry and muscles
+        can do.
 
     """
 
@@ -108,8 +109,8 @@ class Channels:
 
     @property
     def loads(self) -> tuple[str, ...]:
-        """Names of what the network is told of loads; none where it is told nothing."""
-        return (*self.coordinates, *LOADS) if "loads" in self.scaling else ()
+        """Names of what the network is told of loads and of what muscles can do; none where it is told nothing."""
+        return (*self.coordinates, *LOADS, *_ways(self.coordinates)) if "loads" in self.scaling else ()
 
     def to_json(self) -> dict[str, Any]:
         """As written to channels.json: one entry per channel with its unit and scaling."""
@@ -185,6 +186,11 @@ class Channels:
         return {"offset": self.scaling[kind].offset[i], "scale": self.scaling[kind].scale[i]}
 
 
+def _ways(coordinates: Sequence[str]) -> tuple[str, ...]:
+    """Names of what muscles can do about coordinates."""
+    return tuple(f"{way}_{name}" for way in ("raise", "lower") for name in coordinates)
+
+
 def _collect(entries: list[dict[str, float]]) -> Scaling:
     return Scaling(tuple(float(e["offset"]) for e in entries), tuple(float(e["scale"]) for e in entries))
 
@@ -239,6 +245,16 @@ class Mirror:
         names = (*coordinates, *LOADS)
         both = cls.of(names)
         return cls(both.order, both.sign * torch.tensor([-1.0 if name in REFLECTED else 1.0 for name in names]))
+
+    @classmethod
+    def of_told(cls, coordinates: Sequence[str]) -> "Mirror":
+        """For these loads, and what muscles can do about the coordinates: up, and then down."""
+        loads, one, count = cls.of_loads(coordinates), cls.of(coordinates), len(coordinates)
+        up = torch.where(one.sign > 0, one.order, one.order + count)
+        ways = torch.cat([up, (up + count) % (2 * count)])
+        return cls(
+            torch.cat([loads.order, len(loads.order) + ways]), torch.cat([loads.sign, loads.sign.new_ones(2 * count)])
+        )
 
     def __call__(self, values: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
         """The mirrored values; twice gives the values back."""

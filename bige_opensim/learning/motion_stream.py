@@ -41,15 +41,17 @@ from bige_opensim.learning.augmentation import (
 from bige_opensim.learning.bodies import Body, BodySpread, planted, varied_body, varied_strength
 from bige_opensim.learning.channels import Mirror
 from bige_opensim.learning.setting_limits import require_within
-from bige_opensim.learning.training_data import Repetitions, Streamed, TrainingError
+from bige_opensim.learning.training_data import OTHER_SPANS, Repetitions, Streamed, TrainingError
 from bige_opensim.physics.anthropometry import STRENGTH, subject_features
+from bige_opensim.physics.muscle_share import MuscleCapacity
+from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
-from bige_opensim.physics.stance_loads import StanceLoads
+from bige_opensim.physics.stance_loads import LOADS, StanceLoads
 
-FORMAT = "bige-stream/4"
-HALVED = ("activations", "loads", "carried")
-"""What shards keep in half precision."""
+FORMAT = "bige-stream/5"
+HALVED = ("activations", "loads", "carried", "capacity")
+"""What shards keep in half precision, capacities at the labelled frames alone."""
 
 ROOT_TURNS, ROOT_SLIDES = 0.3, 0.4
 """Shares of the tremor of joints, and of that up and down, with which the root turns and moves on the level."""
@@ -181,6 +183,11 @@ class MotionStream:
             _require_known(body, data)
         self.data, self.bodies, self.settings, self.folder, self.seed = data, tuple(bodies), settings, folder, seed
         tables = bodies[0].skeleton
+        spans = [self._capacity_of(body).spans for body in bodies]
+        other = next((body.name for body, found in zip(bodies, spans, strict=True) if not found.same(spans[0])), None)
+        if other is not None:
+            raise StreamError(f"{other}: its muscles are not those of {bodies[0].name}: {OTHER_SPANS}")
+        self.spans = spans[0]
         self.mix = MotionMix(data, settings, tables)
         held = {*tables.muscle_driven, *tables.root["rotations"]}
         self.loose = [
@@ -208,8 +215,9 @@ class MotionStream:
             torch.zeros(0, dtype=torch.float64),
             torch.zeros(0, len(self.data.feature_names)),
             torch.zeros(0, samples, len(self.data.muscles), dtype=torch.float64),
-            torch.zeros(0, *self.data.loads.shape[1:]),
+            torch.zeros(0, samples, len(self.data.coordinates) + len(LOADS)),
             torch.zeros(0, samples, len(self.data.coordinates)),
+            torch.zeros(0, samples, len(self.spans.muscle)),
             torch.zeros(0, dtype=torch.long),
         )
 
@@ -246,9 +254,12 @@ class MotionStream:
         parts = []
         for index in range(self.shards):
             with safe_open(self._header(index)[0], framework="pt") as file:
-                parts.append([file.get_tensor(name) for name in Streamed._fields])
+                part = {name: file.get_tensor(name) for name in Streamed._fields}
+            labelled = part["capacity"].float()
+            part["capacity"] = between(labelled, self.settings.every, part["q"].shape[1]).half()
+            parts.append(list(part.values()))
         joined = Streamed(*(torch.cat(p)[: self.settings.motions] for p in zip(*parts, strict=True)))
-        return joined._replace(**{name: getattr(joined, name).float() for name in HALVED})
+        return joined._replace(**{name: getattr(joined, name).float() for name in HALVED if name != "capacity"})
 
     def _header(self, index: int) -> tuple[Path, dict[str, Any]]:
         path = self.path(index)
@@ -272,6 +283,7 @@ class MotionStream:
         tensors = {name: x if name == "body" else x.float() for name, x in streamed._asdict().items()}
         no_sign_of_zero = 0.0  # which of the two zeros a sum ends at is the machine's choice
         tensors |= {name: getattr(streamed, name).half() + no_sign_of_zero for name in HALVED}
+        tensors["capacity"] = tensors["capacity"][:, :: self.settings.every]
         about = {"format": FORMAT, "stream": self.fingerprint} | about
         header = {"about": json.dumps(about)}  # one entry: safetensors writes several in any order
         try:
@@ -317,14 +329,23 @@ class MotionStream:
             q, duration, strength = q[likely], duration[likely], strength[likely]
             solved = predictor.solve(q, duration, self.settings.every, strength)
         carried = solved.moments / float(skeleton.weight_n)
-        labels, carried = (between(x, self.settings.every, q.shape[1]) for x in (solved.activations, carried))
+        able = self._capacity_of(body)(q, duration, self.settings.every)
+        able = able * strength.index_select(1, self.spans.muscle)[:, None]
+        labels, carried, able = (
+            between(x, self.settings.every, q.shape[1]) for x in (solved.activations, carried, able)
+        )
         again = torch.rand(len(q), generator=random) < self.settings.redescribed
         q = torch.where(again[:, None, None], redescribed(q, self.loose), q)
         kept = solved.carried(limit)
         q, duration, features = q[kept], duration[kept], self._features(skeleton, strength[kept])
         with torch.no_grad():
             loads = StanceLoads(skeleton, self.data.coordinates, q.shape[1])(q, duration)
-        return Streamed(q, duration, features, labels[kept], loads, carried[kept], torch.full((len(q),), number))
+        whose = torch.full((len(q),), number)
+        return Streamed(q, duration, features, labels[kept], loads, carried[kept], able[kept], whose)
+
+    def _capacity_of(self, body: Body) -> MuscleCapacity:
+        skeleton, samples = Skeleton(body.skeleton), self.data.q.shape[1]
+        return MuscleCapacity(skeleton, Muscles(body.muscles), self.data.coordinates, samples)
 
     def _features(self, skeleton: Skeleton, strength: Tensor) -> Tensor:
         """(motion, feature) of a body with these factors on its muscles' forces."""

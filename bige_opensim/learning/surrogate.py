@@ -1,4 +1,4 @@
-"""The surrogate: two perceptrons that predict the muscle activations of a frame from kinematics, body and loads.
+"""The surrogate: predicts the muscle activations of a frame from kinematics, body and loads.
 
 Static optimization knows a frame by its coordinates, speeds and accelerations, and the labels are solved frame by
 frame: nothing passes from one to the next. So the network sees frames, and time through derivatives alone; a
@@ -6,17 +6,23 @@ transformer over the frames of a motion, which it replaces, took three times as 
 seen no better. What the person's own skeleton makes of the kinematics, the loads of `physics.stance_loads`, is most of
 what a network would have to learn of other people's bodies, and is told besides where it is known.
 
-Muscles act on one leg each. Were it known what its joints carry, a leg would be a small problem of its own: a
-perceptron that is told the true moments learns it within a minute. What is hard is how the ground shares the load
-between the feet, which all muscles decide together. Hence
+Muscles act on one leg each, and once it is known what the joints of a leg carry, how its muscles share that is a small
+problem of its own, solved in microseconds for anyone's own muscles (`physics.muscle_share`). What takes long is how the
+ground shares the load between the feet, which all muscles decide together. Hence the network learns that alone,
 
-    z = ground(kinematics, loads, body),    carried = loads + shift(z),    u = limb(posture, speeds, carried, z, body),
+    z = ground(kinematics, loads, body),    carried = loads + shift(z),    a = share(carried, capacities of muscles),
 
-where `carried`, the net generalized forces with the ground force shared as the labels share it, is learned from the
-labels' own, too. A body is nearly the mirror image of itself: one network predicts the right side's muscles, of the
-motion for the right and of its mirror image for the left side. Models without two sides have one limb, the whole body.
+by the labels' activations, through the share, and by the labels' own net forces. A body is nearly the mirror image of
+itself: one network predicts what the right leg carries, of the motion for the right and of its mirror image for the
+left. (A perceptron in place of the share, told what a leg carries, takes ten times as long to be trained and does not
+know the muscle paths of another body.)
 
-The output has the form of the least-effort solution (`physics.least_effort`): with squared activations muscle i does
+Models that stand on no two feet, and data whose models are not at hand, have no loads: a second perceptron gives the
+pull u of every muscle of a side from what the first one tells, or of the whole body, where it has no two sides,
+
+    u = limb(posture, speeds, z, body).
+
+Its output has the form of the least-effort solution (`physics.least_effort`): with squared activations muscle i does
 a_i = clip(F_i r_i . lam / 2, 0, 1), where F_i is its strength, r_i are its moment arms and lam the multipliers of the
 moments. Were all F_i k times as large, lam would be 1 / k^2 of what it was; were F_i alone, lam would nearly stay. So
 the network gives u_i for r_i . lam at the strength that is usual, and a_i = clip(u_i f_i / f^2), where f_i and f are
@@ -40,6 +46,8 @@ from bige_opensim.learning.familiarity import Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION, PHASES, phase_of
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
+from bige_opensim.physics.mechanics import Mechanics
+from bige_opensim.physics.muscle_share import able, share
 from bige_opensim.physics.stance_loads import LOADS
 
 FEATURE_LIMIT = 3.0
@@ -55,6 +63,9 @@ STILL = 0.1
 WEAKEST, STRONGEST = 0.2, 5.0
 """Bounds of the factor that strengths put on a pull."""
 
+POSES = 400
+"""Poses that a network with loads keeps of the motions that it was trained on."""
+
 LEAST_BEND = 0.3
 """rad; least scale whose square divides 1 - cos: a coordinate that hardly moved in training must not blow up."""
 
@@ -63,23 +74,22 @@ LEAST_BEND = 0.3
 class SurrogateConfig:
     """Size of the surrogate, and what of it is dropped at random in training.
 
-    width, layers: units and hidden layers of the perceptron of a limb; ground_width, ground_layers: of the one that
-    sees the whole body; told: how many numbers this one tells the other.
+    ground_width, ground_layers: units and hidden layers of the perceptron that sees the whole body. Without loads,
+    width, layers: of the one of a limb; told: how many numbers the first tells it.
     """
 
-    width: int = 80
-    layers: int = 2
     ground_width: int = 128
     ground_layers: int = 3
+    width: int = 80
+    layers: int = 2
     told: int = 40
     dropout: float = 0.1
     subject_dropout: float = 0.2
-    loads_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = dict.fromkeys(("width", "ground_width", "told"), (1, 8192))
         require_within(self, limits | dict.fromkeys(("layers", "ground_layers"), (0, 100)))
-        rates = (self.dropout, self.subject_dropout, self.loads_dropout)
+        rates = (self.dropout, self.subject_dropout)
         if not all(0 <= rate < 1 for rate in rates):
             raise ValueError(f"dropout rates lie in [0, 1), got {', '.join(map(str, rates))}")
 
@@ -117,6 +127,8 @@ class Sides(nn.Module):
 
     order: Tensor
     place: Tensor
+    turned: Tensor
+    carrier: Tensor
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
@@ -129,6 +141,13 @@ class Sides(nn.Module):
         partner = [channels.muscles.index(mirror_name(channels.muscles[m])) for m in across]
         self.register_buffer("order", torch.tensor([*self.muscles, *partner]), persistent=False)
         self.register_buffer("place", self.order.argsort(), persistent=False)
+        own_places = torch.tensor(self.coordinates)
+        turned = None if self.mirrors is None else self.mirrors["q"]
+        places = own_places if turned is None else torch.cat([own_places, turned.order[own_places]])
+        carrier = torch.arange(len(names)).index_copy(0, places, len(names) + torch.arange(len(places)))
+        self.register_buffer("carrier", carrier, persistent=False)
+        sign = torch.ones(len(own_places)) if turned is None else turned.sign[own_places]
+        self.register_buffer("turned", sign, persistent=False)
 
     @property
     def count(self) -> int:
@@ -143,6 +162,13 @@ class Sides(nn.Module):
         """All muscles from those of the limb of every view."""
         return torch.cat(x.chunk(self.count), -1).index_select(-1, self.place)
 
+    def whole(
+        self, own: Float[Tensor, "views time own"], others: Float[Tensor, "batch time coordinate"]
+    ) -> Float[Tensor, "batch time coordinate"]:
+        """All coordinates: the limb's of every view, and those of no limb."""
+        first, *second = own.chunk(self.count)
+        return torch.cat([others, first, *(x * self.turned for x in second)], -1).index_select(-1, self.carrier)
+
 
 class Surrogate(nn.Module):
     """Kinematics and subject to muscle activations; names, units and scaling in `channels`."""
@@ -151,7 +177,8 @@ class Surrogate(nn.Module):
     angle: Tensor
     bending: Tensor
     own_kinematics: Tensor
-    own_loads: Tensor
+    poses: Tensor
+    """Of motions that were trained on: around them, and those of a motion, a person's muscle paths are to be known."""
     folder: Path | None = None
     """The checkpoint that the network was loaded from."""
 
@@ -169,24 +196,21 @@ class Surrogate(nn.Module):
         C, own = len(channels.coordinates), self.sides.coordinates
         bent = [k for k, turns in enumerate(channels.rotational) if turns]
         postures = C + len(bent)
-        own_kinematics = [*own, *(C + bent.index(k) for k in own if k in bent), *(postures + k for k in own)]
-        inputs, subject = postures + 2 * C, len(channels.features) + 1
-        own_loads: list[int] = []
-        told = 0
+        inputs, subject = postures + 2 * C + len(channels.loads), len(channels.features) + 1
+        self.ground = Perceptron(inputs, subject, config.ground_width, config.ground_layers, config.dropout)
         if channels.loads:
             self.loads = Normaliser(channels.scaling["loads"])
-            own_loads = [*own, *range(C, len(channels.loads))]
-            told = len(channels.loads) + 1
             self.shift = nn.Linear(config.ground_width, len(own))
             nn.init.zeros_(self.shift.weight)
             nn.init.zeros_(self.shift.bias)
-        of_limb = len(own_kinematics) + len(own_loads) + config.told
-        self.register_buffer("own_kinematics", torch.tensor(own_kinematics), persistent=False)
-        self.register_buffer("own_loads", torch.tensor(own_loads, dtype=torch.long), persistent=False)
-        self.ground = Perceptron(inputs + told, subject, config.ground_width, config.ground_layers, config.dropout)
-        self.tell = nn.Linear(config.ground_width, config.told)
-        self.limb = Perceptron(of_limb, subject, config.width, config.layers, config.dropout)
-        self.head = nn.Linear(config.width, len(self.sides.muscles))
+            self.register_buffer("poses", torch.zeros(POSES, C))
+        else:
+            own_kinematics = [*own, *(C + bent.index(k) for k in own if k in bent), *(postures + k for k in own)]
+            self.register_buffer("own_kinematics", torch.tensor(own_kinematics), persistent=False)
+            self.tell = nn.Linear(config.ground_width, config.told)
+            of_limb = len(own_kinematics) + config.told
+            self.limb = Perceptron(of_limb, subject, config.width, config.layers, config.dropout)
+            self.head = nn.Linear(config.width, len(self.sides.muscles))
         self.register_buffer("interval", torch.zeros(PHASES, len(channels.muscles)))
         self._register_familiar("motions", 2 * C + sum(channels.rotational))
         self._register_familiar("bodies", len(channels.features))
@@ -198,8 +222,7 @@ class Surrogate(nn.Module):
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
         at: Int[Tensor, " frame"] | None = None,
-        loads: Float[Tensor, "batch loaded load"] | None = None,
-        loads_every: int = 1,
+        mechanics: Mechanics | None = None,
     ) -> Float[Tensor, "batch frame muscle"]:
         """Activations in [0, 1].
 
@@ -215,33 +238,57 @@ class Surrogate(nn.Module):
             True for frames at the end that are no part of the motion; nothing in them changes the other frames.
         at
             Frames whose activations are asked for, instead of all.
-        loads
-            What joints carry, as `StanceLoads` has it, at every `loads_every` frame, those asked for among them; not a
-            number, or None, where that is not known: activations are less accurate then. Ignored by a network that was
-            not told of any.
+        mechanics
+            Of the motions on the person's own model, by `PersonMechanics`, at the frames that are asked for. Needed by
+            a network that was trained with loads, and by no other.
 
         Raises
         ------
         ValueError
-            Shapes that do not fit the channels.
+            Shapes that do not fit the channels, or mechanics that are missing.
 
         """
-        return self.with_carried(q, duration, features, padding, at, loads, loads_every)[0]
+        if self.channels.loads:
+            limbs = self.carried(q, duration, features, padding, at, mechanics)
+            return self.shared(limbs, self._known(mechanics, limbs))
+        x, subject = self._inputs(q, duration, features, padding, at)
+        limb = torch.cat([x.index_select(-1, self.own_kinematics), self.tell(self.ground(x, subject))], -1)
+        pull = self.head(self.limb(limb, subject))
+        return rounded_clip(self.sides.joined(pull) * self._stronger(features.to(pull))[:, None])
 
-    def with_carried(
+    def carried(
         self,
         q: Float[Tensor, "batch time coordinate"],
         duration: Float[Tensor, " batch"],
         features: Float[Tensor, "batch feature"],
         padding: Bool[Tensor, "batch time"] | None = None,
         at: Int[Tensor, " frame"] | None = None,
-        loads: Float[Tensor, "batch loaded load"] | None = None,
-        loads_every: int = 1,
-    ) -> tuple[Float[Tensor, "batch frame muscle"], Float[Tensor, "views frame own"] | None]:
-        """Activations, and what the limb of every view carries, scaled; None for a network not told of loads."""
+        mechanics: Mechanics | None = None,
+    ) -> Float[Tensor, "views frame own"]:
+        """What the limb of every view carries, scaled; of a network with loads. Parameters and errors as `forward`."""
+        x, subject = self._inputs(q, duration, features, padding, at)
+        mechanics = self._known(mechanics, x)
+        plain = self.loads(self.sides.views("loads", told(mechanics, q.shape[-1]).to(x)))
+        shift = self.shift(self.ground(torch.cat([x, plain], -1), subject))
+        return plain[..., self.sides.coordinates] + shift
+
+    def shared(
+        self, carried: Float[Tensor, "views frame own"], mechanics: Mechanics
+    ) -> Float[Tensor, "batch frame muscle"]:
+        """Activations of the person's own muscles that move what limbs carry, as `carried` gives it."""
+        own, coordinates = self.sides.coordinates, len(self.channels.coordinates)
+        others = mechanics.loads[..., :coordinates].to(carried)
+        net = self.sides.whole(carried * self.loads.scale[own] + self.loads.offset[own], others)
+        found = share(mechanics.capacity, net, mechanics.spans)
+        names = mechanics.spans.muscles
+        return found if names == self.channels.muscles else found[..., [names.index(m) for m in self.channels.muscles]]
+
+    def _inputs(
+        self, q: Tensor, duration: Tensor, features: Tensor, padding: Tensor | None, at: Tensor | None
+    ) -> tuple[Float[Tensor, "views frame input"], Float[Tensor, "views feature"]]:
+        """Scaled kinematics at the frames that are asked for, and scaled subjects, of both views."""
         self._check(q, duration, features)
-        self._check_loads(q, loads, loads_every)
-        dtype = self.head.weight.dtype
+        dtype = self.position.scale.dtype
         q, duration, features = q.to(dtype), duration.to(dtype), features.to(dtype)
         lengths = None if padding is None else (~padding).sum(1)
         if padding is not None:
@@ -250,21 +297,7 @@ class Surrogate(nn.Module):
         motion = (x.index_select(1, frame) for x in (q, *time_derivatives(q, duration, lengths)))
         q_at, velocity, acceleration = (self.sides.views("q", x) for x in motion)
         x = torch.cat([self._postures(q_at), self.velocity(velocity), self.acceleration(acceleration)], -1)
-        own = [x.index_select(-1, self.own_kinematics)]
-        bodies = self.sides.views("features", features)
-        subject = self._subject(duration.repeat(self.sides.count), bodies)
-        if self.channels.loads:
-            told = self._carried(loads, q, frame // loads_every)
-            x = torch.cat([x, told], -1)
-        whole = self.ground(x, subject)
-        carried = None
-        if self.channels.loads:
-            limb = told.index_select(-1, self.own_loads)
-            joints = len(self.sides.coordinates)
-            carried = limb[..., :joints] + self.shift(whole)
-            own += [carried, limb[..., joints:]]
-        pull = self.head(self.limb(torch.cat([*own, self.tell(whole)], -1), subject))
-        return rounded_clip(self.sides.joined(pull) * self._stronger(features)[:, None]), carried
+        return x, self._subject(duration.repeat(self.sides.count), self.sides.views("features", features))
 
     def _register_familiar(self, what: str, size: int) -> None:
         self.register_buffer(f"{what}_mean", torch.zeros(size))
@@ -301,16 +334,24 @@ class Surrogate(nn.Module):
         self, q: Float[Tensor, "batch time coordinate"], duration: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch time channel"]:
         """What is compared of a motion."""
-        q, duration = q.to(self.head.weight.dtype), duration.to(self.head.weight.dtype)
+        dtype = self.position.scale.dtype
+        q, duration = q.to(dtype), duration.to(dtype)
         velocity, _ = time_derivatives(q, duration)
         return torch.cat([self._postures(q), self.velocity(velocity)], -1)
 
     def scaled_body(self, features: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch feature"]:
         """What is compared of a body."""
-        return self.features(subject_inputs(features.to(self.head.weight.dtype), self.channels.features))
+        return self.features(subject_inputs(features.to(self.position.scale.dtype), self.channels.features))
+
+    @property
+    def output(self) -> nn.Linear:
+        """The last layer."""
+        return self.shift if self.channels.loads else self.head
 
     def start_from(self, mean_activation: Float[Tensor, " muscle"]) -> None:
-        """Set the output bias so that an untrained surrogate predicts each muscle's mean, of both sides together."""
+        """Let an untrained surrogate predict each muscle's mean, of both sides together; not one that is told loads."""
+        if self.channels.loads:
+            return
         usual = mean_activation[self.sides.order].view(self.sides.count, -1).mean(0)
         with torch.no_grad():
             self.head.weight.mul_(STILL)
@@ -326,12 +367,16 @@ class Surrogate(nn.Module):
                 f"got {tuple(duration.shape)} and {tuple(features.shape)}"
             )
 
-    def _check_loads(self, q: Tensor, loads: Tensor | None, every: int) -> None:
-        if loads is None or not self.channels.loads:
-            return
-        expected = (len(q), -(-q.shape[1] // every), len(self.channels.loads))
-        if loads.shape != expected:
-            raise ValueError(f"expected loads {expected} at every {every}. frame, got {tuple(loads.shape)}")
+    def _known(self, mechanics: Mechanics | None, views: Tensor) -> Mechanics:
+        """The mechanics, where they are those that are needed for these views and frames."""
+        expected = (len(views) // self.sides.count, views.shape[1], len(self.channels.coordinates) + len(LOADS))
+        if mechanics is None or mechanics.loads.shape != expected or mechanics.capacity.shape[:2] != expected[:2]:
+            found = "none" if mechanics is None else f"{tuple(mechanics.loads.shape)}"
+            raise ValueError(
+                "this surrogate shares what joints carry among the person's own muscles: expected mechanics with "
+                f"loads {expected}, by `PersonMechanics` of the person's model at the frames asked for, got {found}"
+            )
+        return mechanics
 
     def _stronger(self, features: Tensor) -> Float[Tensor, "batch muscle"]:
         """f_i / f^2 of every muscle, 1 where no strengths are told."""
@@ -354,26 +399,10 @@ class Surrogate(nn.Module):
         bent = (1.0 - torch.cos(turn.index_select(-1, self.bending))) / scale[self.bending].clamp(min=LEAST_BEND) ** 2
         return torch.cat([position, bent], dim=-1)
 
-    def _carried(
-        self, loads: Tensor | None, q: Tensor, frame: Int[Tensor, " frame"]
-    ) -> Float[Tensor, "views frame input"]:
-        """Scaled loads of both views and whether they are known; in training they are forgotten now and then."""
-        if loads is None:
-            loads = q.new_full((len(q), len(frame), len(self.channels.loads)), torch.nan)
-        else:
-            loads = loads.index_select(1, frame).to(q.dtype)
-        known = torch.isfinite(loads).all(-1, keepdim=True)
-        if self.training and self.config.loads_dropout > 0:
-            known = known & (torch.rand(len(q), 1, 1, device=q.device) >= self.config.loads_dropout)
-        known = known.repeat(self.sides.count, 1, 1)
-        scaled = torch.where(known, self.loads(self.sides.views("loads", loads)), 0.0)
-        return torch.cat([scaled, known.to(q.dtype)], dim=-1)
-
     def scaled_carried(self, carried: Float[Tensor, "batch frame coordinate"]) -> Float[Tensor, "views frame own"]:
         """What the limbs of both views carry, as `with_carried` gives it, from net forces over body weight."""
-        missing = carried.new_zeros(*carried.shape[:-1], len(LOADS))
-        scaled = self.loads(self.sides.views("loads", torch.cat([carried, missing], -1)))
-        return scaled[..., self.sides.coordinates]
+        own = self.sides.coordinates
+        return (self.sides.views("q", carried)[..., own] - self.loads.offset[own]) / self.loads.scale[own]
 
     def _subject(self, duration: Tensor, features: Tensor) -> Tensor:
         """The scaled subject and duration; in training the subject is forgotten now and then."""
@@ -386,6 +415,11 @@ class Surrogate(nn.Module):
         return torch.cat([scaled, log_duration], dim=-1)
 
 
+def told(mechanics: Mechanics, coordinates: int) -> Float[Tensor, "batch frame load"]:
+    """What the network is told, in the order of `Channels.loads`: loads, and what muscles can do."""
+    return torch.cat([mechanics.loads, able(mechanics.capacity, mechanics.spans, coordinates)], -1)
+
+
 def _mirrors(channels: Channels) -> dict[str, Mirror] | None:
     """Reflections of coordinates, features and loads; None where a channel lacks its partner, or a muscle a side."""
     names = channels.coordinates
@@ -393,7 +427,7 @@ def _mirrors(channels: Channels) -> dict[str, Mirror] | None:
         return None
     try:
         Mirror.of(channels.muscles)
-        return {"q": Mirror.of(names), "features": Mirror.of(channels.features), "loads": Mirror.of_loads(names)}
+        return {"q": Mirror.of(names), "features": Mirror.of(channels.features), "loads": Mirror.of_told(names)}
     except ChannelsError:
         return None
 

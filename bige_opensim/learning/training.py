@@ -51,10 +51,11 @@ from bige_opensim.learning.motion_stream import MotionStream, StreamSettings
 from bige_opensim.learning.muon import Muon
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
-from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
+from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss, told
 from bige_opensim.learning.training_data import Repetitions, TrainingError
 from bige_opensim.learning.training_state import Progress, load_state, remove_state, save_state
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
+from bige_opensim.physics.mechanics import Mechanics
 from bige_opensim.settings import SettingError, usable_device
 
 Report = Callable[[int, int, dict[str, int | float]], None]
@@ -112,8 +113,9 @@ class SurrogateTraining(TrainingConfig):
     """How the surrogate is trained.
 
     `peak_weight`: see `surrogate_loss`; `evenness`: errors of a muscle count with the power -evenness of the standard
-    deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `carried_weight`: of the
-    mean absolute error, in standard deviations, of what limbs carry, where the labels tell it; `thinning`: every so
+    deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `activation_weight`: of
+    that error; `carried_weight`: of the mean absolute error, in standard deviations, of what limbs carry, where the
+    labels tell it; `thinning`: every so
     many of a motion's labelled frames are trained on at once; `start`: checkpoint whose weights and scaling training
     starts from, at a tenth of the learning rate, none for random weights; `stream`: motions besides the recorded.
     """
@@ -122,7 +124,8 @@ class SurrogateTraining(TrainingConfig):
 
     peak_weight: float = 2.0
     evenness: float = 0.0
-    carried_weight: float = 0.1
+    activation_weight: float = 1.0
+    carried_weight: float = 1.0
     thinning: int = 4
     start: str = ""
     stream: StreamSettings = field(default_factory=StreamSettings)
@@ -130,7 +133,13 @@ class SurrogateTraining(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        limits = {"peak_weight": (0.0, 1e6), "evenness": (0.0, 1.0), "carried_weight": (0.0, 1e3), "thinning": (1, 20)}
+        limits = {
+            "peak_weight": (0.0, 1e6),
+            "evenness": (0.0, 1.0),
+            "activation_weight": (0.0, 1e3),
+            "carried_weight": (0.0, 1e3),
+            "thinning": (1, 20),
+        }
         require_within(self, limits, TrainingError)
 
 
@@ -211,12 +220,12 @@ def train_surrogate(
     report: Report | None = None,
     resume: bool = True,
     stream: MotionStream | None = None,
-    loads: Float[Tensor, "repetition time load"] | None = None,
+    mechanics: Mechanics | None = None,
 ) -> Path:
     """Train kinematics to activations and write the checkpoint folder `out`; see `fit` for the loop.
 
-    Motions of a `stream`, whose shards have been made, are trained on besides. `loads` are what joints carry in the
-    repetitions, by `StanceLoads`, not a number where that is not known.
+    Motions of a `stream`, whose shards have been made, are trained on besides. `mechanics` are what the people's models
+    say of the repetitions, not a number where that is not known; a stream needs them.
 
     Raises
     ------
@@ -232,10 +241,10 @@ def train_surrogate(
         raise TrainingError(
             f"stream.motions = {config.stream.motions}: a stream needs the bodies that motions are put on"
         )
-    if loads is not None:
-        data = data.with_loads(loads)
+    if mechanics is not None:
+        data = data.with_mechanics(mechanics)
     if stream is not None:
-        data = data.with_stream(stream.read(), stream.fingerprint)
+        data = data.with_stream(stream.read(), stream.spans, stream.fingerprint)
     return train_network(lambda: SurrogateTask(data, config), surrogate_card, data, config, out, report, resume)
 
 
@@ -271,11 +280,11 @@ class SurrogateTask:
         spread = data.activations[spread_over(data.rows["fit"], MEASURED)].flatten(0, 1).std(0, correction=0)
         weight = (spread + LEAST_ACTIVATION) ** -config.evenness
         self.muscle_weight = weight / weight.mean()
-        self.mirror_loads = Mirror.of_loads(data.coordinates) if config.mirror else None
         if config.start:
             self.model = started_from(Path(config.start), data).to(config.device)
             return
         fit = spread_over(data.rows["fit"], MEASURED)
+        mechanics = data.mechanics(fit)
         channels = Channels.measure(
             data.q[fit].cpu(),
             data.duration[fit].cpu(),
@@ -284,31 +293,42 @@ class SurrogateTask:
             rotational=data.rotational,
             muscles=data.muscles,
             feature_names=data.feature_names,
-            loads=data.loads[fit].cpu() if torch.isfinite(data.loads[fit]).all(-1).any() else None,
+            loads=None if mechanics is None else told(mechanics, len(data.coordinates)).cpu(),
         )
         self.model = Surrogate(config.model, channels).to(config.device)
         self.model.start_from(data.activations[fit].mean((0, 1)))
 
     def loss(self, rows: Int[Tensor, " batch"], random: torch.Generator) -> Float[Tensor, ""]:
         """Weighted absolute error of the activations, and that of what limbs carry."""
-        q, target, features, loads, carried = (
-            getattr(self.data, name)[rows] for name in ("q", "activations", "features", "loads", "carried")
-        )
-        if self.mirrors is not None and self.mirror_loads is not None and self.model.sides.count == 1:
+        q, target, features = (getattr(self.data, name)[rows] for name in ("q", "activations", "features"))
+        at = self._thinned(q.shape[1], random)
+        target, mechanics = target[:, at], self.data.mechanics(rows, at)
+        if mechanics is not None:
+            limbs = self.model.carried(q, self.data.duration[rows], features, at=at, mechanics=mechanics)
+            return self._loss_of(limbs, target, mechanics, self.data.carried[rows][:, at])
+        if self.mirrors is not None and self.model.sides.count == 1:
             flip = torch.rand(len(rows), generator=random) < 0.5
             both = zip((q, target, features), self.mirrors, strict=True)
             q, target, features = (mirrored_rows(x, m, flip) for x, m in both)
-            loads = mirrored_rows(loads, self.mirror_loads, flip)
-            carried = mirrored_rows(carried, self.mirrors[0], flip)
-        at = self._thinned(q.shape[1], random)
-        found, limbs = self.model.with_carried(q, self.data.duration[rows], features, at=at, loads=loads)
-        loss = surrogate_loss(found, target[:, at], self.config.peak_weight, self.muscle_weight)
-        if limbs is None or not self.config.carried_weight:
-            return loss
-        true = self.model.scaled_carried(carried[:, at])
-        known = torch.isfinite(true).all(-1, keepdim=True)
-        error = torch.where(known, limbs - true.nan_to_num(), 0.0).abs().mean()
-        return loss + self.config.carried_weight * error
+        return self._off(self.model(q, self.data.duration[rows], features, at=at), target)
+
+    def _loss_of(self, limbs: Tensor, target: Tensor, mechanics: Mechanics, carried: Tensor) -> Float[Tensor, ""]:
+        """Of what limbs carry. Where labels do not tell it, activations alone teach, whatever they weigh elsewhere."""
+        config, motions = self.config, len(target)
+        true = self.model.scaled_carried(carried)
+        known = torch.isfinite(true).flatten(1).all(1).view(-1, motions).all(0)
+        error = torch.where(known.repeat(len(limbs) // motions)[:, None, None], limbs - true, 0.0)
+        loss = config.carried_weight * error.abs().mean()
+        for chosen, weight in ((known, config.activation_weight), (~known, 1.0)):
+            if weight and chosen.any():
+                some = torch.nonzero(chosen).flatten()
+                of_some = limbs.unflatten(0, (-1, motions))[:, some].flatten(0, 1)
+                found = self.model.shared(of_some, mechanics.of(some))
+                loss = loss + weight * chosen.float().mean() * self._off(found, target[some])
+        return loss
+
+    def _off(self, found: Tensor, target: Tensor) -> Float[Tensor, ""]:
+        return surrogate_loss(found, target, self.config.peak_weight, self.muscle_weight)
 
     def _thinned(self, samples: int, random: torch.Generator) -> Int[Tensor, " frame"]:
         """Every so many of the frames that streams label, from a random one on.
@@ -323,13 +343,16 @@ class SurrogateTask:
     def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """Muon; the output learns by Adam."""
         share = REFINING if self.config.start else 1.0
-        return Muon(self.model, self.model.head.parameters(), config.learning_rate, config.weight_decay, share)
+        return Muon(self.model, self.model.output.parameters(), config.learning_rate, config.weight_decay, share)
 
     def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are."""
         parts = [
             self.model(
-                self.data.q[some], self.data.duration[some], self.data.features[some], loads=self.data.loads[some]
+                self.data.q[some],
+                self.data.duration[some],
+                self.data.features[some],
+                mechanics=self.data.mechanics(some),
             )
             for some in rows.split(TOGETHER)
         ]
@@ -356,6 +379,9 @@ class SurrogateTask:
         wide = size * width.to(model.interval)
         model.interval.copy_(torch.maximum(wide, model.interval) if self.config.start else wide)
         fit = spread_over(rows["fit"], MEASURED)
+        if model.channels.loads:
+            frames = data.q[fit].flatten(0, 1)
+            model.poses.copy_(frames[torch.linspace(0, len(frames) - 1, len(model.poses)).long()])
         known = {
             "motions": Familiar.of(model.postures_and_speeds(data.q[fit], data.duration[fit])),
             "bodies": Familiar.of(model.scaled_body(data.features[fit])),
@@ -464,6 +490,11 @@ def started_from(folder: Path, data: Repetitions) -> Surrogate:
     except CheckpointError as error:
         raise TrainingError(f"start: {error}") from error
     known = model.channels
+    if known.loads and data.loads is None:
+        raise TrainingError(
+            f"start: {folder.name} shares what joints carry among people's own muscles: give the models that the "
+            "repetitions were labelled on, or folders with them (--models)"
+        )
     for what, mine, theirs in (
         ("coordinates", data.coordinates, known.coordinates),
         ("muscles", data.muscles, known.muscles),

@@ -11,7 +11,8 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bige_opensim.physics.stance_loads import LOADS
+from bige_opensim.physics.mechanics import Mechanics
+from bige_opensim.physics.muscle_share import Spans
 
 NEEDED = ("q", "duration", "features", "activations", "subject", "split", "rotational")
 STREAMED = "streamed motions on body"
@@ -23,6 +24,11 @@ CALIBRATION_BODY = 8
 HELD_OUT = 0.2
 """Share of the training repetitions that stops the training when no validation subject exists."""
 
+FEWEST_FIT = 2
+"""Repetitions that are the least to train on."""
+
+OTHER_SPANS = "the models must have the same muscles, which act on the same coordinates"
+
 
 class TrainingError(ValueError):
     """Data or settings that cannot be trained with, or a run that belongs to others."""
@@ -32,7 +38,8 @@ class Streamed(NamedTuple):
     """Labelled motions: q (N, T, C), duration (N,), features (N, F), activations (N, T, M), loads (N, T, L).
 
     carried (N, T, C): net generalized forces over body weight with the ground shared between the feet as the labels
-    have it; body (N,): number of the body that each was planted on.
+    have it; capacity (N, T, S): of the muscles, see `physics.muscle_share`, in half precision; body (N,): number of the
+    body that each was planted on.
     """
 
     q: Float[Tensor, "motion time coordinate"]
@@ -41,6 +48,7 @@ class Streamed(NamedTuple):
     activations: Float[Tensor, "motion time muscle"]
     loads: Float[Tensor, "motion time load"]
     carried: Float[Tensor, "motion time coordinate"]
+    capacity: Float[Tensor, "motion time span"]
     body: Int[Tensor, " motion"]
 
 
@@ -51,15 +59,14 @@ class Repetitions:
     `rows["fit"]` are trained on, `rows["validation"]` choose the checkpoint, `rows["test"]` are measured once at the
     end. `by_subject`: whether validation is by subjects that are not trained on. `held_out_models`: sha256 of the
     models of subjects that are not. `streamed`: how many are motions of a stream; those of
-    `rows["calibration"]` are on bodies that are not trained on. `loads` are those of `physics.stance_loads`, not a
-    number where nobody has given the person's skeleton.
+    `rows["calibration"]` are on bodies that are not trained on. `loads` and `capacity` (in half precision) are those of
+    `physics.mechanics`, by `spans`; None where nobody has given the people's models.
     """
 
     q: Float[Tensor, "repetition time coordinate"]
     duration: Float[Tensor, " repetition"]
     features: Float[Tensor, "repetition feature"]
     activations: Float[Tensor, "repetition time muscle"]
-    loads: Float[Tensor, "repetition time load"]
     carried: Float[Tensor, "repetition time coordinate"]
     coordinates: tuple[str, ...]
     rotational: tuple[bool, ...]
@@ -72,6 +79,9 @@ class Repetitions:
     fingerprint: str
     held_out_models: tuple[str, ...] = ()
     streamed: int = 0
+    loads: Float[Tensor, "repetition time load"] | None = None
+    capacity: Float[Tensor, "repetition time span"] | None = None
+    spans: Spans | None = None
 
     @classmethod
     def read(cls, dataset: xr.Dataset, *, labelled: bool, seed: int, device: str) -> "Repetitions":
@@ -108,7 +118,6 @@ class Repetitions:
             duration=tensor("duration"),
             features=tensor("features"),
             activations=tensor("activations"),
-            loads=torch.full((*q.shape[:2], q.shape[-1] + len(LOADS)), torch.nan, device=device),
             carried=torch.full(q.shape, torch.nan, device=device),
             coordinates=tuple(str(name) for name in dataset["coordinate"].values),
             rotational=tuple(bool(r) for r in dataset["rotational"].values),
@@ -122,13 +131,24 @@ class Repetitions:
             held_out_models=_held_out_models(dataset) if by_subject else (),
         )
 
-    def with_stream(self, streamed: Streamed, fingerprint: str) -> "Repetitions":
-        """These repetitions, and streamed motions besides: to train on, or, on some bodies, to calibrate with."""
+    def with_stream(self, streamed: Streamed, spans: Spans, fingerprint: str) -> "Repetitions":
+        """These repetitions, and streamed motions besides: to train on, or, on some bodies, to calibrate with.
+
+        Raises
+        ------
+        TrainingError
+            These repetitions have no mechanics, or those of other muscles.
+
+        """
+        if self.loads is None or self.spans is None:
+            raise TrainingError("a stream needs the mechanics of the repetitions: give the models of their people")
+        if not spans.same(self.spans):
+            raise TrainingError(f"streamed motions are of other muscles than the repetitions: {OTHER_SPANS}")
         first, more = len(self.q), len(streamed.q)
         kept_out = streamed.body % CALIBRATION_BODY == CALIBRATION_BODY - 1
         number = torch.arange(first, first + more)
-        names = ("q", "duration", "features", "activations", "loads", "carried")
-        both = {name: torch.cat([getattr(self, name), getattr(streamed, name).to(self.q)]) for name in names}
+        names = ("q", "duration", "features", "activations", "loads", "carried", "capacity")
+        both = {name: torch.cat([old := getattr(self, name), getattr(streamed, name).to(old)]) for name in names}
         return replace(
             self,
             **both,  # type: ignore[arg-type]
@@ -138,12 +158,46 @@ class Repetitions:
             streamed=more,
         )
 
-    def with_loads(self, loads: Float[Tensor, "repetition time load"]) -> "Repetitions":
-        """These repetitions with what joints carry in them."""
-        told = hashlib.sha256(np.ascontiguousarray(loads.numpy()).tobytes()).hexdigest()
+    def with_mechanics(self, mechanics: Mechanics) -> "Repetitions":
+        """These repetitions with what the people's models say of them; those of which it is not known are left out.
+
+        Raises
+        ------
+        TrainingError
+            Too few are left to train on.
+
+        """
+        digest = hashlib.sha256(self.fingerprint.encode())
+        loads, capacity = mechanics.loads.float(), mechanics.capacity.half()
+        for x in (loads, capacity):
+            digest.update(np.ascontiguousarray(x.numpy()).tobytes())
+        known = torch.isfinite(loads).all(-1).all(-1) & torch.isfinite(capacity).all(-1).all(-1)
+        rows = {role: chosen[known[chosen]] for role, chosen in self.rows.items()}
+        lost = sum(len(chosen) for chosen in self.rows.values()) - sum(len(chosen) for chosen in rows.values())
+        if len(rows["fit"]) < FEWEST_FIT or len(rows["validation"]) < 1:
+            raise TrainingError(
+                f"the models that were given are of {len(rows['fit'])} repetitions to train on and "
+                f"{len(rows['validation'])} to validate with; at least {FEWEST_FIT} and 1 are needed: give the models "
+                "that the repetitions were labelled on"
+            )
+        device = self.q.device
         return replace(
-            self, loads=loads.to(self.q), fingerprint=hashlib.sha256(f"{self.fingerprint} {told}".encode()).hexdigest()
+            self,
+            loads=loads.to(device),
+            capacity=capacity.to(device),
+            spans=mechanics.spans,
+            rows=rows,
+            left_out=self.left_out + lost,
+            fingerprint=digest.hexdigest(),
         )
+
+    def mechanics(self, rows: Int[Tensor, " row"], at: Int[Tensor, " frame"] | None = None) -> Mechanics | None:
+        """Of some repetitions, at some frames; None where no models were given."""
+        if self.loads is None or self.capacity is None or self.spans is None:
+            return None
+        frames = slice(None) if at is None else at
+        loads, capacity = (x[rows][:, frames].to(self.q) for x in (self.loads, self.capacity))
+        return Mechanics(loads, capacity, self.spans)
 
     def groups(self, rows: Int[Tensor, " row"]) -> Int[Tensor, " row"]:
         """Number of the subject, or streamed body, of every row."""
@@ -169,10 +223,10 @@ def _roles(dataset: xr.Dataset, known: np.ndarray, seed: int) -> tuple[dict[str,
         ranks = {name: np.cumsum(subject[order] == name) / max(1, (subject[order] == name).sum()) for name in subject}
         held = np.array([ranks[subject[row]][i] > 1 - HELD_OUT for i, row in enumerate(order)], dtype=bool)
         by["train"], by["validation"] = np.sort(order[~held]), np.sort(order[held])
-    if len(by["train"]) < 2 or len(by["validation"]) < 1:
+    if len(by["train"]) < FEWEST_FIT or len(by["validation"]) < 1:
         raise TrainingError(
             f"{len(by['train'])} repetitions to train on and {len(by['validation'])} to validate with; "
-            "at least 2 and 1 are needed: label more trials"
+            f"at least {FEWEST_FIT} and 1 are needed: label more trials"
         )
     names = {"train": "fit", "validation": "validation", "test": "test"}
     return {names[role]: torch.as_tensor(rows) for role, rows in by.items()}, by_subject

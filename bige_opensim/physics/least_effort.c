@@ -18,8 +18,10 @@ typedef struct {
     /* of the block that is solved; of all, which is how far rows of A are apart */
     int coordinates, unknowns, all_unknowns;
     const int *rows, *columns;
-    /* entries of A that are not zero, by unknown */
+    /* entries of A that are not zero, by unknown; `place` is where each of them is among all entries, where A comes as
+     * a list of those */
     int *first, *row;
+    const int *place;
     double *entry;
     /* per unknown; response is 1 / (2 w) */
     double *lower, *upper, *response, *pull, *along, *asked;
@@ -43,6 +45,10 @@ static void of_block(const Work *k, const double *all, double *own) {
 
 static void gather(Work *k, const double *A) {
     int found = 0;
+    if (k->place) {
+        for (; found < k->first[k->unknowns]; found++) k->entry[found] = A[k->place[found]];
+        return;
+    }
     for (int j = 0; j < k->unknowns; j++) {
         k->first[j] = found;
         for (int i = 0; i < k->coordinates; i++) {
@@ -178,11 +184,17 @@ static int newton(Work *k, int started, double enough, int most, double *imbalan
     }
 }
 
+/* `first` (unknowns + 1), `row` and `place` (entries) say where A's entries are, by unknown, where they come as a list of
+ * `all_entries` a frame; they are NULL where A comes as a matrix. */
 typedef struct {
-    int all_coordinates, all_unknowns, coordinates, unknowns;
-    const int *rows, *columns;
+    int all_coordinates, all_unknowns, all_entries, coordinates, unknowns;
+    const int *rows, *columns, *first, *row, *place;
     const double *weight, *lower, *upper, *compliance;
 } Block;
+
+static size_t stride(const Block *block) {
+    return block->place ? (size_t)block->all_entries : (size_t)block->all_coordinates * (size_t)block->all_unknowns;
+}
 
 static int prepare(Work *k, const Block *block) {
     size_t n = (size_t)block->coordinates, m = (size_t)block->unknowns;
@@ -199,6 +211,11 @@ static int prepare(Work *k, const Block *block) {
     k->hessian = next;
     k->entry = next + n * n;
     k->row = places + m + 1;
+    k->place = block->place;
+    if (block->place) {
+        memcpy(k->first, block->first, (m + 1) * sizeof(int));
+        memcpy(k->row, block->row, (size_t)block->first[m] * sizeof(int));
+    }
     for (size_t j = 0; j < m; j++) {
         k->response[j] = 0.5 / block->weight[block->columns[j]];
         k->lower[j] = block->lower[block->columns[j]];
@@ -214,27 +231,32 @@ static void done_with(Work *k) {
     free(k->corners);
 }
 
-/* Arrays of all frames: A (frames, all coordinates, all unknowns); b, multiplier, reserve, and what ends in _b or
+/* Arrays of all frames: A (frames, all coordinates, all unknowns), or (frames, all entries); b, multiplier, reserve, and what ends in _b or
  * _multiplier (frames, all coordinates); x and asked_x (frames, all unknowns); enough, imbalance, status and iterations
  * (frames). -1 is returned where there is no memory. */
 
-/* Solve one block of every frame. Frames that are NOT_FINITE are left alone, `multiplier` is where to start if
- * `started`, and status, imbalance and iterations take the worse of what they are and what this block brings. */
+/* How frames start: without boxes, from `multiplier`, or where the frame before ended. */
+enum { COLD = 0, GIVEN = 1, NEXT = 2 };
+
+/* Solve one block of every frame. Frames that are NOT_FINITE are left alone, and status, imbalance and iterations take
+ * the worse of what they are and what this block brings. */
 int bige_least_effort(
     int frames, const Block *block, const double *A, const double *b, const double *enough, int started, int most,
     double *multiplier, double *x, double *reserve, double *imbalance, int *status, int *iterations
 ) {
     Work k;
-    int done = prepare(&k, block) ? 0 : -1;
+    int done = prepare(&k, block) ? 0 : -1, solved_before = 0;
     size_t N = (size_t)block->all_coordinates, M = (size_t)block->all_unknowns;
     for (int t = 0; done == 0 && t < frames; t++) {
         if (status[t] == NOT_FINITE) continue;
         size_t of_b = (size_t)t * N, of_x = (size_t)t * M;
-        gather(&k, A + of_b * M);
+        gather(&k, A + (size_t)t * stride(block));
         of_block(&k, b + of_b, k.right);
-        of_block(&k, multiplier + of_b, k.multiplier);
+        if (started == GIVEN) of_block(&k, multiplier + of_b, k.multiplier);
         double missing = 0.0;
-        int spent = 0, found = newton(&k, started, enough[t], most, &missing, &spent);
+        int go_on = started == GIVEN || (started == NEXT && solved_before);
+        int spent = 0, found = newton(&k, go_on, enough[t], most, &missing, &spent);
+        solved_before = found == SOLVED;
         if (status[t] == SOLVED) status[t] = found;
         if (spent > iterations[t]) iterations[t] = spent;
         imbalance[t] = fmax(imbalance[t], missing);
@@ -262,7 +284,7 @@ int bige_least_effort_pullback(
     for (int t = 0; done == 0 && t < frames; t++) {
         if (status[t] == NOT_FINITE) continue;
         size_t of_b = (size_t)t * N, of_x = (size_t)t * M;
-        gather(&k, A + of_b * M);
+        gather(&k, A + (size_t)t * stride(block));
         of_block(&k, multiplier + of_b, k.multiplier);
         of_block(&k, asked_multiplier + of_b, k.gradient);
         pulls(&k, k.multiplier, k.pull);
@@ -275,7 +297,12 @@ int bige_least_effort_pullback(
         pulls(&k, k.step, k.along);
         for (int j = 0; j < k.unknowns; j++) {
             double z = k.asked[j] - (inside(&k, j) ? k.response[j] * k.along[j] : 0.0), x = unknown(&k, j, k.pull[j]);
-            double *column = to_A + of_b * M + (size_t)k.columns[j];
+            double *of_A = to_A + (size_t)t * stride(block), *column = of_A + (size_t)k.columns[j];
+            if (k.place) {
+                for (int e = k.first[j]; e < k.first[j + 1]; e++)
+                    of_A[k.place[e]] = k.multiplier[k.row[e]] * z - k.step[k.row[e]] * x;
+                continue;
+            }
             for (int i = 0; i < k.coordinates; i++)
                 column[(size_t)k.rows[i] * M] = k.multiplier[i] * z - k.step[i] * x;
         }

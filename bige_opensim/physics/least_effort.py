@@ -179,14 +179,14 @@ class _InC(torch.autograd.Function):
         most: int,
     ) -> tuple[Tensor, ...]:
         x, lam, status = (np.array(v.detach().numpy(), order="C") for v in alone)
-        places = [(rows.numpy(), columns.numpy()) for rows, columns in blocks]
+        places = [native.Block(rows.numpy(), columns.numpy()) for rows, columns in blocks]
         if start is not None:
-            for rows, _ in places:
+            for rows in (place.coordinates for place in places):
                 lam[:, rows] = start.detach().numpy()[:, rows]
         reserve, state = np.array(b.detach().numpy(), order="C"), status.astype(np.int32)
         answer = lam, x, reserve, np.zeros(len(b)), state, np.zeros_like(state)
         frames = native.Frames(_array(A), _array(b), _array(enough), *answer)
-        native.solve(frames, places, fixed, started=start is not None, most=most)
+        native.solve(frames, places, fixed, start=native.COLD if start is None else native.GIVEN, most=most)
         ctx.frames, ctx.places, ctx.fixed = frames, places, fixed
         found = {f.name: torch.from_numpy(getattr(frames, f.name)) for f in fields(LeastEffort)}
         found |= {name: found[name].long() for name in ("status", "iterations")}

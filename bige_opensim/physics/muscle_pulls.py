@@ -81,18 +81,20 @@ def polynomial_pulls(
     Paths that are `known` take the place of their polynomials. `slack` makes tendons longer than the model has them, m:
     a rigid tendon leaves the fibres what the path is longer.
     """
-    lengths, slopes = muscles.lengths_and_slopes(q)
     muscle, coordinate = muscles.spans
+    lengths, slopes, active = muscles.paths(q, qd)
     if known is not None:
         there = known.length.isfinite()
         lengths = lengths.index_copy(1, known.muscle, torch.where(there, known.length, lengths[:, known.muscle]))
         at, which = torch.nonzero(muscle[:, None] == known.muscle, as_tuple=True)
         found = known.arms[:, which, coordinate[at]]
         slopes = slopes.index_copy(1, at, torch.where(there[:, which], -found, slopes[:, at]))
-    velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
+    left = lengths if slack is None else lengths - slack
+    if known is not None or slack is not None:
+        velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
+        active = muscles.strength(left, velocity)
     flat = q.new_zeros(len(q), q.shape[-1] * len(muscles.names))
     flat = flat.index_copy(1, coordinate * len(muscles.names) + muscle, -slopes)
     arms = flat.reshape(len(q), q.shape[-1], -1)
-    left = lengths if slack is None else lengths - slack
     elastic = muscles.passive_force(left) if passive else torch.zeros_like(left)
-    return Pulls(arms, muscles.strength(left, velocity), elastic)
+    return Pulls(arms, active, elastic)

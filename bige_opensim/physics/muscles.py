@@ -23,6 +23,7 @@ from torch import Tensor
 
 from bige_opensim.physics.muscle_strength import Strength
 from bige_opensim.physics.muscle_tables import MuscleTables, MuscleTablesError
+from bige_opensim.physics.native_paths import NativePaths, PathGroup
 
 CHUNK_FRAMES = 2048
 RANGE_TOLERANCE = 1e-6
@@ -128,6 +129,22 @@ class Muscles(torch.nn.Module):
         self.register_buffer("_span_muscle", torch.tensor([m for m, _ in canonical], dtype=torch.long))
         self.register_buffer("_span_coordinate", torch.tensor([c for _, c in canonical], dtype=torch.long))
         self.strengths = Strength(tables, dtype)
+        self._native = NativePaths(tables, self._groups_in_c(canonical)) if NativePaths.able(tables) else None
+
+    def _groups_in_c(self, spans: list[tuple[int, int]]) -> list[PathGroup]:
+        place = {span: k for k, span in enumerate(spans)}
+        groups = []
+        for g in self._groups:
+            before = np.cumsum([0, 1, *(len(level.parent) for level in g.levels)])
+            parent = [0] + [
+                int(start) + p for start, level in zip(before, g.levels, strict=False) for p in level.parent
+            ]
+            variable = [0] + [v for level in g.levels for v in level.variable]
+            of_group = np.array([[place[m, c] for c in g.coordinates] for m in g.muscles])
+            groups.append(
+                PathGroup(g.muscles, g.coordinates, of_group, np.array(parent), np.array(variable), g.weights)
+            )
+        return groups
 
     def _register(self, dtype: torch.dtype) -> None:
         for k, g in enumerate(self._groups):
@@ -187,6 +204,17 @@ class Muscles(torch.nn.Module):
         lengths, slopes = self._evaluate(q, slopes=True)
         rates = slopes * qd[..., self._span_coordinate]
         return lengths, torch.zeros_like(lengths).index_add(-1, self._span_muscle, rates)
+
+    def paths(
+        self, q: Float[Tensor, "frame coordinate"], qd: Float[Tensor, "frame coordinate"]
+    ) -> tuple[Float[Tensor, "frame muscle"], Float[Tensor, "frame span"], Float[Tensor, "frame muscle"]]:
+        """Lengths in m, dL/dq_c of every span, and active forces in N at full activation, from one evaluation."""
+        if self._native is not None and q.device.type == "cpu":
+            return self._native(q, qd)
+        length, slope = self._evaluate(q, slopes=True)
+        rates = slope * qd.index_select(-1, self._span_coordinate)
+        velocity = torch.zeros_like(length).index_add(-1, self._span_muscle, rates)
+        return length, slope, self.strength(length, velocity)
 
     def strength(
         self, length: Float[Tensor, "*batch muscle"], velocity: Float[Tensor, "*batch muscle"]

@@ -1,6 +1,7 @@
-"""Least effort with squared costs in C, where the package was built with a compiler; the method is `least_effort.c`'s.
+"""The compiled physics, where the package was built with a compiler: least effort with squared costs in C.
 
-It takes a sixth of the processor time of the same Newton method on torch batches, and gives the same multipliers.
+The method is `least_effort.c`'s. It takes a sixth of the processor time of the same Newton method on torch batches, and
+gives the same multipliers. Muscle paths in C are in `native_paths`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,22 @@ from bige_opensim.physics.native_build import library_path
 FEWEST_PER_THREAD = 500_000
 """Entries of A that are worth a thread, some 10 ms."""
 
-Block = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]
-"""Coordinates and unknowns that are solved together."""
+COLD, GIVEN, NEXT = range(3)
+"""How frames start: without boxes, from multipliers that are given, or where the frame before ended."""
+
+
+class Block(NamedTuple):
+    """Coordinates and unknowns that are solved together.
+
+    Where A comes as a list of entries, those of the block by unknown: entries `first[j]` to `first[j + 1]` are those of
+    unknown j, in the row of coordinate `row` of the block; `place` is where each is in the list.
+    """
+
+    coordinates: Int[np.ndarray, " coordinate"]
+    unknowns: Int[np.ndarray, " unknown"]
+    first: Int[np.ndarray, " after"] | None = None
+    row: Int[np.ndarray, " entry"] | None = None
+    place: Int[np.ndarray, " entry"] | None = None
 
 
 @cache
@@ -47,10 +62,10 @@ class Frames(NamedTuple):
     """Problems of N frames, and their answers, which `solve` writes: see `least_effort.solve` and `LeastEffort`.
 
     Doubles but for status and iterations, which are 32-bit integers; all contiguous. `enough` is the imbalance that is
-    accepted.
+    accepted. A may come as a list of entries, see `Block`.
     """
 
-    A: Float[np.ndarray, "frame coordinate unknown"]
+    A: Float[np.ndarray, "frame coordinate unknown"] | Float[np.ndarray, "frame entry"]
     b: Float[np.ndarray, "frame coordinate"]
     enough: Float[np.ndarray, " frame"]
     multiplier: Float[np.ndarray, "frame coordinate"]
@@ -67,24 +82,24 @@ class Pullback(NamedTuple):
     asked_x, asked_multiplier: gradients in the answer; of_arms, of_b: in A and b, 0 where there are no blocks.
     """
 
-    A: Float[np.ndarray, "frame coordinate unknown"]
+    A: Float[np.ndarray, "frame coordinate unknown"] | Float[np.ndarray, "frame entry"]
     multiplier: Float[np.ndarray, "frame coordinate"]
     asked_x: Float[np.ndarray, "frame unknown"]
     asked_multiplier: Float[np.ndarray, "frame coordinate"]
     status: Int[np.ndarray, " frame"]
-    of_arms: Float[np.ndarray, "frame coordinate unknown"]
+    of_arms: Float[np.ndarray, "frame coordinate unknown"] | Float[np.ndarray, "frame entry"]
     of_b: Float[np.ndarray, "frame coordinate"]
 
 
-def solve(frames: Frames, blocks: Sequence[Block], fixed: Fixed, *, started: bool, most: int) -> None:
+def solve(frames: Frames, blocks: Sequence[Block], fixed: Fixed, *, start: int, most: int) -> None:
     """Solve every block of every frame but those whose status says that they are not finite.
 
     Parameters
     ----------
     frames, blocks, fixed
         The problems; what no block has stays as it is.
-    started
-        Whether multipliers are where to start; else that is the solution without boxes.
+    start
+        `COLD`, `GIVEN` or `NEXT`.
     most
         Largest number of iterations.
 
@@ -93,9 +108,9 @@ def solve(frames: Frames, blocks: Sequence[Block], fixed: Fixed, *, started: boo
     def call(compiled: ctypes.CDLL, block: _Block, rows: slice) -> int:
         A, b, enough, *answer = (_pointer(x[rows]) for x in frames)
         count = len(frames.b[rows])
-        return int(compiled.bige_least_effort(count, ctypes.byref(block), A, b, enough, int(started), most, *answer))
+        return int(compiled.bige_least_effort(count, ctypes.byref(block), A, b, enough, start, most, *answer))
 
-    _over(frames.A, blocks, fixed, call)
+    _over(frames.A, frames.b.shape[1], frames.x.shape[1], blocks, fixed, call)
 
 
 def pull_back(given: Pullback, blocks: Sequence[Block], fixed: Fixed) -> None:
@@ -105,29 +120,36 @@ def pull_back(given: Pullback, blocks: Sequence[Block], fixed: Fixed) -> None:
         arrays = (_pointer(x[rows]) for x in given)
         return int(compiled.bige_least_effort_pullback(len(given.A[rows]), ctypes.byref(block), *arrays))
 
-    _over(given.A, blocks, fixed, call)
+    _over(given.A, given.of_b.shape[1], given.asked_x.shape[1], blocks, fixed, call)
 
 
 class _Block(ctypes.Structure):
     """The structure of the same name in C."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("all_coordinates", "all_unknowns", "coordinates", "unknowns")),
-        *((name, ctypes.c_void_p) for name in ("rows", "columns", *Fixed._fields)),
+        *((f"all_{name}", ctypes.c_int) for name in ("coordinates", "unknowns", "entries")),
+        *((name, ctypes.c_int) for name in ("coordinates", "unknowns")),
+        *((name, ctypes.c_void_p) for name in ("rows", "columns", "first", "row", "place", *Fixed._fields)),
     )
 
 
 def _over(
-    A: np.ndarray, blocks: Sequence[Block], fixed: Fixed, call: Callable[[ctypes.CDLL, _Block, slice], int]
+    A: np.ndarray,
+    coordinates: int,
+    unknowns: int,
+    blocks: Sequence[Block],
+    fixed: Fixed,
+    call: Callable[[ctypes.CDLL, _Block, slice], int],
 ) -> None:
     """Call C for every block, on as many threads as there is work for; C lets other threads of Python run."""
     compiled = library()
     assert compiled is not None, "the caller asks `library` first"
-    places = [[np.ascontiguousarray(x, dtype=np.int32) for x in block] for block in blocks]
+    kept = [[None if x is None else np.ascontiguousarray(x, dtype=np.int32) for x in block] for block in blocks]
+    sizes = coordinates, unknowns, A.shape[-1]
     shared = [_pointer(x) for x in fixed]
     structures = [
-        _Block(*A.shape[1:], len(rows), len(columns), _pointer(rows), _pointer(columns), *shared)
-        for rows, columns in places
+        _Block(*sizes, len(block.coordinates), len(block.unknowns), *map(_pointer, places), *shared)
+        for block, places in zip(blocks, kept, strict=True)
     ]
 
     def call_rows(rows: slice) -> None:
@@ -144,5 +166,5 @@ def _over(
             list(pool.map(call_rows, parts))
 
 
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)

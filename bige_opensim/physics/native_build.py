@@ -11,20 +11,22 @@ import shutil
 import subprocess
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("least_effort.c")
+SOURCES = tuple(Path(__file__).with_name(f"{name}.c") for name in ("least_effort", "muscle_paths"))
+FOLDER = Path(__file__).parent
 COMPILERS = ("cc", "gcc", "clang")
 
 
-def library_path(folder: Path = SOURCE.parent) -> Path:
-    """Where the compiled source lies.
+def library_path(folder: Path = FOLDER) -> Path:
+    """Where the compiled sources lie.
 
-    Its name has a hash of the source, so that none of another version is loaded, and no ending that Python takes for a
+    The name has a hash of the sources, so that none of another version is loaded, and no ending that Python takes for a
     module of its own.
     """
-    return folder / f"least_effort_{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}.native"
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES))
+    return folder / f"physics_{digest.hexdigest()[:12]}.native"
 
 
-def compile_c(folder: Path = SOURCE.parent) -> Path:
+def compile_c(folder: Path = FOLDER) -> Path:
     """Compile into `folder` with `CC`, or the first of the usual compilers.
 
     Raises
@@ -38,15 +40,15 @@ def compile_c(folder: Path = SOURCE.parent) -> Path:
         raise RuntimeError(f"no C compiler: neither CC nor {', '.join(COMPILERS)} names one")
     target = library_path(folder)
     fresh = target.with_suffix(f".{os.getpid()}")
-    command = [*compiler, "-O3", "-std=c99", "-shared", "-fPIC", "-o", str(fresh), str(SOURCE), "-lm"]
+    command = [*compiler, "-O3", "-std=gnu99", "-shared", "-fPIC", "-o", str(fresh), *map(str, SOURCES), "-lm"]
     try:
         subprocess.run(command, capture_output=True, text=True, check=True)
     except OSError as error:
         raise RuntimeError(f"{compiler[0]} does not start: {error}") from error
     except subprocess.CalledProcessError as error:
         fresh.unlink(missing_ok=True)
-        raise RuntimeError(f"{compiler[0]} does not compile {SOURCE.name}: {error.stderr}") from error
-    for other in folder.glob("least_effort_*.native"):
+        raise RuntimeError(f"{compiler[0]} does not compile the physics: {error.stderr}") from error
+    for other in folder.glob("*.native"):
         if other != target:
             other.unlink()
     fresh.replace(target)

@@ -37,6 +37,7 @@ from bige_opensim.physics.anthropometry import STRENGTH
 from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
+from bige_opensim.physics.stance_loads import stands
 from bige_opensim.settings import in_range, one_of
 from bige_opensim.workers.cluster import local_count
 from bige_opensim.workers.worker_process import PROCESSES
@@ -213,7 +214,8 @@ def search_motions(
     bind_to_model(asked, load(model), skeleton)
     forces = any(needs_dynamics(term) for term in asked.terms)
     physics = settings.predictor == PHYSICS or (settings.predictor == AUTO and forces)
-    muscles = _muscles(model, generator, tables) if physics else None
+    shared = bool(load_surrogate(surrogate).channels.loads) and stands(skeleton)
+    muscles = _muscles(model, generator, tables) if physics or shared else None
     pressed = any(term.quantity == "joint_load" for term in asked.terms)
     request = GenerationRequest(
         generator=generator,
@@ -225,6 +227,7 @@ def search_motions(
         seed=settings.seed,
         iterations=settings.iterations,
         muscles=muscles,
+        by_physics=physics,
         physics_share=settings.physics_share,
         lines=compile_lines(model, skeleton, muscles) if pressed and muscles is not None else None,
         seat_m=settings.seat_m,
@@ -247,7 +250,8 @@ def search_motions(
 def through_physics(prepared: MotionSearch) -> MotionSearch:
     """The same search, through the physics of the person's model."""
     request = prepared.request
-    return MotionSearch(replace(request, muscles=_muscles(request.model, request.generator, request.tables)))
+    muscles = _muscles(request.model, request.generator, request.tables)
+    return MotionSearch(replace(request, muscles=muscles, by_physics=True))
 
 
 def _muscles(model: Path, generator: Path, tables: SkeletonTables) -> MuscleTables:

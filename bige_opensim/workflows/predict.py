@@ -14,6 +14,7 @@ import torch
 from bige_opensim.built_in import BUILT_IN
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import write_storage, write_whole
+from bige_opensim.labelling.person_model import person_mechanics
 from bige_opensim.learning.dataset import SAMPLES
 from bige_opensim.learning.intervals import COVERAGE
 from bige_opensim.learning.surrogate import Surrogate
@@ -25,9 +26,10 @@ from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import ModelError, load
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.contact import ground_height
+from bige_opensim.physics.mechanics import PersonMechanics
 from bige_opensim.physics.rotations import one_branch, rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.physics.stance_loads import StanceLoads, stands
+from bige_opensim.physics.stance_loads import stands
 from bige_opensim.provenance import __version__
 from bige_opensim.workflows.label import read_motion
 from bige_opensim.workflows.train import load_surrogate
@@ -104,17 +106,15 @@ def predict(
     MotionError
         A coordinate that the surrogate knows is neither in the motion nor in the model.
     CheckpointError, ModelError, StorageError
-        A file cannot be used, or the model lacks a muscle that the surrogate was told of.
+        A file cannot be used; the model lacks a muscle that the surrogate was told of, or two feet to stand on.
 
     """
     network = surrogate if isinstance(surrogate, Surrogate) else load_surrogate(surrogate)
     cut, skeleton, features = _as_trained(motion, Path(model), network, cutoff_hz)
     given = (torch.as_tensor(cut.values)[None], torch.tensor([cut.duration]), features[None])
     with torch.no_grad():
-        loads: torch.Tensor | None = None
-        if network.channels.loads and stands(skeleton):
-            loads = StanceLoads(skeleton, cut.names, SAMPLES)(*given[:2])
-        found = network(*given, loads=loads)
+        person = _mechanics(network, Path(model), skeleton, cut) if network.channels.loads else None
+        found = network(*given, mechanics=None if person is None else person(*given[:2]))
         ends = network.bounds(found) if network.calibrated else (found, found)
         strange = [float(x) for x in network.strangeness(*given)] if network.calibrated else None
     activations, lower, upper = (
@@ -160,6 +160,27 @@ def _as_trained(
             "of the family that it was trained on, or train one on models of this."
         )
     return cut, skeleton, torch.tensor([known[name] for name in network.channels.features])
+
+
+def _mechanics(network: Surrogate, model: Path, skeleton: Skeleton, motion: Motion) -> PersonMechanics:
+    """Of the person's motions; paths fitted around what the network knows serve all motions within it.
+
+    Raises
+    ------
+    ModelError
+        The model does not stand on two feet, or its muscles are not supported.
+
+    """
+    if not stands(skeleton):
+        raise ModelError(
+            f"{model}: the surrogate predicts people who stand on two feet, and this model has no contact points under "
+            "both; give a surrogate that was trained without models."
+        )
+    known, own = network.poses.double().numpy(), motion.values
+    driven = [k for k, name in enumerate(motion.names) if name in skeleton.tables.muscle_driven]
+    within = (own >= known.min(0)) & (own <= known.max(0))
+    poses = known if within[:, driven].all() else np.concatenate([known, own])
+    return person_mechanics(model, skeleton.tables, motion.names, poses, SAMPLES)
 
 
 def _outside(

@@ -11,20 +11,21 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.io.file_hash import file_sha256
+from bige_opensim.labelling.person_model import person_mechanics
 from bige_opensim.learning.bodies import Body
 from bige_opensim.learning.motion_stream import MotionMix, StreamError, StreamSettings
-from bige_opensim.learning.training_data import Repetitions
+from bige_opensim.learning.training_data import OTHER_SPANS, Repetitions
 from bige_opensim.osim.anthropometric_scaling import ScalingError, scale_model
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.osim.model import ModelError
+from bige_opensim.physics.mechanics import Mechanics
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
-from bige_opensim.physics.stance_loads import LOADS, StanceLoads, stands
+from bige_opensim.physics.stance_loads import stands
 from bige_opensim.synthesis.people import draw_wide_person
 
 POSES = 20_000
@@ -85,10 +86,17 @@ def _name(model: Path) -> str:
 
 
 @quiet_opensim()
-def loads_of(dataset: xr.Dataset, models: Sequence[Path]) -> Float[Tensor, "repetition time load"]:
-    """What joints carry in repetitions whose people's models are given, by `StanceLoads`; not a number in others.
+def mechanics_of(dataset: xr.Dataset, models: Sequence[Path]) -> Mechanics | None:
+    """What the people's models say of repetitions; not a number in those whose model is not given.
 
-    A model that residual reduction corrected counts before the one that it was made of, where both are given.
+    None where no model that is given stands on two feet. A model that residual reduction corrected counts before the
+    one that it was made of, where both are given. Muscle paths are fitted around a person's own repetitions.
+
+    Raises
+    ------
+    StreamError
+        The muscles of two models differ, or one cannot be compiled.
+
     """
     of_hash = {file_sha256(model): model for model in models}
     known = json.loads(dataset.attrs.get("models", "{}"))
@@ -98,13 +106,28 @@ def loads_of(dataset: xr.Dataset, models: Sequence[Path]) -> Float[Tensor, "repe
     hashes = np.array([next((sha256 for sha256 in pair if sha256 in of_hash), "") for pair in named])
     channels = [str(name) for name in dataset["coordinate"].values]
     q, duration = (torch.as_tensor(dataset[name].values) for name in ("q", "duration"))
-    loads = torch.full((*q.shape[:2], len(channels) + len(LOADS)), torch.nan)
+    parts: dict[Path, tuple[Tensor, Mechanics]] = {}
     for sha256 in sorted(set(hashes) & set(of_hash)):
-        skeleton = Skeleton(compile_skeleton(of_hash[sha256]))
-        if stands(skeleton):
-            rows = torch.as_tensor(np.flatnonzero(hashes == sha256))
-            loads[rows] = StanceLoads(skeleton, channels, q.shape[1])(q[rows], duration[rows]).float()
-    return loads
+        skeleton = compile_skeleton(model := of_hash[sha256])
+        if not stands(Skeleton(skeleton)):
+            continue
+        rows = torch.as_tensor(np.flatnonzero(hashes == sha256))
+        try:
+            person = person_mechanics(model, skeleton, channels, q[rows].flatten(0, 1).numpy(), q.shape[1])
+        except ModelError as error:
+            raise StreamError(str(error)) from error
+        with torch.no_grad():
+            parts[model] = rows, person(q[rows], duration[rows])
+    if not parts:
+        return None
+    first, (_, found) = next(iter(parts.items()))
+    loads = torch.full((*q.shape[:2], found.loads.shape[-1]), torch.nan)
+    capacity = torch.full((*q.shape[:2], found.capacity.shape[-1]), torch.nan)
+    for model, (rows, mechanics) in parts.items():
+        if not mechanics.spans.same(found.spans):
+            raise StreamError(f"{model}: its muscles are not those of {first}: {OTHER_SPANS}")
+        loads[rows], capacity[rows] = mechanics.loads, mechanics.capacity
+    return Mechanics(loads, capacity, found.spans)
 
 
 class _Poses:

@@ -89,9 +89,9 @@ def train_surrogate(
     run = training.train_surrogate
     places = [models] if isinstance(models, str | os.PathLike) else models
     if places:
-        from bige_opensim.workflows.stream import loads_of, models_in
+        from bige_opensim.workflows.stream import mechanics_of, models_in
 
-        run = partial(run, loads=loads_of(data, models_in(places)))
+        run = partial(run, mechanics=mechanics_of(data, models_in(places)))
     if chosen.stream.motions:
         run = partial(run, stream=_stream(data, places, chosen, Path(f"{os.fspath(out)}.stream"), show))
     run_training(run, data, Path(out), chosen, "training surrogate", show)

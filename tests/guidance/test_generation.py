@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from squat_like_repetitions import MUSCLES_6, squat_like_dataset
+from squat_like_repetitions import MUSCLES_6, squat_like_dataset, squat_like_mechanics
 
 from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.cli import app
@@ -32,8 +32,8 @@ from bige_opensim.learning.surrogate import SurrogateConfig
 from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, train_generator, train_surrogate
 from bige_opensim.learning.vqvae import GeneratorConfig
 from bige_opensim.osim.compile import compile_skeleton
+from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.physics.stance_loads import LOADS
 
 OBJECTIVE = """
 name = "Deep"
@@ -259,14 +259,13 @@ def test_an_objective_of_another_movement_than_the_generators_is_refused() -> No
 
 def test_a_draft_has_the_activations_of_every_other_sample(request_: GenerationRequest) -> None:
     data = squat_like_dataset(MUSCLES_6)
-    random = torch.Generator().manual_seed(0)
-    loads = torch.randn(*data["q"].shape[:2], data.sizes["coordinate"] + len(LOADS), generator=random)
     shutil.rmtree(request_.surrogate)
     config = SurrogateTraining(epochs=1, model=SurrogateConfig(16, 1))
-    train_surrogate(data, request_.surrogate, config, loads=loads)
-    search = MotionSearch(request_)
+    train_surrogate(data, request_.surrogate, config, mechanics=squat_like_mechanics(data))
+    refuses(request_, GenerationError, "predicts people who stand on two feet")
+    search = MotionSearch(replace(request_, muscles=compile_muscles(request_.model)))
     draft, duration = search.references[:2, ::2], search.durations[:2]
-    assert search.loads is not None
+    assert search.mechanics is not None
     with torch.no_grad():
         some, every = search.by_surrogate(draft, duration), search.by_surrogate(search.between @ draft, duration)
     torch.testing.assert_close(some, every[:, ::2], atol=1e-4, rtol=0.0)

@@ -23,10 +23,12 @@ from bige_opensim.learning.training_data import Repetitions
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.mechanics import Mechanics
+from bige_opensim.physics.muscle_share import share
 from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.physics.stance_loads import StanceLoads
-from bige_opensim.workflows.stream import loads_of, models_in, stream_bodies
+from bige_opensim.workflows.stream import mechanics_of, models_in, stream_bodies
 
 SETTINGS = StreamSettings(
     motions=8,
@@ -106,6 +108,8 @@ def test_streamed_labels_are_the_least_effort_problems_and_the_ground_carries_th
     with torch.no_grad():
         carried = StanceLoads(predictor.skeleton, data.coordinates, data.q.shape[1])(found.q.double(), found.duration)
     assert float((carried - found.loads).abs().max()) < 2e-3 * float(carried.abs().max())
+    shared = share(found.capacity.double(), found.carried.double(), stream.spans)
+    assert float((shared - found.activations).square().mean().sqrt()) < 0.01
     moved = (found.q[:, :, None] - data.q[data.rows["fit"]].permute(1, 0, 2)[None]).abs().amax((1, 3))
     assert float(moved.min()) > np.deg2rad(0.5)  # no recorded motion comes back as it was
 
@@ -207,7 +211,7 @@ def test_a_shard_that_is_damaged_or_of_another_stream_is_a_sentence(
     if spoil == "cut":
         path.write_bytes(path.read_bytes()[:-200])
     elif spoil == "format":
-        path.write_bytes(path.read_bytes().replace(b"bige-stream/4", b"bige-stream/0"))
+        path.write_bytes(path.read_bytes().replace(b"bige-stream/5", b"bige-stream/0"))
     else:
         stream = MotionStream(data, [body], replace(settings, residual=0.25), tmp_path / "s", 0)
     expected = {"cut": "cut off", "other": "other data, bodies or settings", "format": "bige-stream/0"}[spoil]
@@ -247,57 +251,75 @@ def test_models_of_people_who_are_held_out_are_no_bodies(
         models_in([tmp_path])
 
 
-def test_loads_of_repetitions_are_those_of_their_own_models(
+def test_mechanics_of_repetitions_are_those_of_their_own_models(
     dataset: xr.Dataset, data: Repetitions, model: Path, body: Body
 ) -> None:
     mine = dataset.copy()
     known = json.loads(mine.attrs["models"])
     last = f"{mine['session'].values[-1]}/{mine['trial'].values[-1]}"
     mine.attrs["models"] = json.dumps({k: v | {"sha256": "0" * 64} if k == last else v for k, v in known.items()})
-    found = loads_of(mine, [model])
+    found, whole = mechanics_of(mine, [model]), mechanics_of(dataset, [model])
+    assert found is not None
+    assert whole is not None
     adjusted = {k: {"sha256": "0" * 64, "adjusted_sha256": v["sha256"]} for k, v in known.items()}
-    torch.testing.assert_close(
-        loads_of(mine.assign_attrs(models=json.dumps(adjusted)), [model]), loads_of(dataset, [model])
-    )
+    again = mechanics_of(mine.assign_attrs(models=json.dumps(adjusted)), [model])
+    assert again is not None
+    torch.testing.assert_close(again[:2], whole[:2])
     trials = zip(mine["session"].values, mine["trial"].values, strict=True)
     others = torch.as_tensor([f"{session}/{trial}" != last for session, trial in trials])
-    assert torch.isnan(found[~others]).all()
+    assert torch.isnan(found.loads[~others]).all()
+    assert torch.isnan(found.capacity[~others]).all()
     of_body = StanceLoads(Skeleton(body.skeleton), data.coordinates, data.q.shape[1])
     q, duration = (torch.as_tensor(mine[n].values)[others] for n in ("q", "duration"))
-    torch.testing.assert_close(found[others], of_body(q, duration).float())
-    both = data.with_loads(found)
-    assert both.fingerprint != data.fingerprint
-    assert torch.isnan(data.loads).all()
+    torch.testing.assert_close(found.loads[others], of_body(q, duration).float(), atol=1e-4, rtol=1e-3)
+    assert mechanics_of(mine.assign_attrs(models="{}"), [model]) is None
 
 
-def test_a_network_told_of_loads_listens_to_them_and_does_without(
+def test_repetitions_whose_models_are_not_given_are_left_out(
+    dataset: xr.Dataset, data: Repetitions, model: Path
+) -> None:
+    mechanics = mechanics_of(dataset, [model])
+    assert mechanics is not None
+    mechanics.capacity[int(data.rows["fit"][0])] = torch.nan
+    known = data.with_mechanics(mechanics)
+    assert known.fingerprint != data.fingerprint
+    assert known.left_out == data.left_out + 1
+    assert torch.equal(known.rows["fit"], data.rows["fit"][1:])
+    assert data.mechanics(data.rows["fit"]) is None
+    some = known.mechanics(known.rows["fit"][:2], torch.tensor([0, 50]))
+    assert some is not None
+    assert some.capacity.dtype == torch.float32
+    torch.testing.assert_close(some.loads, mechanics.loads[known.rows["fit"][:2]][:, [0, 50]])
+    with pytest.raises(TrainingError, match=r"of 0 repetitions to train on .* give the models that the repetitions"):
+        data.with_mechanics(mechanics._replace(loads=torch.full_like(mechanics.loads, torch.nan)))
+
+
+def test_a_network_with_models_shares_what_joints_carry(
     dataset: xr.Dataset, data: Repetitions, model: Path, tmp_path: Path
 ) -> None:
     config = SurrogateTraining(epochs=2, model=SurrogateConfig(width=16, layers=1, ground_width=16, ground_layers=1))
-    loads = loads_of(dataset, [model])
-    network = load_surrogate(train_surrogate(dataset, tmp_path / "run", config, loads=loads))
+    mechanics = mechanics_of(dataset, [model])
+    assert mechanics is not None
+    network = load_surrogate(train_surrogate(dataset, tmp_path / "run", config, mechanics=mechanics))
     rows = torch.arange(2)
     given = (data.q[rows], data.duration[rows], data.features[rows])
-    told = loads[rows]
+    own = Mechanics(mechanics.loads[rows], mechanics.capacity[rows], mechanics.spans)
     with torch.no_grad():
-        with_loads, more, without = (network(*given, loads=x) for x in (told, told + 0.1, None))
-        unknown = network(*given, loads=torch.full_like(told, torch.nan))
-        rarer = network(*given, loads=told[:, ::2], loads_every=2, at=torch.arange(0, told.shape[1], 2))
-        torch.testing.assert_close(rarer, with_loads[:, ::2])
-        with pytest.raises(ValueError, match=r"expected loads \(2, 101, \d+\) at every 1. frame, got \(2, 51, \d+\)"):
-            network(*given, loads=told[:, ::2])
-    assert network.channels.loads[-1] == "heading_z_l"
-    assert float((more - with_loads).abs().max()) > 1e-4
-    torch.testing.assert_close(unknown, without)
-    assert float((without - with_loads).abs().max()) > 1e-4
-    deaf = load_surrogate(train_surrogate(dataset, tmp_path / "deaf", config))
-    assert deaf.channels.loads == ()
+        found, more = (network(*given, mechanics=x) for x in (own, own._replace(loads=own.loads + 0.01)))
+    assert float((more - found).abs().max()) > 1e-3
+    assert network.channels.loads[-1] == f"lower_{data.coordinates[-1]}"
+    frames = data.q[data.rows["fit"]].flatten(0, 1)
+    assert float((network.poses[:, None] - frames[None]).abs().amax(-1).min(1).values.max()) == 0.0
+    without = load_surrogate(train_surrogate(dataset, tmp_path / "without", config))
+    assert without.channels.loads == ()
     with torch.no_grad():
-        torch.testing.assert_close(deaf(*given, loads=told), deaf(*given))
+        torch.testing.assert_close(without(*given, mechanics=own), without(*given))
+    with pytest.raises(TrainingError, match=r"start: run shares .* give the models"):
+        train_surrogate(dataset, tmp_path / "on", replace(config, start=str(tmp_path / "run")))
 
 
 def test_training_with_a_stream_keeps_whole_bodies_for_calibration(
-    dataset: xr.Dataset, data: Repetitions, body: Body, tmp_path: Path
+    dataset: xr.Dataset, data: Repetitions, body: Body, model: Path, tmp_path: Path
 ) -> None:
     bodies = [replace(body, name=f"body {i}") for i in range(8)]
     settings = replace(SETTINGS, motions=24, shard=24)
@@ -307,14 +329,22 @@ def test_training_with_a_stream_keeps_whole_bodies_for_calibration(
     stream = MotionStream(data, bodies, settings, tmp_path / "s", config.seed)
     stream.make()
     spread = stream.read()._replace(body=torch.arange(24) % 8)
-    both = data.with_stream(spread, stream.fingerprint)
+    mechanics = mechanics_of(dataset, [model])
+    assert mechanics is not None
+    with pytest.raises(TrainingError, match="give the models of their people"):
+        data.with_stream(spread, stream.spans, stream.fingerprint)
+    data = data.with_mechanics(mechanics)
+    with pytest.raises(TrainingError, match="same muscles"):
+        data.with_stream(spread, stream.spans._replace(upper=2 * stream.spans.upper), stream.fingerprint)
+    both = data.with_stream(spread, stream.spans, stream.fingerprint)
     fit, kept = ({both.subjects[i] for i in both.rows[role].tolist()} for role in ("fit", "calibration"))
     assert kept == {"streamed motions on body 7"}
     assert not fit & kept
     assert len(both.rows["fit"]) + len(both.rows["calibration"]) == len(data.rows["fit"]) + 24
-    out = train_surrogate(dataset, tmp_path / "run", config, stream=stream)
+    out = train_surrogate(dataset, tmp_path / "run", config, stream=stream, mechanics=mechanics)
     config_json = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    assert config_json["provenance"]["data_sha256"] == data.with_stream(stream.read(), stream.fingerprint).fingerprint
+    again = data.with_stream(stream.read(), stream.spans, stream.fingerprint)
+    assert config_json["provenance"]["data_sha256"] == again.fingerprint
     assert config_json["training"]["stream"]["motions"] == 24
     with pytest.raises(TrainingError, match="needs the bodies"):
         train_surrogate(dataset, tmp_path / "again", config)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from squat_like_repetitions import squat_like_mechanics
 from torch import Tensor
 
 from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, Scaling, mirror_name
@@ -15,8 +16,10 @@ from bige_opensim.learning.surrogate import (
     rounded_clip,
     rounded_clip_inverse,
     surrogate_loss,
+    told,
 )
-from bige_opensim.physics.stance_loads import LOADS
+from bige_opensim.physics.mechanics import Mechanics
+from bige_opensim.physics.muscle_share import share
 
 TINY = SurrogateConfig(width=16, layers=1, ground_width=16, ground_layers=2, told=8)
 
@@ -75,43 +78,84 @@ def test_some_frames_are_those_of_all(surrogate: Surrogate, inputs: Inputs) -> N
         torch.testing.assert_close(surrogate(*inputs, at=at), surrogate(*inputs)[:, at], atol=2e-6, rtol=0)
 
 
-def told_of_loads(dataset: xr.Dataset, inputs: Inputs) -> tuple[Surrogate, Tensor]:
-    """A network that is told of loads, and some that are usual."""
-    loads = torch.randn(*inputs[0].shape[:2], inputs[0].shape[-1] + len(LOADS), generator=torch.manual_seed(0))
-    known = channels_of(dataset, inputs)
-    told = replace(
-        known, scaling=known.scaling | {"loads": Scaling((0.0,) * loads.shape[-1], (1.0,) * loads.shape[-1])}
-    )
-    return awake(Surrogate(TINY, told)).eval(), loads
+def with_loads(dataset: xr.Dataset, inputs: Inputs) -> tuple[Surrogate, Mechanics]:
+    """A network with loads, and mechanics of the repetitions."""
+    mechanics, known = squat_like_mechanics(dataset), channels_of(dataset, inputs)
+    count = told(mechanics, len(known.coordinates)).shape[-1]
+    scaling = known.scaling | {"loads": Scaling((0.0,) * count, (0.1,) * count)}
+    return awake(Surrogate(TINY, replace(known, scaling=scaling))).eval(), mechanics
+
+
+def mirrored(mechanics: Mechanics, coordinates: tuple[str, ...]) -> Mechanics:
+    """Of the mirrored motions on a person whose sides are alike but for what is mirrored here."""
+    spans = mechanics.spans
+    pairs = list(zip(spans.muscle.tolist(), spans.coordinate.tolist(), strict=True))
+    muscle, coordinate = Mirror.of(spans.muscles).order.tolist(), Mirror.of(coordinates).order.tolist()
+    order = [pairs.index((muscle[m], coordinate[c])) for m, c in pairs]
+    return Mechanics(Mirror.of_loads(coordinates)(mechanics.loads), mechanics.capacity[..., order], spans)
 
 
 def test_the_mirror_image_of_a_motion_takes_the_mirrored_muscles(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
-    network, loads = told_of_loads(synthetic_dataset, inputs)
+    network, mechanics = with_loads(synthetic_dataset, inputs)
     assert network.sides.count == 2
     names = network.channels
     q_mirror, muscles, bodies = (Mirror.of(n) for n in (names.coordinates, names.muscles, names.features))
     q, duration, features = inputs
     with torch.no_grad():
-        once, limbs = network.with_carried(q, duration, features, loads=loads)
-        other, swapped = network.with_carried(
-            q_mirror(q), duration, bodies(features), loads=Mirror.of_loads(names.coordinates)(loads)
-        )
-    torch.testing.assert_close(other, muscles(once), atol=2e-6, rtol=0)
-    assert limbs is not None
-    assert swapped is not None
+        limbs = network.carried(q, duration, features, mechanics=mechanics)
+        turned = mirrored(mechanics, names.coordinates)
+        swapped = network.carried(q_mirror(q), duration, bodies(features), mechanics=turned)
+        once, other = network.shared(limbs, mechanics), network.shared(swapped, turned)
+        torch.testing.assert_close(once, network(q, duration, features, mechanics=mechanics))
     torch.testing.assert_close(torch.cat(swapped.chunk(2)[::-1]), limbs, atol=2e-5, rtol=0)
+    torch.testing.assert_close(other, muscles(once), atol=1e-4, rtol=0)
     assert float((muscles(once) - once).abs().max()) > 0.01
 
 
-def test_what_limbs_carry_is_the_plain_share_until_it_is_learned(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
-    network, loads = told_of_loads(synthetic_dataset, inputs)
+def test_muscles_share_what_the_plain_loads_say_until_the_shift_is_learned(
+    synthetic_dataset: xr.Dataset, inputs: Inputs
+) -> None:
+    network, mechanics = with_loads(synthetic_dataset, inputs)
     torch.nn.init.zeros_(network.shift.weight)
+    net = mechanics.loads[..., : inputs[0].shape[-1]]
     with torch.no_grad():
-        _, limbs = network.with_carried(*inputs, loads=loads)
-    net = loads[..., : inputs[0].shape[-1]]
+        found, limbs = (ask(*inputs, mechanics=mechanics) for ask in (network, network.carried))
     torch.testing.assert_close(limbs, network.scaled_carried(net))
+    torch.testing.assert_close(found, share(mechanics.capacity, net, mechanics.spans), atol=1e-4, rtol=0)
     right = [n for n in network.channels.coordinates if n.endswith("_r")]
     assert [network.channels.coordinates[k] for k in network.sides.coordinates] == right
+
+
+def test_a_network_with_loads_needs_mechanics_of_the_frames_asked_for(
+    synthetic_dataset: xr.Dataset, inputs: Inputs
+) -> None:
+    network, mechanics = with_loads(synthetic_dataset, inputs)
+    at = torch.tensor([3, 8, 50])
+    with pytest.raises(ValueError, match=r"person's own muscles: .* by `PersonMechanics` .* got none"):
+        network(*inputs)
+    with pytest.raises(ValueError, match=r"expected mechanics with loads \(24, 3, \d+\), .* got \(24, 101, \d+\)"):
+        network(*inputs, at=at, mechanics=mechanics)
+    with torch.no_grad():
+        some, every = network(*inputs, at=at, mechanics=mechanics.at(at)), network(*inputs, mechanics=mechanics)
+    torch.testing.assert_close(some, every[:, at], atol=1e-4, rtol=0)
+
+
+def test_a_model_may_have_its_muscles_in_another_order_and_more_of_them(
+    synthetic_dataset: xr.Dataset, inputs: Inputs
+) -> None:
+    network, mechanics = with_loads(synthetic_dataset, inputs)
+    spans, extra = mechanics.spans, len(mechanics.spans.muscles)
+    order = [*range(extra)][::-1]
+    turned = spans._replace(
+        muscles=(*(spans.muscles[m] for m in order), "extra_r"),
+        muscle=torch.tensor([order.index(m) for m in spans.muscle.tolist()]),
+        lower=torch.full((extra + 1,), 0.01),
+        upper=torch.ones(extra + 1),
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(
+            network(*inputs, mechanics=mechanics._replace(spans=turned)), network(*inputs, mechanics=mechanics)
+        )
 
 
 def test_a_model_without_two_sides_has_one_limb(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:

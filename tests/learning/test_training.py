@@ -13,6 +13,7 @@ import pytest
 import torch
 import xarray as xr
 from safetensors.torch import load_file
+from squat_like_repetitions import squat_like_mechanics
 
 from bige_opensim.io.file_lock import LockedError
 from bige_opensim.io.partial_folders import partial_folder
@@ -353,7 +354,7 @@ def test_configuration_files_fill_fields_and_refuse_the_unknown(tmp_path: Path) 
         ("epoch = 3", r"c.toml: unknown key 'epoch'"),
         ("seed = 'x'", r"seed = 'x': expected int"),
         ("[model]\nwidth = 0", r"width"),
-        ("[model]\nheads = 4", r"unknown key 'heads'; SurrogateConfig has width, layers"),
+        ("[model]\nheads = 4", r"unknown key 'heads'; SurrogateConfig has ground_width, ground_layers, width"),
         ("a = = 3", r"c.toml"),
     ):
         toml.write_text(text)
@@ -439,7 +440,7 @@ def test_training_keeps_everything_on_one_device(synthetic_dataset: xr.Dataset) 
     """The device "meta" holds no numbers and refuses to meet a tensor of another one, as a graphics card does."""
     data = Repetitions.read(synthetic_dataset, labelled=True, seed=0, device="cpu")
     task = SurrogateTask(data, replace(SURROGATE, evenness=0.5))
-    names = ("q", "duration", "features", "activations", "loads")
+    names = ("q", "duration", "features", "activations", "carried")
     task.data = replace(data, **{name: getattr(data, name).to("meta") for name in names})
     task.muscle_weight = task.muscle_weight.to("meta")
     task.model = task.model.to("meta")
@@ -484,8 +485,9 @@ def test_intervals_never_shrink_below_those_of_the_bodies_kept_out(
 
 def test_what_limbs_carry_teaches_where_it_is_known(synthetic_dataset: xr.Dataset) -> None:
     data = Repetitions.read(synthetic_dataset, labelled=True, seed=0, device="cpu")
-    data = data.with_loads(0.1 * torch.randn(data.loads.shape, generator=torch.Generator().manual_seed(0)))
-    model = replace(SURROGATE.model, dropout=0.0, subject_dropout=0.0, loads_dropout=0.0)
+    mechanics = squat_like_mechanics(synthetic_dataset)
+    data = data.with_mechanics(mechanics)
+    model = replace(SURROGATE.model, dropout=0.0, subject_dropout=0.0)
     rows = torch.arange(3)
 
     def loss(carried: torch.Tensor, weight: float) -> float:
@@ -495,7 +497,7 @@ def test_what_limbs_carry_teaches_where_it_is_known(synthetic_dataset: xr.Datase
             return float(task.loss(rows, torch.Generator().manual_seed(0)))
 
     torch.manual_seed(0)
-    plain = data.loads[..., : data.q.shape[-1]]
+    plain = mechanics.loads[..., : data.q.shape[-1]]
     with torch.random.fork_rng():
         unknown = loss(data.carried, 1.0)
     with torch.random.fork_rng():

@@ -301,7 +301,7 @@ def test_compiled_and_on_batches_the_method_takes_the_same_steps_to_the_same_mul
     ("compiler", "said"),
     [
         ("no-such-compiler-here", "no-such-compiler-here does not start"),
-        (f"{sys.executable} -c raise(SystemExit(3))", "does not compile least_effort.c"),
+        (f"{sys.executable} -c raise(SystemExit(3))", "does not compile the physics"),
         ("", "no C compiler"),
     ],
 )
@@ -315,7 +315,7 @@ def test_without_a_compiler_or_with_one_that_fails_nothing_is_left(compiler, sai
 
 
 def test_what_was_compiled_from_another_source_is_replaced_and_never_loaded(tmp_path):
-    older = tmp_path / "least_effort_000000000000.native"
+    older = tmp_path / "physics_000000000000.native"
     older.write_bytes(b"of another version")
     try:
         made = compile_c(tmp_path)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from small_models import biped
-from squat_like_repetitions import MUSCLES_80, squat_like_dataset
+from squat_like_repetitions import MUSCLES_80, squat_like_dataset, squat_like_mechanics
 
 import bige_opensim as bige
 from bige_opensim.built_in import BUILT_IN, MODEL, built_in, built_in_network
 from bige_opensim.cli import app
 from bige_opensim.io.file_hash import file_sha256
 from bige_opensim.io.storage import read_storage
+from bige_opensim.labelling.person_model import person_mechanics
 from bige_opensim.learning.checkpoint import CheckpointError, load_surrogate, read_config
 from bige_opensim.learning.surrogate import SurrogateConfig
 from bige_opensim.learning.training import SurrogateTraining, train_surrogate
@@ -24,7 +25,6 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.model import ModelError
 from bige_opensim.physics.anthropometry import subject_features
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.physics.stance_loads import LOADS
 from bige_opensim.workflows.sample import SampleSession
 
 MOST_BYTES = 5_000_000
@@ -72,17 +72,24 @@ def test_a_prediction_lies_within_its_interval_at_101_times_of_the_motion(
     assert found.upper.max(axis=None) <= 1.0
 
 
-def test_a_prediction_is_told_what_the_persons_joints_carry(
+def test_a_prediction_shares_what_the_persons_own_model_carries(
     session: SampleSession, squat: bige.Motion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = squat_like_dataset(MUSCLES_80)
-    shape = (*data["q"].shape[:2], data.sizes["coordinate"] + len(LOADS))
-    loads = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    network = load_surrogate(train_surrogate(data, tmp_path / "told", QUICK, loads=loads))
-    told = bige.predict(squat, model=session.model, surrogate=network).activations
+    network = load_surrogate(train_surrogate(data, tmp_path / "told", QUICK, mechanics=squat_like_mechanics(data)))
+    skeleton = compile_skeleton(session.model)
+    usual = torch.tensor([subject_features(Skeleton(skeleton))[n] for n in network.channels.features])
+    found = bige.predict(squat, model=session.model, surrogate=network, cutoff_hz=0.0).activations
+    even = squat.resampled(np.linspace(squat.time[0], squat.time[-1], 101)).select(network.channels.coordinates)
+    given = torch.as_tensor(even.values)[None], torch.tensor([even.duration])
+    person = person_mechanics(session.model, skeleton, even.names, even.values, 101)
+    with torch.no_grad():
+        again = network(*given, usual[None], mechanics=person(*given))[0]
+    assert float(again.std()) > 0.01
+    assert np.sqrt(np.mean((found - again.numpy()) ** 2)) < 0.01  # paths were fitted around other poses
     monkeypatch.setattr("bige_opensim.workflows.predict.stands", lambda skeleton: False)
-    deaf = bige.predict(squat, model=session.model, surrogate=network).activations
-    assert np.abs(told - deaf).max(axis=None) > 1e-4
+    with pytest.raises(ModelError, match="predicts people who stand on two feet"):
+        bige.predict(squat, model=session.model, surrogate=network)
 
 
 def test_what_is_outside_is_said_with_the_channel_that_is_farthest(

@@ -1,0 +1,171 @@
+"""Who moves the joints: how muscles share net moments that are known, by least effort.
+
+Once the ground force of each foot is known, so are the net moments of its leg, and what is left of static optimization
+is a small problem of each leg for itself,
+
+    minimise  sum a_m^2 + sum (r_c / opt)^2    subject to    sum_m k_cm a_m + r_c = b_c,    l <= a <= u,
+
+where k_cm, the capacity, is the moment of muscle m about coordinate c at full activation and b_c the net moment. All
+moments are over body weight, so that people of any size have the same numbers. Muscles span few coordinates: capacities
+are kept as a list of those that are not zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bige_opensim.physics import native
+from bige_opensim.physics.least_effort import NOT_FINITE, SOLVED, solve
+from bige_opensim.physics.muscles import Muscles
+from bige_opensim.physics.predictor import derivative_matrix
+from bige_opensim.physics.skeleton import Skeleton
+
+RESERVE_M = 0.0015
+"""Optimal force of a reserve over body weight: 1 N·m, as labels have it, of 670 N."""
+
+BALANCED_M = 1e-7
+"""Imbalance of moments over body weight that is accepted."""
+
+MOST_ITERATIONS = 60
+
+
+class Spans(NamedTuple):
+    """Which muscles act on which coordinates, and what they may do.
+
+    muscles: names; muscle, coordinate (S,): number of each, of every capacity; lower, upper (M,): bounds of
+    activations.
+    """
+
+    muscles: tuple[str, ...]
+    muscle: Int[Tensor, " span"]
+    coordinate: Int[Tensor, " span"]
+    lower: Float[Tensor, " muscle"]
+    upper: Float[Tensor, " muscle"]
+
+    def same(self, other: Spans) -> bool:
+        """Whether capacities by one can be read by the other."""
+        numbers = zip(self[1:], other[1:], strict=True)
+        return self.muscles == other.muscles and all(torch.equal(a, b) for a, b in numbers)
+
+
+class MuscleCapacity(torch.nn.Module):
+    """Capacities of a person's muscles over motions, differentiable, in the precision of `muscles`.
+
+    `channels` names the motions' coordinates; those that the model locks or the motion lacks count for nothing.
+    """
+
+    rates: Tensor
+    default: Tensor
+
+    def __init__(self, skeleton: Skeleton, muscles: Muscles, channels: Sequence[str], samples: int = 101) -> None:
+        super().__init__()
+        known = {name: k for k, name in enumerate(skeleton.coordinates)}
+        self.columns = [known[name] for name in channels]
+        self.muscles, self.weight_n = muscles, float(skeleton.weight_n)
+        place = {column: k for k, column in enumerate(self.columns) if not skeleton.tables.locked[column]}
+        muscle, coordinate = (x.tolist() for x in muscles.spans)
+        self.used = [s for s, column in enumerate(coordinate) if column in place]
+        limits = (torch.as_tensor(muscles.tables.parameters[k]) for k in ("min_control", "max_control"))
+        at = (torch.tensor([muscle[s] for s in self.used]), torch.tensor([place[coordinate[s]] for s in self.used]))
+        self.spans = Spans(muscles.names, *at, *limits)
+        self.register_buffer("default", skeleton.get_buffer("default").to(muscles.centre), persistent=False)
+        self.register_buffer("rates", torch.as_tensor(derivative_matrix(samples)).to(muscles.centre), persistent=False)
+
+    def forward(
+        self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"], every: int = 1
+    ) -> Float[Tensor, "batch frame span"]:
+        """Capacities over body weight, m, at every so many frames."""
+        full = self.default.repeat(*q.shape[:2], 1)
+        full[..., self.columns] = q.to(full)
+        speed = (self.rates[::every] @ full) / duration.to(full)[:, None, None]
+        posture, speed = full[:, ::every].flatten(0, 1), speed.flatten(0, 1)
+        _, slope, force = self.muscles.paths(posture, speed)
+        found = -slope[:, self.used] * (force / self.weight_n).index_select(-1, self.spans.muscle)
+        return found.unflatten(0, (len(q), -1))
+
+
+def share(
+    capacity: Float[Tensor, "*batch span"], net: Float[Tensor, "*batch coordinate"], spans: Spans
+) -> Float[Tensor, "*batch muscle"]:
+    """Activations that make net moments over body weight, m, with least effort; differentiable, as precise as `net`."""
+    frames, b = capacity.flatten(0, -2), net.flatten(0, -2)
+    if native.library() is not None and net.device.type == "cpu":
+        a = _InC.apply(frames.double(), b.double(), spans)
+    else:
+        size = b.shape[-1], len(spans.lower)
+        A = capacity.new_zeros(len(b), math.prod(size), dtype=torch.float64)
+        A = A.index_copy(1, spans.coordinate * size[1] + spans.muscle, frames.double()).unflatten(1, size)
+        lower, upper = spans.lower.to(A), spans.upper.to(A)
+        reserve = A.new_full(size[:1], RESERVE_M)
+        weight = torch.ones_like(lower)
+        a = solve(A, b.double(), weight=weight, lower=lower, upper=upper, reserve_optimal=reserve).x
+    return a.to(net).unflatten(0, net.shape[:-1])
+
+
+def able(capacity: Float[Tensor, "*batch span"], spans: Spans, coordinates: int) -> Float[Tensor, "*batch way"]:
+    """Moment over body weight, m, with which all muscles together can move every coordinate up, and then down."""
+    into = capacity.new_zeros(len(spans.coordinate), coordinates)
+    into[torch.arange(len(into)), spans.coordinate] = 1.0
+    return torch.cat([capacity.clamp(min=0.0) @ into, (-capacity).clamp(min=0.0) @ into], -1)
+
+
+class _InC(torch.autograd.Function):
+    """The answer in C, every frame begun where the one before ended, and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, capacity: Tensor, net: Tensor, spans: Spans) -> Tensor:
+        A, b = (np.ascontiguousarray(x.detach().numpy()) for x in (capacity, net))
+        N, C = b.shape
+        finite = np.isfinite(A.sum(1) + b.sum(1))
+        fixed = native.Fixed(
+            np.ones(len(spans.lower)),
+            np.ascontiguousarray(spans.lower.numpy(), dtype=float),
+            np.ascontiguousarray(spans.upper.numpy(), dtype=float),
+            np.full(C, 0.5 * RESERVE_M**2),
+        )
+        x = np.tile(np.clip(0.0, fixed.lower, fixed.upper), (N, 1))
+        status = np.where(finite, SOLVED, NOT_FINITE).astype(np.int32)
+        answer = np.zeros((N, C)), x, np.zeros((N, C)), np.zeros(N), status, np.zeros(N, dtype=np.int32)
+        frames = native.Frames(A, b, np.full(N, BALANCED_M), *answer)
+        blocks = blocks_of(spans, C)
+        native.solve(frames, blocks, fixed, start=native.NEXT, most=MOST_ITERATIONS)
+        x[~finite] = np.nan
+        ctx.frames, ctx.blocks, ctx.fixed = frames, blocks, fixed
+        return torch.from_numpy(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor | None, ...]:
+        f = ctx.frames
+        to_A, to_b = np.zeros_like(f.A), np.zeros_like(f.b)
+        asked_x = np.ascontiguousarray(asked.numpy(), dtype=float)
+        given = native.Pullback(f.A, f.multiplier, asked_x, np.zeros_like(f.b), f.status, to_A, to_b)
+        native.pull_back(given, ctx.blocks, ctx.fixed)
+        return torch.from_numpy(to_A), torch.from_numpy(to_b), None
+
+
+def blocks_of(spans: Spans, coordinates: int) -> list[native.Block]:
+    """Coordinates and muscles that hang together, such as those of a leg, and where their capacities are."""
+    muscle, coordinate = spans.muscle.numpy(), spans.coordinate.numpy()
+    size = coordinates + len(spans.lower)
+    graph = csr_array((np.ones(len(muscle)), (coordinate, coordinates + muscle)), shape=(size, size))
+    _, group = connected_components(graph, directed=False)
+    blocks = []
+    for g in np.unique(group[coordinate]):
+        rows, unknowns = np.flatnonzero(group[:coordinates] == g), np.flatnonzero(group[coordinates:] == g)
+        place = np.flatnonzero(group[coordinate] == g)
+        place = place[np.lexsort((coordinate[place], muscle[place]))]
+        counts = np.bincount(np.searchsorted(unknowns, muscle[place]), minlength=len(unknowns))
+        first = np.concatenate([[0], counts.cumsum()])
+        blocks.append(native.Block(rows, unknowns, first, np.searchsorted(rows, coordinate[place]), place))
+    return blocks
