@@ -101,7 +101,8 @@ def train_surrogate(
         How many motions to learn from besides the recorded ones: recorded ones varied, planted on many bodies and
         labelled by the physics. They are kept in the folder OUT.stream.
     models
-        Models (.osim), or folders such as the labelled sessions, whose bodies motions are streamed on.
+        Models (.osim) of the people, or folders such as the labelled sessions. With them the network learns how the
+        feet share the load, and the people's own muscles say the rest; motions are streamed on their bodies.
 
     """
     return _train("surrogate", data, out, seed, config, epochs, start=start, stream=stream, models=models)

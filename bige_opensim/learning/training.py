@@ -52,7 +52,7 @@ from bige_opensim.learning.muon import Muon
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss, told
-from bige_opensim.learning.training_data import Repetitions, TrainingError
+from bige_opensim.learning.training_data import Repetitions, TrainingError, spread_over
 from bige_opensim.learning.training_state import Progress, load_state, remove_state, save_state
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 from bige_opensim.physics.mechanics import Mechanics
@@ -345,14 +345,12 @@ class SurrogateTask:
         share = REFINING if self.config.start else 1.0
         return Muon(self.model, self.model.output.parameters(), config.learning_rate, config.weight_decay, share)
 
-    def predict(self, rows: Int[Tensor, " row"]) -> Float[Tensor, "row time muscle"]:
-        """Activations of repetitions as they are."""
+    def predict(self, rows: Int[Tensor, " row"], every: int = 1) -> Float[Tensor, "row time muscle"]:
+        """Activations of repetitions as they are, at every so many frames."""
+        data, at = self.data, torch.arange(0, self.data.q.shape[1], every)
         parts = [
             self.model(
-                self.data.q[some],
-                self.data.duration[some],
-                self.data.features[some],
-                mechanics=self.data.mechanics(some),
+                data.q[some], data.duration[some], data.features[some], at=at, mechanics=data.mechanics(some, at)
             )
             for some in rows.split(TOGETHER)
         ]
@@ -360,7 +358,7 @@ class SurrogateTask:
 
     def _found_and_true(self, rows: Int[Tensor, " row"], every: int = 1) -> tuple[Tensor, Tensor, Tensor]:
         """Activations predicted and labelled at every so many frames, and whose they are, on the processor."""
-        found, true = self.predict(rows)[:, ::every], self.data.activations[rows][:, ::every]
+        found, true = self.predict(rows, every), self.data.activations[rows][:, ::every]
         return found.cpu(), true.cpu(), self.data.groups(rows)
 
     @torch.no_grad()
@@ -518,11 +516,6 @@ def adam(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimize
         weight_decay=config.weight_decay,
         fused=config.device.startswith("cuda"),
     )
-
-
-def spread_over(rows: Int[Tensor, " row"], most: int) -> Int[Tensor, " chosen"]:
-    """At most so many rows, evenly among them."""
-    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()]
 
 
 def fit(

@@ -210,6 +210,11 @@ class Repetitions:
         return sorted(name for name in found if not name.startswith(STREAMED))
 
 
+def spread_over(rows: Int[Tensor, " row"], most: int) -> Int[Tensor, " chosen"]:
+    """At most so many rows, evenly among them."""
+    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()]
+
+
 def _roles(dataset: xr.Dataset, known: np.ndarray, seed: int) -> tuple[dict[str, Tensor], bool]:
     """Rows of each role; without a validation subject, some training repetitions of every subject are held out."""
     split, subject = dataset["split"].values.astype(str), dataset["subject"].values.astype(str)

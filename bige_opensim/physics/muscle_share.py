@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,13 +35,14 @@ from bige_opensim.physics.skeleton import Skeleton
 RESERVE_M = 0.0015
 """Optimal force of a reserve over body weight: 1 N·m, as labels have it, of 670 N."""
 
-BALANCED_M = 1e-7
+BALANCED_M = 1e-6
 """Imbalance of moments over body weight that is accepted."""
 
 MOST_ITERATIONS = 60
 
 
-class Spans(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Spans:
     """Which muscles act on which coordinates, and what they may do.
 
     muscles: names; muscle, coordinate (S,): number of each, of every capacity; lower, upper (M,): bounds of
@@ -54,8 +57,27 @@ class Spans(NamedTuple):
 
     def same(self, other: Spans) -> bool:
         """Whether capacities by one can be read by the other."""
-        numbers = zip(self[1:], other[1:], strict=True)
-        return self.muscles == other.muscles and all(torch.equal(a, b) for a, b in numbers)
+        numbers = ("muscle", "coordinate", "lower", "upper")
+        alike = (torch.equal(getattr(self, name), getattr(other, name)) for name in numbers)
+        return self.muscles == other.muscles and all(alike)
+
+    @cached_property
+    def blocks(self) -> list[native.Block]:
+        """Coordinates and muscles that hang together, such as those of a leg, and where their capacities are."""
+        muscle, coordinate = self.muscle.numpy(), self.coordinate.numpy()
+        coordinates = int(coordinate.max(initial=-1)) + 1
+        size = coordinates + len(self.lower)
+        graph = csr_array((np.ones(len(muscle)), (coordinate, coordinates + muscle)), shape=(size, size))
+        _, group = connected_components(graph, directed=False)
+        blocks = []
+        for g in np.unique(group[coordinate]):
+            rows, unknowns = np.flatnonzero(group[:coordinates] == g), np.flatnonzero(group[coordinates:] == g)
+            place = np.flatnonzero(group[coordinate] == g)
+            place = place[np.lexsort((coordinate[place], muscle[place]))]
+            counts = np.bincount(np.searchsorted(unknowns, muscle[place]), minlength=len(unknowns))
+            first = np.concatenate([[0], counts.cumsum()])
+            blocks.append(native.Block(rows, unknowns, first, np.searchsorted(rows, coordinate[place]), place))
+        return blocks
 
 
 class MuscleCapacity(torch.nn.Module):
@@ -66,6 +88,7 @@ class MuscleCapacity(torch.nn.Module):
 
     rates: Tensor
     default: Tensor
+    used: Tensor
 
     def __init__(self, skeleton: Skeleton, muscles: Muscles, channels: Sequence[str], samples: int = 101) -> None:
         super().__init__()
@@ -74,10 +97,11 @@ class MuscleCapacity(torch.nn.Module):
         self.muscles, self.weight_n = muscles, float(skeleton.weight_n)
         place = {column: k for k, column in enumerate(self.columns) if not skeleton.tables.locked[column]}
         muscle, coordinate = (x.tolist() for x in muscles.spans)
-        self.used = [s for s, column in enumerate(coordinate) if column in place]
+        used = [s for s, column in enumerate(coordinate) if column in place]
         limits = (torch.as_tensor(muscles.tables.parameters[k]) for k in ("min_control", "max_control"))
-        at = (torch.tensor([muscle[s] for s in self.used]), torch.tensor([place[coordinate[s]] for s in self.used]))
+        at = (torch.tensor([muscle[s] for s in used]), torch.tensor([place[coordinate[s]] for s in used]))
         self.spans = Spans(muscles.names, *at, *limits)
+        self.register_buffer("used", torch.tensor(used, dtype=torch.long), persistent=False)
         self.register_buffer("default", skeleton.get_buffer("default").to(muscles.centre), persistent=False)
         self.register_buffer("rates", torch.as_tensor(derivative_matrix(samples)).to(muscles.centre), persistent=False)
 
@@ -90,7 +114,7 @@ class MuscleCapacity(torch.nn.Module):
         speed = (self.rates[::every] @ full) / duration.to(full)[:, None, None]
         posture, speed = full[:, ::every].flatten(0, 1), speed.flatten(0, 1)
         _, slope, force = self.muscles.paths(posture, speed)
-        found = -slope[:, self.used] * (force / self.weight_n).index_select(-1, self.spans.muscle)
+        found = -slope.index_select(1, self.used) * (force / self.weight_n).index_select(-1, self.spans.muscle)
         return found.unflatten(0, (len(q), -1))
 
 
@@ -137,10 +161,9 @@ class _InC(torch.autograd.Function):
         status = np.where(finite, SOLVED, NOT_FINITE).astype(np.int32)
         answer = np.zeros((N, C)), x, np.zeros((N, C)), np.zeros(N), status, np.zeros(N, dtype=np.int32)
         frames = native.Frames(A, b, np.full(N, BALANCED_M), *answer)
-        blocks = blocks_of(spans, C)
-        native.solve(frames, blocks, fixed, start=native.NEXT, most=MOST_ITERATIONS)
+        native.solve(frames, spans.blocks, fixed, start=native.NEXT, most=MOST_ITERATIONS)
         x[~finite] = np.nan
-        ctx.frames, ctx.blocks, ctx.fixed = frames, blocks, fixed
+        ctx.frames, ctx.blocks, ctx.fixed = frames, spans.blocks, fixed
         return torch.from_numpy(x)
 
     @staticmethod
@@ -152,20 +175,3 @@ class _InC(torch.autograd.Function):
         given = native.Pullback(f.A, f.multiplier, asked_x, np.zeros_like(f.b), f.status, to_A, to_b)
         native.pull_back(given, ctx.blocks, ctx.fixed)
         return torch.from_numpy(to_A), torch.from_numpy(to_b), None
-
-
-def blocks_of(spans: Spans, coordinates: int) -> list[native.Block]:
-    """Coordinates and muscles that hang together, such as those of a leg, and where their capacities are."""
-    muscle, coordinate = spans.muscle.numpy(), spans.coordinate.numpy()
-    size = coordinates + len(spans.lower)
-    graph = csr_array((np.ones(len(muscle)), (coordinate, coordinates + muscle)), shape=(size, size))
-    _, group = connected_components(graph, directed=False)
-    blocks = []
-    for g in np.unique(group[coordinate]):
-        rows, unknowns = np.flatnonzero(group[:coordinates] == g), np.flatnonzero(group[coordinates:] == g)
-        place = np.flatnonzero(group[coordinate] == g)
-        place = place[np.lexsort((coordinate[place], muscle[place]))]
-        counts = np.bincount(np.searchsorted(unknowns, muscle[place]), minlength=len(unknowns))
-        first = np.concatenate([[0], counts.cumsum()])
-        blocks.append(native.Block(rows, unknowns, first, np.searchsorted(rows, coordinate[place]), place))
-    return blocks

@@ -112,7 +112,7 @@ class NativePaths:
     ) -> tuple[Float[Tensor, "frame muscle"], Float[Tensor, "frame span"], Float[Tensor, "frame muscle"]]:
         """Lengths in m, slopes dL/dq of every span, and active forces at full activation in N; differentiable."""
         found = _Paths.apply(q.double(), speed.double(), self)
-        return tuple(x.to(q) for x in found)  # type: ignore[return-value]
+        return tuple(x.to(q) for x in found)
 
     def forward(self, q: np.ndarray, speed: np.ndarray) -> tuple[np.ndarray, ...]:
         """The same of contiguous doubles."""

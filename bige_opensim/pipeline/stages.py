@@ -117,7 +117,10 @@ def dataset(work: PipelineWork) -> str:
 
 def surrogate(work: PipelineWork) -> str:
     """The network from kinematics to activations."""
-    train_surrogate(work.repetitions, out=work.surrogate, settings=work.settings.surrogate, show=work.show)
+    settings = work.settings.surrogate
+    models = [s.model_path for s in work.found_sessions() if s.model_path is not None]
+    needed = models if settings.start or settings.stream.motions else ()  # their paths take seconds a person
+    train_surrogate(work.repetitions, out=work.surrogate, settings=settings, models=needed, show=work.show)
     return _best(work.surrogate, "rmse", "RMSE of activations on validation people")
 
 

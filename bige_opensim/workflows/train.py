@@ -60,8 +60,10 @@ def train_surrogate(
     stream
         How many motions to stream, instead of the settings'.
     models
-        Models (.osim) that motions are streamed on, or folders with them, such as the sessions that were labelled;
-        those of validation and test subjects are left out. Needed with a stream.
+        Models (.osim) of the people, or folders with them, such as the sessions that were labelled. With them the
+        network learns how the feet share the load, and the people's own muscles say the rest; repetitions of other
+        models are left out. Needed with a stream, on the bodies of the training people, and to go on from a network
+        that was trained with models, such as "built-in".
     show
         How progress is shown; by default not at all.
 
@@ -73,7 +75,7 @@ def train_surrogate(
     Raises
     ------
     TrainingError
-        Data or settings that cannot be trained with, or `out` holds another training.
+        Data, models or settings that cannot be trained with, or `out` holds another training.
     LockedError
         Another process trains into `out`.
     DatasetError, CheckpointError

@@ -335,7 +335,7 @@ def test_training_with_a_stream_keeps_whole_bodies_for_calibration(
         data.with_stream(spread, stream.spans, stream.fingerprint)
     data = data.with_mechanics(mechanics)
     with pytest.raises(TrainingError, match="same muscles"):
-        data.with_stream(spread, stream.spans._replace(upper=2 * stream.spans.upper), stream.fingerprint)
+        data.with_stream(spread, replace(stream.spans, upper=2 * stream.spans.upper), stream.fingerprint)
     both = data.with_stream(spread, stream.spans, stream.fingerprint)
     fit, kept = ({both.subjects[i] for i in both.rows[role].tolist()} for role in ("fit", "calibration"))
     assert kept == {"streamed motions on body 7"}

@@ -146,7 +146,8 @@ def test_a_model_may_have_its_muscles_in_another_order_and_more_of_them(
     network, mechanics = with_loads(synthetic_dataset, inputs)
     spans, extra = mechanics.spans, len(mechanics.spans.muscles)
     order = [*range(extra)][::-1]
-    turned = spans._replace(
+    turned = replace(
+        spans,
         muscles=(*(spans.muscles[m] for m in order), "extra_r"),
         muscle=torch.tensor([order.index(m) for m in spans.muscle.tolist()]),
         lower=torch.full((extra + 1,), 0.01),

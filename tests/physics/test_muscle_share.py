@@ -1,5 +1,6 @@
 """Muscles share known moments as the whole least-effort problem does, in C and by torch."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -12,7 +13,7 @@ from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.physics import native
 from bige_opensim.physics.least_effort import solve
 from bige_opensim.physics.mechanics import PersonMechanics
-from bige_opensim.physics.muscle_share import RESERVE_M, MuscleCapacity, Spans, able, blocks_of, share
+from bige_opensim.physics.muscle_share import RESERVE_M, MuscleCapacity, Spans, able, share
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.skeleton import Skeleton
@@ -81,7 +82,7 @@ def test_a_frame_that_is_no_number_spoils_no_other(where: str) -> None:
 
 
 def test_legs_are_problems_of_their_own() -> None:
-    blocks = blocks_of(SPANS, 6)
+    blocks = SPANS.blocks
     assert [b.coordinates.tolist() for b in blocks] == [[1, 2], [4, 5]]
     assert [b.unknowns.tolist() for b in blocks] == [[0, 1, 2, 3], [4, 5, 6]]
     assert blocks[1].first is not None
@@ -89,10 +90,10 @@ def test_legs_are_problems_of_their_own() -> None:
 
 
 def test_spans_are_the_same_where_all_of_them_are() -> None:
-    assert SPANS.same(SPANS._replace(upper=SPANS.upper.clone()))
-    assert not SPANS.same(SPANS._replace(upper=2 * SPANS.upper))
-    assert not SPANS.same(SPANS._replace(muscles=tuple("abcdefh")))
-    assert not SPANS.same(SPANS._replace(muscle=SPANS.muscle[:-1], coordinate=SPANS.coordinate[:-1]))
+    assert SPANS.same(replace(SPANS, upper=SPANS.upper.clone()))
+    assert not SPANS.same(replace(SPANS, upper=2 * SPANS.upper))
+    assert not SPANS.same(replace(SPANS, muscles=tuple("abcdefh")))
+    assert not SPANS.same(replace(SPANS, muscle=SPANS.muscle[:-1], coordinate=SPANS.coordinate[:-1]))
 
 
 def test_what_muscles_can_do_is_summed_up_and_down() -> None:
