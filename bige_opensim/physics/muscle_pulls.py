@@ -92,7 +92,11 @@ def polynomial_pulls(
     left = lengths if slack is None else lengths - slack
     if known is not None or slack is not None:
         velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
-        active = muscles.strength(left, velocity)
+        again = muscles.strength(left, velocity)
+        if known is not None and slack is None:
+            again = torch.where(there, again[:, known.muscle], active[:, known.muscle])
+            again = active.index_copy(1, known.muscle, again)
+        active = again
     flat = q.new_zeros(len(q), q.shape[-1] * len(muscles.names))
     flat = flat.index_copy(1, coordinate * len(muscles.names) + muscle, -slopes)
     arms = flat.reshape(len(q), q.shape[-1], -1)
