@@ -98,6 +98,11 @@ def squat_like_dataset(muscles: tuple[str, ...], seed: int = 0) -> xr.Dataset:
                 activations,
                 {"units": "1", "long_name": "activations"},
             ),
+            "moments": (
+                ("repetition", "sample", "coordinate"),
+                np.full(q.shape, np.nan),
+                {"units": "N m or N", "long_name": "moments"},
+            ),
             "features": (("repetition", "feature"), features, {"units": "kg, m or N", "long_name": "features"}),
             **{name: ("repetition", v, {"units": unit, "long_name": name}) for name, (v, unit) in numbers.items()},
             **{name: ("repetition", np.array(v, dtype=object), {"long_name": name}) for name, v in texts.items()},

@@ -38,6 +38,11 @@ SAMPLES = 101
 VARIABLES = {  # name: (dimensions, units, long name)
     "q": (("repetition", "sample", "coordinate"), "rad or m", "generalized coordinates, heading and place removed"),
     "activations": (("repetition", "sample", "muscle"), "1", "muscle activations of static optimization"),
+    "moments": (
+        ("repetition", "sample", "coordinate"),
+        "N m or N",
+        "net generalized forces of the label, what ground and supports do taken off",
+    ),
     "features": (("repetition", "feature"), "kg, m or N", "features of the subject"),
     "duration": (("repetition",), "s", "duration of the repetition"),
     "start": (("repetition",), "s", "start of the repetition in its recording"),
@@ -141,7 +146,7 @@ def save_dataset(ds: xr.Dataset, path: Path) -> None:
         raise DatasetError(f"{path}: the folder {path.parent} does not exist; create it first.")
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        packed = {name: {"zlib": True, "complevel": 4} for name in ("q", "activations")}
+        packed = {name: {"zlib": True, "complevel": 4} for name in ("q", "activations", "moments")}
         ds.to_netcdf(part, engine="h5netcdf", encoding=packed)
         part.replace(path)
     finally:
@@ -165,13 +170,16 @@ def load_dataset(path: Path) -> xr.Dataset:
         ds = xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         raise DatasetError(f"{path}: not a netCDF file, or cut off ({problem}); build the dataset again.") from problem
-    missing = [name for name in (*VARIABLES, "rotational") if name not in ds and name not in ABSENT_IN_OLDER_FILES]
+    may_lack = {*ABSENT_IN_OLDER_FILES, "moments"}
+    missing = [name for name in (*VARIABLES, "rotational") if name not in ds and name not in may_lack]
     if ds.attrs.get("format") != FORMAT or missing:
         raise DatasetError(
             f"{path}: not a dataset of repetitions in format {FORMAT} (format: {ds.attrs.get('format', 'none')}; "
             f"missing: {', '.join(missing) or 'nothing'}); build it with `bige dataset LABELS --out {path.name}`."
         )
     added = {n: _variable(n, [v] * ds.sizes["repetition"]) for n, v in ABSENT_IN_OLDER_FILES.items() if n not in ds}
+    if "moments" not in ds:
+        added["moments"] = _variable("moments", [np.full(ds["q"].shape[1:], np.nan)] * ds.sizes["repetition"])
     ds = ds.assign(added)
     try:
         check_dataset(ds, VARIABLES)
@@ -260,6 +268,7 @@ def _assemble(trials: Sequence[LabelledTrial], coordinates: Sequence[str], root:
     columns: dict[str, list[Any]] = {
         "q": [_cut_coordinates(t, r, root, coordinates) for t, r in rows],
         "activations": [_resampled(t.activations, r).values.clip(0.0, 1.0) for t, r in rows],
+        "moments": [_resampled(t.moments, r).select(coordinates).values for t, r in rows],
         "features": [[float(t.label["subject_features"][name]) for name in features] for t, _ in rows],
         "duration": [r.duration for _, r in rows],
         **{name: [getattr(r, name) for _, r in rows] for name in ("start", "end", "depth_deg", "side")},

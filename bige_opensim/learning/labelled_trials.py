@@ -53,6 +53,7 @@ class TrialSource:
     sha256: str
     q: Motion
     activations: Motion
+    moments: Motion
     rotational: frozenset[str]
     vertical_force: Motion | None
 
@@ -67,6 +68,7 @@ class LabelledTrial:
         sha256: Of `label.json`.
         q: Independent coordinates, rad and m.
         activations: By muscle, 0 to 1.
+        moments: Net generalized forces by coordinate, what ground and supports do taken off, N·m and N.
         rotational: Names of the coordinates in rad.
         movement: Event rule that found the repetitions.
         repetitions: In order of time.
@@ -77,6 +79,7 @@ class LabelledTrial:
     sha256: str
     q: Motion
     activations: Motion
+    moments: Motion
     rotational: frozenset[str]
     movement: str
     repetitions: tuple[Repetition, ...]
@@ -182,6 +185,7 @@ def _read_source(path: Path, name: str, label: Mapping[str, Any]) -> TrialSource
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         q=q,
         activations=Motion(states.time, values[:, count:], tuple(label["muscles"])),
+        moments=_moments(path.with_name("inverse_dynamics.sto"), q.names),
         rotational=_rotational(path.with_name("inverse_dynamics.sto"), label),
         vertical_force=_vertical_force(path.with_name("grf.mot")) if measured else None,
     )
@@ -198,6 +202,7 @@ def _with_repetitions(source: TrialSource, movement: str) -> LabelledTrial | Lef
         sha256=source.sha256,
         q=source.q,
         activations=source.activations,
+        moments=source.moments,
         rotational=source.rotational,
         movement=found.movement,
         repetitions=found.repetitions,
@@ -214,6 +219,20 @@ def _recording(source: TrialSource) -> Recording:
         vertical_force=source.vertical_force,
         missing_support=tuple((float(item["start_s"]), float(item["end_s"])) for item in missing),
     )
+
+
+def _moments(path: Path, coordinates: Sequence[str]) -> Motion:
+    table = read_storage(path)
+    return by_coordinate(Motion(table.time, table.values, table.names), coordinates)
+
+
+def by_coordinate(moments: Motion, coordinates: Sequence[str]) -> Motion:
+    """Generalized forces under the names of their coordinates; LabelError where one is missing."""
+    known = {name.removesuffix("_moment").removesuffix("_force"): at for at, name in enumerate(moments.names)}
+    missing = [name for name in coordinates if name not in known]
+    if missing:
+        raise LabelError(f"inverse_dynamics.sto lacks {', '.join(missing[:6])}; label the trial again.")
+    return Motion(moments.time, moments.values[:, [known[name] for name in coordinates]], tuple(coordinates))
 
 
 def _vertical_force(path: Path) -> Motion:

@@ -24,6 +24,8 @@ CALIBRATION_BODY = 8
 HELD_OUT = 0.2
 """Share of the training repetitions that stops the training when no validation subject exists."""
 
+GRAVITY_M_S2 = 9.80665
+
 FEWEST_FIT = 2
 """Repetitions that are the least to train on."""
 
@@ -118,7 +120,7 @@ class Repetitions:
             duration=tensor("duration"),
             features=tensor("features"),
             activations=tensor("activations"),
-            carried=torch.full(q.shape, torch.nan, device=device),
+            carried=torch.tensor(_over_weight(dataset), dtype=torch.float32, device=device),
             coordinates=tuple(str(name) for name in dataset["coordinate"].values),
             rotational=tuple(bool(r) for r in dataset["rotational"].values),
             muscles=tuple(str(name) for name in dataset["muscle"].values),
@@ -180,9 +182,12 @@ class Repetitions:
                 f"{len(rows['validation'])} to validate with; at least {FEWEST_FIT} and 1 are needed: give the models "
                 "that the repetitions were labelled on"
             )
-        device = self.q.device
+        device, C = self.q.device, len(self.coordinates)
+        spanned = torch.zeros(C, dtype=torch.bool).index_fill(0, mechanics.spans.coordinate, True)
+        carried = torch.where(spanned, self.carried.cpu(), loads[..., :C])  # what no muscle moves, loads know as well
         return replace(
             self,
+            carried=torch.where(torch.isfinite(self.carried).cpu(), carried, torch.nan).to(device),
             loads=loads.to(device),
             capacity=capacity.to(device),
             spans=mechanics.spans,
@@ -213,6 +218,15 @@ class Repetitions:
 def spread_over(rows: Int[Tensor, " row"], most: int) -> Int[Tensor, " chosen"]:
     """At most so many rows, evenly among them."""
     return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()]
+
+
+def _over_weight(dataset: xr.Dataset) -> Float[np.ndarray, "repetition sample coordinate"]:
+    """Net generalized forces of the labels over body weight; not a number where a dataset does not say."""
+    features = [str(name) for name in dataset["feature"].values]
+    if "moments" not in dataset or "mass_kg" not in features:
+        return np.full(dataset["q"].shape, np.nan)
+    weight = GRAVITY_M_S2 * dataset["features"].values[:, features.index("mass_kg")]
+    return dataset["moments"].values / weight[:, None, None]
 
 
 def _roles(dataset: xr.Dataset, known: np.ndarray, seed: int) -> tuple[dict[str, Tensor], bool]:

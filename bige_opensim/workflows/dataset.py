@@ -11,7 +11,7 @@ import xarray as xr
 
 from bige_opensim.labelling.label import Label
 from bige_opensim.learning.dataset import build_dataset, load_dataset, save_dataset
-from bige_opensim.learning.labelled_trials import TrialSource
+from bige_opensim.learning.labelled_trials import TrialSource, by_coordinate
 from bige_opensim.motion import Motion
 
 
@@ -80,6 +80,7 @@ def trial_source(label: Label) -> TrialSource:
         sha256=hashlib.sha256(record_text(record).encode()).hexdigest(),
         q=channels.coordinates.between(float(time[0]), float(time[-1])).select(record["coordinates"]),
         activations=channels.activations.select(record["muscles"]),
+        moments=by_coordinate(channels.moments, record["coordinates"]),
         rotational=label.rotational,
         vertical_force=_vertical_force(channels.ground_forces) if record.get("grf") == "measured" else None,
     )

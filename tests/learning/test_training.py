@@ -508,6 +508,20 @@ def test_what_limbs_carry_teaches_where_it_is_known(synthetic_dataset: xr.Datase
         assert loss(plain + 0.05, 0.0) == pytest.approx(unknown, abs=1e-6)
 
 
+def test_labels_tell_what_limbs_carry_and_loads_what_no_muscle_moves(synthetic_dataset: xr.Dataset) -> None:
+    names = list(synthetic_dataset["coordinate"].values)
+    mechanics = squat_like_mechanics(synthetic_dataset)
+    telling = synthetic_dataset.copy(deep=True)
+    telling["moments"].values[1:] = np.random.default_rng(0).normal(size=telling["moments"].shape[1:])
+    data = Repetitions.read(telling, labelled=True, seed=0, device="cpu").with_mechanics(mechanics)
+    assert torch.isnan(data.carried[0]).all()
+    weight = 9.80665 * telling["features"].values[3, 0]
+    knee, arm = names.index("knee_angle_r"), names.index("arm_add_l")
+    expected = telling["moments"].values[3, :, knee] / weight
+    np.testing.assert_allclose(data.carried[3, :, knee], expected, rtol=1e-5)
+    torch.testing.assert_close(data.carried[3, :, arm], mechanics.loads[3, :, arm])
+
+
 def test_a_trained_network_goes_on_at_a_tenth_of_the_rate(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
     first = train_surrogate(synthetic_dataset, tmp_path / "first", SURROGATE)
     data = Repetitions.read(synthetic_dataset, labelled=True, seed=0, device="cpu")
