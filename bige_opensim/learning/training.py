@@ -65,8 +65,9 @@ Report = Callable[[int, int, dict[str, int | float]], None]
 MEASURED = 2000
 """Repetitions, evenly among those trained on, that scalings are measured of."""
 
-REFINING = 0.1
-"""Share of the learning rate with which a trained network goes on: it must not forget what it knows."""
+REFINING, REFINING_SHARES = 0.1, 0.02
+"""Share of the learning rate with which a trained network goes on, which must not forget what it knows; and one that
+knows how feet share the load, which few people's repetitions hardly know better."""
 
 TOGETHER = 256
 """Repetitions that are predicted together."""
@@ -117,7 +118,7 @@ class SurrogateTraining(TrainingConfig):
     that error; `carried_weight`: of the mean absolute error, in standard deviations, of what limbs carry, where the
     labels tell it; `thinning`: every so
     many of a motion's labelled frames are trained on at once; `start`: checkpoint whose weights and scaling training
-    starts from, at a tenth of the learning rate, none for random weights; `stream`: motions besides the recorded.
+    starts from, at a part of the learning rate, none for random weights; `stream`: motions besides the recorded.
     """
 
     learning_rate: float = 5e-3
@@ -342,7 +343,8 @@ class SurrogateTask:
 
     def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """Muon; the output learns by Adam."""
-        share = REFINING if self.config.start else 1.0
+        slower = REFINING_SHARES if self.model.channels.loads else REFINING
+        share = slower if self.config.start else 1.0
         return Muon(self.model, self.model.output.parameters(), config.learning_rate, config.weight_decay, share)
 
     def predict(self, rows: Int[Tensor, " row"], every: int = 1) -> Float[Tensor, "row time muscle"]:
@@ -531,6 +533,9 @@ def fit(
     progress = Progress(0, 0, math.inf, {}, [])
     if state.is_file():
         progress = load_state(state, run, task.model, optimiser, random)
+    elif isinstance(config, SurrogateTraining) and config.start:  # what is gone on from is a candidate, too
+        progress.best_score = measured_as(task, data.rows["validation"])["score"]
+        progress.best_weights = {k: v.detach().clone() for k, v in task.model.state_dict().items()}
     while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:
         rate = config.learning_rate * schedule(progress.epoch, config)
         for group in optimiser.param_groups:

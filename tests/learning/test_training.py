@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -531,6 +532,26 @@ def test_a_trained_network_goes_on_at_a_tenth_of_the_rate(synthetic_dataset: xr.
         rates.append([g["lr"] for g in SurrogateTask(data, config).optimiser(config).param_groups])
     assert rates[1] == pytest.approx([0.1 * rate for rate in rates[0]])
     assert rates[0][0] == SURROGATE.learning_rate
+    known = data.with_mechanics(squat_like_mechanics(synthetic_dataset))
+    with_models = train_surrogate(
+        synthetic_dataset, tmp_path / "models", SURROGATE, mechanics=squat_like_mechanics(synthetic_dataset)
+    )
+    config = replace(SURROGATE, start=str(with_models))
+    slower = [g["lr"] for g in SurrogateTask(known, config).optimiser(config).param_groups]
+    assert slower == pytest.approx([0.02 * rate for rate in rates[0]])
+
+
+def test_what_a_training_began_with_is_kept_where_nothing_is_better(
+    synthetic_dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train_surrogate(synthetic_dataset, tmp_path / "first", SURROGATE)
+    measure, worse = SurrogateTask.measure, count(1)
+    monkeypatch.setattr(SurrogateTask, "measure", lambda task, rows: measure(task, rows) | {"score": next(worse)})
+    again = train_surrogate(synthetic_dataset, tmp_path / "again", replace(SURROGATE, start=str(first), epochs=2))
+    before, after = (load_surrogate(folder).state_dict() for folder in (first, again))
+    assert json.loads((again / "config.json").read_text())["provenance"]["best_epoch"] == 0
+    for name in ("ground.from_frame.weight", "head.weight"):
+        assert torch.equal(before[name], after[name])
 
 
 def test_a_refined_network_is_not_surer_than_it_was(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
