@@ -14,8 +14,7 @@ ground shares the load between the feet, which all muscles decide together. Henc
 
 by the labels' activations, through the share, and by the labels' own net forces. A body is nearly the mirror image of
 itself: one network predicts what the right leg carries, of the motion for the right and of its mirror image for the
-left. (A perceptron in place of the share, told what a leg carries, takes ten times as long to be trained and does not
-know the muscle paths of another body.)
+left. (A perceptron in place of the share, told what a leg carries, cannot know the muscle paths of another body.)
 
 Models that stand on no two feet, and data whose models are not at hand, have no loads: a second perceptron gives the
 pull u of every muscle of a side from what the first one tells, or of the whole body, where it has no two sides,
