@@ -292,8 +292,9 @@ def _mechanics(
         return None
     if request.muscles is None or not stands(Skeleton(request.tables)):
         raise GenerationError(
-            f"{request.model}: the surrogate {request.surrogate.name} predicts people who stand on two feet, and this "
-            "model has no contact points under both. Name a surrogate that was trained without --models."
+            f"{request.model}: the surrogate {request.surrogate.name} predicts people who stand on two feet, by their "
+            "own muscle paths, and this model has no contact points under both, or its paths were not compiled. Name a "
+            "surrogate that was trained without --models."
         )
     return PersonMechanics(request.tables, request.muscles, channels, samples)
 

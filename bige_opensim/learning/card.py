@@ -129,7 +129,7 @@ def _data(data: Repetitions) -> list[str]:
             "figures below say nothing about new people.",
         ]
     if data.left_out:
-        lines += ["", f"{data.left_out} repetitions were left out: no complete activations or subject features."]
+        lines += ["", f"{data.left_out} repetitions were left out: no complete activations, features or model."]
     return [*lines, ""]
 
 

@@ -146,7 +146,7 @@ def save_dataset(ds: xr.Dataset, path: Path) -> None:
         raise DatasetError(f"{path}: the folder {path.parent} does not exist; create it first.")
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        packed = {name: {"zlib": True, "complevel": 4} for name in ("q", "activations", "moments")}
+        packed = {name: {"zlib": True, "complevel": 4} for name in ("q", "activations", "moments") if name in ds}
         ds.to_netcdf(part, engine="h5netcdf", encoding=packed)
         part.replace(path)
     finally:
@@ -179,7 +179,9 @@ def load_dataset(path: Path) -> xr.Dataset:
         )
     added = {n: _variable(n, [v] * ds.sizes["repetition"]) for n, v in ABSENT_IN_OLDER_FILES.items() if n not in ds}
     if "moments" not in ds:
-        added["moments"] = _variable("moments", [np.full(ds["q"].shape[1:], np.nan)] * ds.sizes["repetition"])
+        dimensions, units, long_name = VARIABLES["moments"]
+        unknown = np.full(ds["q"].shape, np.nan)
+        added["moments"] = (dimensions, unknown, {"long_name": long_name, "units": units})
     ds = ds.assign(added)
     try:
         check_dataset(ds, VARIABLES)

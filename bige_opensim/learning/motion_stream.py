@@ -183,7 +183,7 @@ class MotionStream:
             _require_known(body, data)
         self.data, self.bodies, self.settings, self.folder, self.seed = data, tuple(bodies), settings, folder, seed
         tables = bodies[0].skeleton
-        spans = [self._capacity_of(body).spans for body in bodies]
+        spans = [self._capacity(Skeleton(body.skeleton), Muscles(body.muscles)).spans for body in bodies]
         other = next((body.name for body, found in zip(bodies, spans, strict=True) if not found.same(spans[0])), None)
         if other is not None:
             raise StreamError(f"{other}: its muscles are not those of {bodies[0].name}: {OTHER_SPANS}")
@@ -329,7 +329,7 @@ class MotionStream:
             q, duration, strength = q[likely], duration[likely], strength[likely]
             solved = predictor.solve(q, duration, self.settings.every, strength)
         carried = solved.moments / float(skeleton.weight_n)
-        able = self._capacity_of(body)(q, duration, self.settings.every)
+        able = self._capacity(skeleton, predictor.muscles)(q, duration, self.settings.every)
         able = able * strength.index_select(1, self.spans.muscle)[:, None]
         labels, carried, able = (
             between(x, self.settings.every, q.shape[1]) for x in (solved.activations, carried, able)
@@ -343,9 +343,8 @@ class MotionStream:
         whose = torch.full((len(q),), number)
         return Streamed(q, duration, features, labels[kept], loads, carried[kept], able[kept], whose)
 
-    def _capacity_of(self, body: Body) -> MuscleCapacity:
-        skeleton, samples = Skeleton(body.skeleton), self.data.q.shape[1]
-        return MuscleCapacity(skeleton, Muscles(body.muscles), self.data.coordinates, samples)
+    def _capacity(self, skeleton: Skeleton, muscles: Muscles) -> MuscleCapacity:
+        return MuscleCapacity(skeleton, muscles, self.data.coordinates, self.data.q.shape[1])
 
     def _features(self, skeleton: Skeleton, strength: Tensor) -> Tensor:
         """(motion, feature) of a body with these factors on its muscles' forces."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -86,16 +86,19 @@ def _name(model: Path) -> str:
 
 
 @quiet_opensim()
-def mechanics_of(dataset: xr.Dataset, models: Sequence[Path]) -> Mechanics | None:
+def mechanics_of(
+    dataset: xr.Dataset, models: Sequence[Path], report: Callable[[int, str], None] | None = None
+) -> Mechanics | None:
     """What the people's models say of repetitions; not a number in those whose model is not given.
 
     None where no model that is given stands on two feet. A model that residual reduction corrected counts before the
-    one that it was made of, where both are given. Muscle paths are fitted around a person's own repetitions.
+    one that it was made of, where both are given. Muscle paths are fitted around a person's own repetitions, which
+    takes seconds; `report(done, model)` is called after each of the models.
 
     Raises
     ------
     StreamError
-        The muscles of two models differ, or one cannot be compiled.
+        No model is one that the repetitions were labelled on, the muscles of two differ, or one cannot be compiled.
 
     """
     of_hash = {file_sha256(model): model for model in models}
@@ -106,8 +109,14 @@ def mechanics_of(dataset: xr.Dataset, models: Sequence[Path]) -> Mechanics | Non
     hashes = np.array([next((sha256 for sha256 in pair if sha256 in of_hash), "") for pair in named])
     channels = [str(name) for name in dataset["coordinate"].values]
     q, duration = (torch.as_tensor(dataset[name].values) for name in ("q", "duration"))
+    used = sorted(set(hashes) & set(of_hash))
+    if not used:
+        raise StreamError(
+            f"none of the {len(models)} models given is one that the repetitions were labelled on, by the dataset; "
+            "give those, or none"
+        )
     parts: dict[Path, tuple[Tensor, Mechanics]] = {}
-    for sha256 in sorted(set(hashes) & set(of_hash)):
+    for done, sha256 in enumerate(used, 1):
         skeleton = compile_skeleton(model := of_hash[sha256])
         if not stands(Skeleton(skeleton)):
             continue
@@ -118,6 +127,8 @@ def mechanics_of(dataset: xr.Dataset, models: Sequence[Path]) -> Mechanics | Non
             raise StreamError(str(error)) from error
         with torch.no_grad():
             parts[model] = rows, person(q[rows], duration[rows])
+        if report is not None:
+            report(done, _name(model))
     if not parts:
         return None
     first, (_, found) = next(iter(parts.items()))

@@ -93,7 +93,10 @@ def train_surrogate(
     if places:
         from bige_opensim.workflows.stream import mechanics_of, models_in
 
-        run = partial(run, mechanics=mechanics_of(data, models_in(places)))
+        found = models_in(places)
+        with show(len(found), "muscle paths") as steps:
+            mechanics = mechanics_of(data, found, lambda done, name: steps.advance(done, name, every=5))
+        run = partial(run, mechanics=mechanics)
     if chosen.stream.motions:
         run = partial(run, stream=_stream(data, places, chosen, Path(f"{os.fspath(out)}.stream"), show))
     run_training(run, data, Path(out), chosen, "training surrogate", show)

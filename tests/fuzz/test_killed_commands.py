@@ -108,7 +108,7 @@ def content(path: Path) -> object:
     if path.suffix == ".json":
         return without_clock(json.loads(path.read_text()))
     if path.suffix == ".nc":
-        return {name: values.values.tolist() for name, values in load_dataset(path).data_vars.items()}
+        return {name: repr(values.values.tolist()) for name, values in load_dataset(path).data_vars.items()}
     if path.suffix in (".mot", ".sto"):
         table = read_storage(path)
         return table.names, table.values.round(6).tolist()

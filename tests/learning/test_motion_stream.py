@@ -272,7 +272,11 @@ def test_mechanics_of_repetitions_are_those_of_their_own_models(
     of_body = StanceLoads(Skeleton(body.skeleton), data.coordinates, data.q.shape[1])
     q, duration = (torch.as_tensor(mine[n].values)[others] for n in ("q", "duration"))
     torch.testing.assert_close(found.loads[others], of_body(q, duration).float(), atol=1e-4, rtol=1e-3)
-    assert mechanics_of(mine.assign_attrs(models="{}"), [model]) is None
+    with pytest.raises(StreamError, match="none of the 1 models given is one that the repetitions were labelled on"):
+        mechanics_of(mine.assign_attrs(models="{}"), [model])
+    told: list[tuple[int, str]] = []
+    mechanics_of(dataset, [model], lambda done, name: told.append((done, name)))
+    assert [done for done, _ in told] == [1]
 
 
 def test_repetitions_whose_models_are_not_given_are_left_out(

@@ -85,6 +85,7 @@ def references(model: Path, tmp_path: Path) -> Callable[..., Path]:
         values = {
             "q": np.array([m.values for m in motions]),
             "activations": np.tile(np.linspace(0, 1, 101)[None, :, None], (len(motions), 1, len(muscles))),
+            "moments": np.zeros((len(motions), 101, len(motions[0].names))),
             "features": np.ones((len(motions), 1)),
             "split": np.array(["train"] * 9 + ["test"], dtype=object),
             "subject": np.array([*"aaabbbccc", "z"], dtype=object),
