@@ -134,12 +134,19 @@ def test_repetitions_without_labels_and_chosen_channels_are_read(synthetic_datas
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
-def test_a_dataset_cut_off_anywhere_is_one_sentence_and_no_traceback(
-    share: float, synthetic_dataset: xr.Dataset, tmp_path: Path
-):
+def test_a_dataset_cut_off_anywhere_is_one_sentence(share: float, synthetic_dataset: xr.Dataset, tmp_path: Path):
     path = tmp_path / "reps.nc"
     save_dataset(synthetic_dataset, path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(DatasetError, match=r"reps\.nc: not a netCDF file, or cut off") as caught:
+        load_dataset(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_command_says_that_sentence_and_no_traceback(synthetic_dataset: xr.Dataset, tmp_path: Path):
+    path = tmp_path / "reps.nc"
+    save_dataset(synthetic_dataset, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     command = [sys.executable, "-m", "bige_opensim.cli", "train", "generator", "--data", str(path), "--out", "g"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
