@@ -157,13 +157,18 @@ def _over(
             if call(compiled, block, rows) != 0:
                 raise MemoryError(f"no memory for a least-effort problem of {block.coordinates} by {block.unknowns}")
 
-    threads = max(1, min(torch.get_num_threads(), A.size // FEWEST_PER_THREAD))
-    parts = [slice(int(a), int(z)) for a, z in pairwise(np.linspace(0, len(A), threads + 1).astype(int))]
+    in_parts(len(A), A.size // FEWEST_PER_THREAD, call_rows)
+
+
+def in_parts(count: int, worth: int, call: Callable[[slice], None]) -> None:
+    """Call for all of `count` frames, on as many threads as torch has and the work is worth."""
+    threads = max(1, min(torch.get_num_threads(), worth))
+    parts = [slice(int(a), int(z)) for a, z in pairwise(np.linspace(0, count, threads + 1).astype(int))]
     if threads == 1:
-        call_rows(parts[0])
+        call(parts[0])
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(call_rows, parts))
+            list(pool.map(call, parts))
 
 
 def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,13 +159,7 @@ class NativePaths:
                 raise MemoryError(f"no memory for the paths of {self.muscles} muscles")
 
         frames = len(arrays[0])
-        threads = max(1, min(torch.get_num_threads(), frames // FEWEST_PER_THREAD))
-        parts = [slice(int(a), int(z)) for a, z in pairwise(np.linspace(0, frames, threads + 1).astype(int))]
-        if threads == 1:
-            part(parts[0])
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(part, parts))
+        native.in_parts(frames, frames // FEWEST_PER_THREAD, part)
 
 
 class _Paths(torch.autograd.Function):
