@@ -128,7 +128,8 @@ def share(
     else:
         size = b.shape[-1], len(spans.lower)
         A = capacity.new_zeros(len(b), math.prod(size), dtype=torch.float64)
-        A = A.index_copy(1, spans.coordinate * size[1] + spans.muscle, frames.double()).unflatten(1, size)
+        place = (spans.coordinate * size[1] + spans.muscle).to(A.device)
+        A = A.index_copy(1, place, frames.double()).unflatten(1, size)
         lower, upper = spans.lower.to(A), spans.upper.to(A)
         reserve = A.new_full(size[:1], RESERVE_M)
         weight = torch.ones_like(lower)
