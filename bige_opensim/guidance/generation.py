@@ -51,9 +51,9 @@ class GenerationRequest:
 
     `muscles` are compiled paths, which a surrogate with loads needs, and so does the physics. `by_physics` lets the
     surrogate's search be followed by one through the physics, of `physics_share` times as many iterations, which starts
-    where the first ended. Terms on moments, ground forces and joint loads (these need
-    `lines` of action) are followed in the second search alone: no surrogate predicts them. `seat_m` is the height of
-    the seat, above the ground, that sit-to-stands start on; None for where they begin.
+    where the first ended. Terms on moments, ground forces and joint loads (these need `lines` of action) are followed
+    in the second search alone: no surrogate predicts them. `seat_m` is the height of the seat, above the ground, that
+    sit-to-stands start on; None for where they begin.
     """
 
     generator: Path
@@ -162,7 +162,7 @@ class MotionSearch:
             torch.tensor([person[n] for n in network.channels.features], dtype=torch.float32)
             for network in (self.networks.generator, self.networks.surrogate)
         )
-        self.mechanics = _mechanics(request, self.networks.surrogate, channels, references.sizes["sample"])
+        self.mechanics = _mechanics(request, self.skeleton, self.networks.surrogate, references.sizes["sample"])
         self.planted = FootPlanting(self.skeleton, channels, margin_rad=MARGIN_RAD)
         self.between = torch.as_tensor(between_samples(references.sizes["sample"], DRAFT), dtype=torch.float32)
         recorded = torch.as_tensor(references["q"].values, dtype=torch.float32)
@@ -278,7 +278,7 @@ class MotionSearch:
 
 
 def _mechanics(
-    request: GenerationRequest, surrogate: Surrogate, channels: Sequence[str], samples: int
+    request: GenerationRequest, skeleton: Skeleton, surrogate: Surrogate, samples: int
 ) -> PersonMechanics | None:
     """What the person's model says of motions, for a surrogate that needs it.
 
@@ -290,13 +290,13 @@ def _mechanics(
     """
     if not surrogate.channels.loads:
         return None
-    if request.muscles is None or not stands(Skeleton(request.tables)):
+    if request.muscles is None or not stands(skeleton):
         raise GenerationError(
             f"{request.model}: the surrogate {request.surrogate.name} predicts people who stand on two feet, by their "
             "own muscle paths, and this model has no contact points under both, or its paths were not compiled. Name a "
             "surrogate that was trained without --models."
         )
-    return PersonMechanics(request.tables, request.muscles, channels, samples)
+    return PersonMechanics(request.tables, request.muscles, surrogate.channels.coordinates, samples)
 
 
 def _by_physics(
@@ -437,7 +437,7 @@ def _generated(
         "generator": request.generator.name,
         "surrogate": request.surrogate.name,
     }
-    predictor = "surrogate" if not request.by_physics else "surrogate, then physics"
+    predictor = "surrogate, then physics" if request.by_physics else "surrogate"
     record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
     if objective.frame.seated:
         record["chair"] = "auto" if request.seat_m is None else f"{request.seat_m:g}"

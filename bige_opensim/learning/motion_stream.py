@@ -43,15 +43,14 @@ from bige_opensim.learning.channels import Mirror
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.training_data import OTHER_SPANS, Repetitions, Streamed, TrainingError
 from bige_opensim.physics.anthropometry import STRENGTH, subject_features
-from bige_opensim.physics.muscle_share import MuscleCapacity
-from bige_opensim.physics.muscles import Muscles
+from bige_opensim.physics.muscle_share import MuscleCapacity, Spans
 from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 from bige_opensim.physics.stance_loads import LOADS, StanceLoads
 
 FORMAT = "bige-stream/5"
-HALVED = ("activations", "loads", "carried", "capacity")
-"""What shards keep in half precision, capacities at the labelled frames alone."""
+HALVED = ("activations", "loads", "carried")
+"""What shards keep in half precision, beside capacities, which they keep at the labelled frames alone."""
 
 ROOT_TURNS, ROOT_SLIDES = 0.3, 0.4
 """Shares of the tremor of joints, and of that up and down, with which the root turns and moves on the level."""
@@ -183,7 +182,7 @@ class MotionStream:
             _require_known(body, data)
         self.data, self.bodies, self.settings, self.folder, self.seed = data, tuple(bodies), settings, folder, seed
         tables = bodies[0].skeleton
-        spans = [self._capacity(Skeleton(body.skeleton), Muscles(body.muscles)).spans for body in bodies]
+        spans = [Spans.of(body.skeleton, body.muscles, data.coordinates) for body in bodies]
         other = next((body.name for body, found in zip(bodies, spans, strict=True) if not found.same(spans[0])), None)
         if other is not None:
             raise StreamError(f"{other}: its muscles are not those of {bodies[0].name}: {OTHER_SPANS}")
@@ -259,7 +258,7 @@ class MotionStream:
             part["capacity"] = between(labelled, self.settings.every, part["q"].shape[1]).half()
             parts.append(list(part.values()))
         joined = Streamed(*(torch.cat(p)[: self.settings.motions] for p in zip(*parts, strict=True)))
-        return joined._replace(**{name: getattr(joined, name).float() for name in HALVED if name != "capacity"})
+        return joined._replace(**{name: getattr(joined, name).float() for name in HALVED})
 
     def _header(self, index: int) -> tuple[Path, dict[str, Any]]:
         path = self.path(index)
@@ -282,8 +281,9 @@ class MotionStream:
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         tensors = {name: x if name == "body" else x.float() for name, x in streamed._asdict().items()}
         no_sign_of_zero = 0.0  # which of the two zeros a sum ends at is the machine's choice
-        tensors |= {name: getattr(streamed, name).half() + no_sign_of_zero for name in HALVED}
-        tensors["capacity"] = tensors["capacity"][:, :: self.settings.every]
+        halved = {name: getattr(streamed, name) for name in HALVED}
+        halved["capacity"] = streamed.capacity[:, :: self.settings.every]
+        tensors |= {name: x.half() + no_sign_of_zero for name, x in halved.items()}
         about = {"format": FORMAT, "stream": self.fingerprint} | about
         header = {"about": json.dumps(about)}  # one entry: safetensors writes several in any order
         try:
@@ -329,7 +329,8 @@ class MotionStream:
             q, duration, strength = q[likely], duration[likely], strength[likely]
             solved = predictor.solve(q, duration, self.settings.every, strength)
         carried = solved.moments / float(skeleton.weight_n)
-        able = self._capacity(skeleton, predictor.muscles)(q, duration, self.settings.every)
+        capacity = MuscleCapacity(skeleton, predictor.muscles, self.data.coordinates, q.shape[1])
+        able = capacity(q, duration, self.settings.every)
         able = able * strength.index_select(1, self.spans.muscle)[:, None]
         labels, carried, able = (
             between(x, self.settings.every, q.shape[1]) for x in (solved.activations, carried, able)
@@ -342,9 +343,6 @@ class MotionStream:
             loads = StanceLoads(skeleton, self.data.coordinates, q.shape[1])(q, duration)
         whose = torch.full((len(q),), number)
         return Streamed(q, duration, features, labels[kept], loads, carried[kept], able[kept], whose)
-
-    def _capacity(self, skeleton: Skeleton, muscles: Muscles) -> MuscleCapacity:
-        return MuscleCapacity(skeleton, muscles, self.data.coordinates, self.data.q.shape[1])
 
     def _features(self, skeleton: Skeleton, strength: Tensor) -> Tensor:
         """(motion, feature) of a body with these factors on its muscles' forces."""

@@ -399,7 +399,7 @@ class Surrogate(nn.Module):
         return torch.cat([position, bent], dim=-1)
 
     def scaled_carried(self, carried: Float[Tensor, "batch frame coordinate"]) -> Float[Tensor, "views frame own"]:
-        """What the limbs of both views carry, as `with_carried` gives it, from net forces over body weight."""
+        """What the limbs of both views carry, as `carried` gives it, from net forces over body weight."""
         own = self.sides.coordinates
         return (self.sides.views("q", carried)[..., own] - self.loads.offset[own]) / self.loads.scale[own]
 

@@ -278,13 +278,13 @@ class SurrogateTask:
         self.data, self.config = data, config
         names = (data.coordinates, data.muscles, data.feature_names)
         self.mirrors = tuple(Mirror.of(n) for n in names) if config.mirror else None
-        spread = data.activations[spread_over(data.rows["fit"], MEASURED)].flatten(0, 1).std(0, correction=0)
+        fit = spread_over(data.rows["fit"], MEASURED)
+        spread = data.activations[fit].flatten(0, 1).std(0, correction=0)
         weight = (spread + LEAST_ACTIVATION) ** -config.evenness
         self.muscle_weight = weight / weight.mean()
         if config.start:
             self.model = started_from(Path(config.start), data).to(config.device)
             return
-        fit = spread_over(data.rows["fit"], MEASURED)
         mechanics = data.mechanics(fit)
         channels = Channels.measure(
             data.q[fit].cpu(),

@@ -91,8 +91,7 @@ def polynomial_pulls(
         slopes = slopes.index_copy(1, at, torch.where(there[:, which], -found, slopes[:, at]))
     left = lengths if slack is None else lengths - slack
     if known is not None or slack is not None:
-        velocity = torch.zeros_like(lengths).index_add(-1, muscle, slopes * qd[..., coordinate])
-        again = muscles.strength(left, velocity)
+        again = muscles.strength(left, muscles.rates(slopes, qd))
         if known is not None and slack is None:
             again = torch.where(there, again[:, known.muscle], active[:, known.muscle])
             again = active.index_copy(1, known.muscle, again)

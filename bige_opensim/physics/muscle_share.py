@@ -28,9 +28,10 @@ from torch.autograd.function import once_differentiable
 
 from bige_opensim.physics import native
 from bige_opensim.physics.least_effort import NOT_FINITE, SOLVED, solve
+from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.predictor import derivative_matrix
-from bige_opensim.physics.skeleton import Skeleton
+from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 RESERVE_M = 0.0015
 """Optimal force of a reserve over body weight: 1 N·m, as labels have it, of 670 N."""
@@ -54,6 +55,15 @@ class Spans:
     coordinate: Int[Tensor, " span"]
     lower: Float[Tensor, " muscle"]
     upper: Float[Tensor, " muscle"]
+
+    @classmethod
+    def of(cls, skeleton: SkeletonTables, muscles: MuscleTables, channels: Sequence[str]) -> Spans:
+        """Those of a model's muscles and of the coordinates of motions that it does not lock."""
+        place, used = _places(skeleton, channels), _used(skeleton, muscles, channels)
+        muscle = np.repeat(np.arange(len(muscles.names)), np.diff(muscles.span_offsets))
+        limits = (torch.as_tensor(muscles.parameters[name]) for name in ("min_control", "max_control"))
+        coordinate = [place[column] for column in muscles.span_coordinates[used].tolist()]
+        return cls(muscles.names, torch.as_tensor(muscle[used]), torch.tensor(coordinate, dtype=torch.long), *limits)
 
     def same(self, other: Spans) -> bool:
         """Whether capacities by one can be read by the other."""
@@ -92,15 +102,10 @@ class MuscleCapacity(torch.nn.Module):
 
     def __init__(self, skeleton: Skeleton, muscles: Muscles, channels: Sequence[str], samples: int = 101) -> None:
         super().__init__()
-        known = {name: k for k, name in enumerate(skeleton.coordinates)}
-        self.columns = [known[name] for name in channels]
+        self.columns = [skeleton.index(name) for name in channels]
         self.muscles, self.weight_n = muscles, float(skeleton.weight_n)
-        place = {column: k for k, column in enumerate(self.columns) if not skeleton.tables.locked[column]}
-        muscle, coordinate = (x.tolist() for x in muscles.spans)
-        used = [s for s, column in enumerate(coordinate) if column in place]
-        limits = (torch.as_tensor(muscles.tables.parameters[k]) for k in ("min_control", "max_control"))
-        at = (torch.tensor([muscle[s] for s in used]), torch.tensor([place[coordinate[s]] for s in used]))
-        self.spans = Spans(muscles.names, *at, *limits)
+        self.spans = Spans.of(skeleton.tables, muscles.tables, channels)
+        used = _used(skeleton.tables, muscles.tables, channels)
         self.register_buffer("used", torch.tensor(used, dtype=torch.long), persistent=False)
         self.register_buffer("default", skeleton.get_buffer("default").to(muscles.centre), persistent=False)
         self.register_buffer("rates", torch.as_tensor(derivative_matrix(samples)).to(muscles.centre), persistent=False)
@@ -116,6 +121,18 @@ class MuscleCapacity(torch.nn.Module):
         _, slope, force = self.muscles.paths(posture, speed)
         found = -slope.index_select(1, self.used) * (force / self.weight_n).index_select(-1, self.spans.muscle)
         return found.unflatten(0, (len(q), -1))
+
+
+def _places(skeleton: SkeletonTables, channels: Sequence[str]) -> dict[int, int]:
+    """Place among the channels of every column of the skeleton that they name and that is not locked."""
+    columns = [skeleton.coordinates.index(name) for name in channels]
+    return {column: k for k, column in enumerate(columns) if not skeleton.locked[column]}
+
+
+def _used(skeleton: SkeletonTables, muscles: MuscleTables, channels: Sequence[str]) -> list[int]:
+    """Of all spans of the muscles, those that move the channels."""
+    place = _places(skeleton, channels)
+    return [s for s, column in enumerate(muscles.span_coordinates.tolist()) if column in place]
 
 
 def share(

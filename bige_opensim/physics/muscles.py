@@ -202,8 +202,14 @@ class Muscles(torch.nn.Module):
     ) -> tuple[Float[Tensor, "*batch muscle"], Float[Tensor, "*batch muscle"]]:
         """Lengths in m and lengthening speeds in m/s from one evaluation of the polynomials."""
         lengths, slopes = self._evaluate(q, slopes=True)
-        rates = slopes * qd[..., self._span_coordinate]
-        return lengths, torch.zeros_like(lengths).index_add(-1, self._span_muscle, rates)
+        return lengths, self.rates(slopes, qd)
+
+    def rates(
+        self, slopes: Float[Tensor, "*batch span"], qd: Float[Tensor, "*batch coordinate"]
+    ) -> Float[Tensor, "*batch muscle"]:
+        """Lengthening speeds in m/s from dL/dq_c of every span."""
+        still = slopes.new_zeros(*slopes.shape[:-1], len(self.names))
+        return still.index_add(-1, self._span_muscle, slopes * qd.index_select(-1, self._span_coordinate))
 
     def paths(
         self, q: Float[Tensor, "frame coordinate"], qd: Float[Tensor, "frame coordinate"]
@@ -212,9 +218,7 @@ class Muscles(torch.nn.Module):
         if self._native is not None and q.device.type == "cpu":
             return self._native(q, qd)
         length, slope = self._evaluate(q, slopes=True)
-        rates = slope * qd.index_select(-1, self._span_coordinate)
-        velocity = torch.zeros_like(length).index_add(-1, self._span_muscle, rates)
-        return length, slope, self.strength(length, velocity)
+        return length, slope, self.strength(length, self.rates(slope, qd))
 
     def strength(
         self, length: Float[Tensor, "*batch muscle"], velocity: Float[Tensor, "*batch muscle"]
