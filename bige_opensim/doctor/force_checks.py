@@ -16,6 +16,7 @@ from bige_opensim.doctor.series_checks import check_spikes
 from bige_opensim.doctor.storage_checks import Table
 from bige_opensim.io.external_loads import ExternalLoads
 from bige_opensim.motion import Motion
+from bige_opensim.physics.anthropometry import STANDARD_GRAVITY
 from bige_opensim.physics.contact import ground_height
 
 LOADED_N, LOADED_SHARE = 30.0, 0.05
@@ -23,7 +24,6 @@ LARGEST_FORCE_N = 20_000.0
 FARTHEST_M = 20.0
 BESIDE_BOTH_FEET_M = 0.35
 STILL_S, STILL_SPREAD = 1.0, 0.02
-STANDARD_GRAVITY = 9.80665
 WEIGHT_TOLERANCE = 0.05
 SPIKE_SHARE = 0.1
 FEET = ("r", "l")

@@ -10,8 +10,8 @@ import numpy as np
 from bige_opensim.doctor.findings import Finding, Severity
 from bige_opensim.doctor.known_model import KnownModel
 from bige_opensim.osim.model import OsimModel
+from bige_opensim.physics.anthropometry import STANDARD_GRAVITY
 
-STANDARD_GRAVITY = 9.80665
 GRAVITY_TOLERANCE, TILTED_GRAVITY = 0.1, 1.0
 """m/s2: what gravity varies by over the Earth and files round it to, and the slope of a steep treadmill (10 %)."""
 

@@ -304,7 +304,7 @@ class SurrogateTask:
         q, target, features = (getattr(self.data, name)[rows] for name in ("q", "activations", "features"))
         at = self._thinned(q.shape[1], random)
         target, mechanics = target[:, at], self.data.mechanics(rows, at)
-        if mechanics is not None:
+        if mechanics is not None and self.model.channels.loads:
             limbs = self.model.carried(q, self.data.duration[rows], features, at=at, mechanics=mechanics)
             return self._loss_of(limbs, target, mechanics, self.data.carried[rows][:, at])
         if self.mirrors is not None and self.model.sides.count == 1:

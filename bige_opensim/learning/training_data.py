@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bige_opensim.physics.anthropometry import STANDARD_GRAVITY
 from bige_opensim.physics.mechanics import Mechanics
 from bige_opensim.physics.muscle_share import Spans
 
@@ -23,8 +24,6 @@ CALIBRATION_BODY = 8
 
 HELD_OUT = 0.2
 """Share of the training repetitions that stops the training when no validation subject exists."""
-
-GRAVITY_M_S2 = 9.80665
 
 FEWEST_FIT = 2
 """Repetitions that are the least to train on."""
@@ -225,7 +224,7 @@ def _over_weight(dataset: xr.Dataset) -> Float[np.ndarray, "repetition sample co
     features = [str(name) for name in dataset["feature"].values]
     if "moments" not in dataset or "mass_kg" not in features:
         return np.full(dataset["q"].shape, np.nan)
-    weight = GRAVITY_M_S2 * dataset["features"].values[:, features.index("mass_kg")]
+    weight = STANDARD_GRAVITY * dataset["features"].values[:, features.index("mass_kg")]
     return dataset["moments"].values / weight[:, None, None]
 
 

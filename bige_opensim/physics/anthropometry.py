@@ -16,6 +16,9 @@ SEGMENTS = {
 }
 
 
+STANDARD_GRAVITY = 9.80665
+"""m/s^2."""
+
 STRENGTH = "strength_"
 """What the names of the muscles' own strengths begin with: `strength_vasmed_r`."""
 

@@ -27,9 +27,9 @@ from scipy import stats
 
 from bige_opensim.labelling.label import Label
 from bige_opensim.motion import Motion
+from bige_opensim.physics.anthropometry import STANDARD_GRAVITY
 
 SAMPLES = 101
-GRAVITY = 9.80665
 CONFIDENCE = 0.95
 FEWEST = 3
 """People below whom no interval is given."""
@@ -119,7 +119,7 @@ class MeasuredTrial:
 
     def channels(self, start: float, end: float) -> dict[str, Channel]:
         """Curves between two times (s): degrees, N m/kg, body weights, activations."""
-        weight = GRAVITY * self.mass_kg
+        weight = STANDARD_GRAVITY * self.mass_kg
         moments = [f"{name}_moment" for name in self.angles]
         vertical = [f"ground_force_{side}_vy" for side in "rl"]
         loads = [n for n in (self.joint_loads.names if self.joint_loads else ()) if n.endswith("_resultant_bw")]

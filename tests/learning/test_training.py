@@ -541,6 +541,16 @@ def test_a_trained_network_goes_on_at_a_tenth_of_the_rate(synthetic_dataset: xr.
     assert slower == pytest.approx([0.02 * rate for rate in rates[0]])
 
 
+def test_a_network_without_loads_is_gone_on_from_whatever_models_are_given(
+    synthetic_dataset: xr.Dataset, tmp_path: Path
+) -> None:
+    first = train_surrogate(synthetic_dataset, tmp_path / "first", SURROGATE)
+    config = replace(SURROGATE, start=str(first), epochs=2)
+    mechanics = squat_like_mechanics(synthetic_dataset)
+    again = load_surrogate(train_surrogate(synthetic_dataset, tmp_path / "again", config, mechanics=mechanics))
+    assert again.channels.loads == ()
+
+
 def test_what_a_training_began_with_is_kept_where_nothing_is_better(
     synthetic_dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
