@@ -416,37 +416,9 @@ def _line_search(p: _Problem, lam: Tensor, pull: Tensor, gradient: Tensor, step:
     full = rising - falling - (along * p.boxed(pull + along)).sum(-1)
     length = torch.ones_like(start)
     rows = torch.nonzero(full < -0.1 * start).flatten()
-    if len(rows) and p.exponent is None:
-        length[rows] = _zero_of_broken_line(p, pull[rows], along[rows], start[rows], falling[rows])
-    elif len(rows):
+    if len(rows):
         length[rows] = _enclosed_zero(p, pull[rows], along[rows], rising[rows], falling[rows], start[rows], full[rows])
     return length
-
-
-def _zero_of_broken_line(p: _Problem, pull: Tensor, along: Tensor, start: Tensor, falling: Tensor) -> Tensor:
-    """Zero of the slope for exponent 2, of which it is known that it lies between 0 and 1.
-
-    Every unknown then moves in proportion to alpha while it is inside its box, so the slope is a broken line: it starts
-    at `start`, falls at the rate falling + sum along_i^2 / (2 w_i) over the unknowns inside, and its corners are where
-    one of them enters its box or leaves it.
-    """
-    moves = along != 0
-    speed = torch.where(moves, along / (2.0 * p.weight), 1.0)
-    at_bounds = torch.stack([p.lower - p.free(pull), p.upper - p.free(pull)]) / speed
-    corners = torch.cat([at_bounds.amin(0), at_bounds.amax(0)], -1).clamp(0.0, 1.0)
-    steeper = torch.where(moves, along * speed, 0.0)
-    corners, order = corners.sort(-1)
-    rate = falling.unsqueeze(-1) + torch.cat([steeper, -steeper], -1).gather(-1, order).cumsum(-1)
-    ends = torch.cat([corners[:, 1:], torch.ones_like(corners[:, :1])], -1)
-    drops = torch.cat([(falling * corners[:, 0]).unsqueeze(-1), rate * (ends - corners)], -1)
-    slopes = start.unsqueeze(-1) - drops.cumsum(-1)  # at every corner and, last, at 1
-    after = (slopes > 0).sum(-1, keepdim=True)  # corners before the zero
-    zero, none = torch.zeros_like(corners[:, :1]), falling.unsqueeze(-1)
-    before = (after - 1).clamp(min=0)
-    begin = torch.where(after > 0, torch.cat([corners, zero + 1.0], -1).gather(-1, before), zero)
-    left = torch.where(after > 0, slopes.gather(-1, before), start.unsqueeze(-1))
-    pace = torch.where(after > 0, torch.cat([rate, none], -1).gather(-1, before), none)
-    return (begin + left / pace.clamp(min=TINY)).squeeze(-1).clamp(0.0, 1.0)
 
 
 def _enclosed_zero(

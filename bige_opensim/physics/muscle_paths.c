@@ -5,22 +5,10 @@
  * activation is that of a Millard muscle with a rigid tendon. LANES frames are side by side, so that every sum over
  * monomials runs over them in registers; the compiler makes it as wide as the processor is.
  */
+#include "lanes.h"
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
-enum { LANES = 8, OUTPUTS = 4, CURVE = 2 };
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDE
-#endif
-#ifdef __GNUC__
-#define INLINED static inline __attribute__((always_inline)) /* into what is made WIDE */
-#else
-#define INLINED static inline
-#endif
+enum { OUTPUTS = 4, CURVE = 2 };
 
 /* Muscles that span the same coordinates. Monomial k > 0 is number `parent` times coordinate `variable` of the group;
  * outputs are the lengths of the muscles, then the slopes of each; by_output (outputs, terms) and by_term (terms,
@@ -42,12 +30,9 @@ typedef struct {
     const double *low, *step, *nodes;
 } Muscles;
 
-/* One number of LANES frames: a vector of the compiler's, wherever it lies. */
-typedef double Lanes __attribute__((vector_size(8 * LANES), aligned(8)));
-
 typedef struct {
     Lanes *x, *length, *slope, *monomial, *of_monomial, *output, *of_x, *of_length, *of_slope;
-    double *memory;
+    void *memory;
 } Work;
 
 static int prepare(Work *w, const Muscles *p) {
@@ -61,11 +46,10 @@ static int prepare(Work *w, const Muscles *p) {
                       (size_t)p->spans};
     Lanes **parts[] = {&w->x, &w->length, &w->slope, &w->monomial, &w->of_monomial, &w->output, &w->of_x, &w->of_length,
                        &w->of_slope};
-    size_t all = 0;
-    for (int i = 0; i < 9; i++) all += sizes[i];
-    w->memory = calloc(all, sizeof(Lanes));
+    size_t count = 0;
+    for (int i = 0; i < 9; i++) count += sizes[i];
+    Lanes *next = lanes(count, &w->memory);
     if (!w->memory) return 0;
-    Lanes *next = (Lanes *)w->memory;
     for (int i = 0; i < 9; i++) { *parts[i] = next; next += sizes[i]; }
     return 1;
 }

@@ -11,8 +11,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).with_name(f"{name}.c") for name in ("least_effort", "muscle_paths"))
 FOLDER = Path(__file__).parent
+SOURCES = tuple(FOLDER / f"{name}.c" for name in ("least_effort", "muscle_paths"))
+HEADER = FOLDER / "lanes.h"
 COMPILERS = ("cc", "gcc", "clang")
 
 
@@ -22,7 +23,7 @@ def library_path(folder: Path = FOLDER) -> Path:
     The name has a hash of the sources, so that none of another version is loaded, and no ending that Python takes for a
     module of its own.
     """
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in (HEADER, *SOURCES)))
     return folder / f"physics_{digest.hexdigest()[:12]}.native"
 
 

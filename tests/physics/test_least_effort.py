@@ -8,7 +8,6 @@ import torch
 from numpy.testing import assert_allclose
 from recordings import recorded, tables_of
 from scipy import sparse
-from scipy.optimize import brentq
 from small_models import biped, squat
 
 from bige_opensim.labelling.kinematics import prepare
@@ -50,7 +49,7 @@ def random_problem(frames: int = 12, coordinates: int = 9, unknowns: int = 30, s
 
 @pytest.mark.parametrize("length", [3.0, 30.0, 300.0])
 def test_along_a_step_the_search_stops_where_the_dual_stops_rising(length):
-    """For any step: at the zero of the slope that scipy finds, or, where there is none before it, at the full step."""
+    """For any step: where a tenth of the slope is left, or, where it has no zero before, at the full step."""
     p = random_problem(frames=40)
     c = 0.5 * p["reserve_optimal"] ** 2
     problem = least_effort._Problem(p["A"], p["b"], p["weight"], p["lower"], p["upper"], c, None)
@@ -69,7 +68,8 @@ def test_along_a_step_the_search_stops_where_the_dual_stops_rising(length):
             assert taken[t] == 1.0
         else:
             shortened += 1
-            assert_allclose(taken[t], brentq(slope, 0.0, 1.0, xtol=1e-15), rtol=1e-9)
+            assert 0.0 < taken[t] < 1.0
+            assert abs(slope(float(taken[t]))) <= 0.1 * slope(0.0) * (1.0 + 1e-9)
     assert shortened >= 5
 
 
