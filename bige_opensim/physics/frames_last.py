@@ -46,6 +46,20 @@ class Wrenches(NamedTuple):
     rotation: Tensor
 
 
+class Home(NamedTuple):
+    """A skeleton in its home pose: every frame is turned as ground is, and nothing is displaced.
+
+    axis, step (K, 3): of the primitives, the latter from the origin above, m; mass (B,), kg, 0 of bodies that do not
+    float; com (B, 3): from the origin of the body's carrier, m; inertia (B, 3, 3): about it, kg m2, 0 likewise.
+    """
+
+    axis: np.ndarray
+    step: np.ndarray
+    mass: np.ndarray
+    com: np.ndarray
+    inertia: np.ndarray
+
+
 class FramesLast(torch.nn.Module):
     """Inverse dynamics of a skeleton for coordinates (C, N), differentiable, in the skeleton's precision.
 
@@ -92,14 +106,17 @@ class FramesLast(torch.nn.Module):
         floats = (skeleton.person_mass > 0).double().numpy()
         own = self._body_home @ t.body_rotation
         axis = np.einsum("kij,kj->ki", home, t.axis)
+        com = self.from_carrier(np.arange(len(t.bodies)), t.com)
+        inertia = floats[:, None, None] * (own @ t.inertia @ own.transpose(0, 2, 1))
+        self.home = Home(axis, step, floats * t.mass, com, inertia)
         skew = np.cross(axis[turning, None], np.eye(3)).transpose(0, 2, 1)
         for name, numbers in {
             "axis_and_step": np.stack([axis, step], 1),
             "exponential": np.stack([np.broadcast_to(np.eye(3), skew.shape), skew, skew @ skew], -1).reshape(-1, 9, 3),
             "slides": (~turns[stepping])[:, None],
-            "mass": (floats * t.mass)[:, None, None],
-            "com": self.from_carrier(np.arange(len(t.bodies)), t.com)[:, None],
-            "inertia": floats[:, None, None] * (own @ t.inertia @ own.transpose(0, 2, 1)),
+            "mass": self.home.mass[:, None, None],
+            "com": com[:, None],
+            "inertia": inertia,
             "moves_above": (moved - np.eye(len(moved)))[:, turning],
             "moves_body": moves_body[:, turning],
             "steps_origin": moved[turning][:, stepping],

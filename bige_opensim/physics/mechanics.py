@@ -56,4 +56,5 @@ class PersonMechanics(torch.nn.Module):
         self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"], every: int = 1
     ) -> Mechanics:
         """Of motions in rad and m that take `duration` s, at every so many frames."""
-        return Mechanics(self.loads(q, duration, every), self.capacity(q, duration, every), self.capacity.spans)
+        states = self.loads.states(q, duration, every)
+        return Mechanics(self.loads.of(states), self.capacity.of(states), self.capacity.spans)

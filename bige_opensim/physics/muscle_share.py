@@ -28,9 +28,9 @@ from torch.autograd.function import once_differentiable
 
 from bige_opensim.physics import native
 from bige_opensim.physics.least_effort import NOT_FINITE, SOLVED, solve
+from bige_opensim.physics.motion_states import MotionStates, States
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
-from bige_opensim.physics.predictor import derivative_matrix
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 
 RESERVE_M = 0.0015
@@ -96,31 +96,28 @@ class MuscleCapacity(torch.nn.Module):
     `channels` names the motions' coordinates; those that the model locks or the motion lacks count for nothing.
     """
 
-    rates: Tensor
-    default: Tensor
     used: Tensor
 
     def __init__(self, skeleton: Skeleton, muscles: Muscles, channels: Sequence[str], samples: int = 101) -> None:
         super().__init__()
-        self.columns = [skeleton.index(name) for name in channels]
+        self.states = MotionStates(skeleton, channels, samples)
         self.muscles, self.weight_n = muscles, float(skeleton.weight_n)
         self.spans = Spans.of(skeleton.tables, muscles.tables, channels)
         used = _used(skeleton.tables, muscles.tables, channels)
         self.register_buffer("used", torch.tensor(used, dtype=torch.long), persistent=False)
-        self.register_buffer("default", skeleton.get_buffer("default").to(muscles.centre), persistent=False)
-        self.register_buffer("rates", torch.as_tensor(derivative_matrix(samples)).to(muscles.centre), persistent=False)
 
     def forward(
         self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"], every: int = 1
     ) -> Float[Tensor, "batch frame span"]:
         """Capacities over body weight, m, at every so many frames."""
-        full = self.default.repeat(*q.shape[:2], 1)
-        full[..., self.columns] = q.to(full)
-        speed = (self.rates[::every] @ full) / duration.to(full)[:, None, None]
-        posture, speed = full[:, ::every].flatten(0, 1), speed.flatten(0, 1)
+        return self.of(self.states(q, duration, every))
+
+    def of(self, states: States) -> Float[Tensor, "batch frame span"]:
+        """Capacities of states."""
+        posture, speed = (x.to(self.muscles.centre) for x in states[:2])
         _, slope, force = self.muscles.paths(posture, speed)
         found = -slope.index_select(1, self.used) * (force / self.weight_n).index_select(-1, self.spans.muscle)
-        return found.unflatten(0, (len(q), -1))
+        return found.unflatten(0, (states.motions, -1))
 
 
 def _places(skeleton: SkeletonTables, channels: Sequence[str]) -> dict[int, int]:

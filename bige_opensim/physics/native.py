@@ -1,7 +1,7 @@
 """The compiled physics, where the package was built with a compiler: least effort with squared costs in C.
 
 The method is `least_effort.c`'s. It takes a sixth of the processor time of the same Newton method on torch batches, and
-gives the same multipliers. Muscle paths in C are in `native_paths`.
+gives the same multipliers. What else is in C: `native_paths`, `native_stance`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -169,6 +169,38 @@ def in_parts(count: int, worth: int, call: Callable[[slice], None]) -> None:
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(call, parts))
+
+
+class Tables:
+    """Arrays that a structure of C points to, and the functions that take that structure first."""
+
+    def __init__(self) -> None:
+        self._kept: list[np.ndarray] = []
+
+    def _integers(self, values: Any) -> ctypes.c_void_p:
+        return self._keep(np.ascontiguousarray(values, dtype=np.int32))
+
+    def _doubles(self, values: Any) -> ctypes.c_void_p:
+        return self._keep(np.ascontiguousarray(values, dtype=float))
+
+    def _keep(self, array: np.ndarray) -> ctypes.c_void_p:
+        self._kept.append(array)
+        return _pointer(array)
+
+    @staticmethod
+    def _over(name: str, structure: ctypes.Structure, arrays: Sequence[np.ndarray], fewest_per_thread: int) -> None:
+        """Call function `name` for all frames of contiguous arrays, on as many threads as there is work for."""
+        compiled = library()
+        assert compiled is not None, "the caller asks `library` first"
+        function: Callable[..., int] = compiled[name]
+
+        def part(rows: slice) -> None:
+            pointers = [_pointer(x[rows]) for x in arrays]
+            if function(rows.stop - rows.start, ctypes.byref(structure), *pointers) != 0:
+                raise MemoryError(f"no memory for {name}")
+
+        frames = len(arrays[0])
+        in_parts(frames, frames // fewest_per_thread, part)
 
 
 def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:

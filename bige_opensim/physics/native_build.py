@@ -12,8 +12,8 @@ import subprocess
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SOURCES = tuple(FOLDER / f"{name}.c" for name in ("least_effort", "muscle_paths"))
-HEADER = FOLDER / "lanes.h"
+SOURCES = tuple(FOLDER / f"{name}.c" for name in ("least_effort", "muscle_paths", "stance_loads"))
+HEADERS = tuple(FOLDER / f"{name}.h" for name in ("lanes", "skeleton_motion"))
 COMPILERS = ("cc", "gcc", "clang")
 
 
@@ -23,7 +23,7 @@ def library_path(folder: Path = FOLDER) -> Path:
     The name has a hash of the sources, so that none of another version is loaded, and no ending that Python takes for a
     module of its own.
     """
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in (HEADER, *SOURCES)))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in (*HEADERS, *SOURCES)))
     return folder / f"physics_{digest.hexdigest()[:12]}.native"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,11 +67,11 @@ class _Muscles(ctypes.Structure):
     )
 
 
-class NativePaths:
+class NativePaths(native.Tables):
     """The muscles of a model in C."""
 
     def __init__(self, tables: MuscleTables, groups: Sequence[PathGroup]) -> None:
-        self._kept: list[np.ndarray] = []  # what C points to
+        super().__init__()
         of = tables.parameters
         optimal, pennation = of["optimal_fiber_length"], of["pennation_angle_at_optimal"]
         fibres = (
@@ -116,13 +116,13 @@ class NativePaths:
         """The same of contiguous doubles."""
         sizes = (self.muscles, self.spans, self.muscles)
         found = tuple(np.empty((len(q), size)) for size in sizes)
-        self._over("bige_muscle_paths", (q, speed, *found))
+        self._over("bige_muscle_paths", self._muscles, (q, speed, *found), FEWEST_PER_THREAD)
         return found
 
     def pull_back(self, q: np.ndarray, speed: np.ndarray, asked: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Gradients in q and speed of what has the gradients `asked` in the three results."""
         to = np.empty_like(q), np.empty_like(q)
-        self._over("bige_muscle_paths_pullback", (q, speed, *asked, *to))
+        self._over("bige_muscle_paths_pullback", self._muscles, (q, speed, *asked, *to), FEWEST_PER_THREAD)
         return to
 
     def _group(self, group: PathGroup) -> _Group:
@@ -136,30 +136,6 @@ class NativePaths:
             *map(self._integers, (group.coordinates, group.parent, group.variable, into)),
             *map(self._doubles, (group.weights.T, group.weights)),
         )
-
-    def _integers(self, values: Any) -> ctypes.c_void_p:
-        return self._pointer(np.ascontiguousarray(values, dtype=np.int32))
-
-    def _doubles(self, values: Any) -> ctypes.c_void_p:
-        return self._pointer(np.ascontiguousarray(values, dtype=float))
-
-    def _pointer(self, array: np.ndarray) -> ctypes.c_void_p:
-        self._kept.append(array)
-        return ctypes.c_void_p(array.ctypes.data)
-
-    def _over(self, name: str, arrays: tuple[np.ndarray, ...]) -> None:
-        """Call a function for all frames, on as many threads as there is work for."""
-        compiled = native.library()
-        assert compiled is not None, "the caller asks `able` first"
-        call: Callable[..., int] = compiled[name]
-
-        def part(rows: slice) -> None:
-            pointers = [ctypes.c_void_p(x[rows].ctypes.data) for x in arrays]
-            if call(rows.stop - rows.start, ctypes.byref(self._muscles), *pointers) != 0:
-                raise MemoryError(f"no memory for the paths of {self.muscles} muscles")
-
-        frames = len(arrays[0])
-        native.in_parts(frames, frames // FEWEST_PER_THREAD, part)
 
 
 class _Paths(torch.autograd.Function):

@@ -20,9 +20,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bige_opensim.physics import native_stance
 from bige_opensim.physics.contact import feet_of
 from bige_opensim.physics.frames_last import FramesLast, Wrenches, cross, summed, turned
-from bige_opensim.physics.predictor import derivative_matrix
+from bige_opensim.physics.motion_states import MotionStates, States
+from bige_opensim.physics.native_stance import NativeStance
 from bige_opensim.physics.skeleton import Skeleton
 
 GROUND_LOADS = ("force_x", "force_y", "force_z", "point_x", "point_z", "right_share", "apart_z", "free_moment")
@@ -54,6 +56,9 @@ ON_LEVEL = (1.0, 0.0, 1.0)
 LEAST_FOOT_M2 = 1e-4
 """Size of what says where a foot points, m^2, below which it hardly lies on the level."""
 
+LEAST_APART_M2 = 1e-4
+"""Distance of the feet, squared, m^2, below which they share the load as if they were that far apart."""
+
 LEAST_WEIGHT = 0.05
 """Body weights below which the vertical force does not fall in the zero-moment point: nobody stands then."""
 
@@ -66,22 +71,20 @@ def stands(skeleton: Skeleton) -> bool:
 class StanceLoads(torch.nn.Module):
     """(q (N, T, C), duration (N,)) -> loads (N, t, C + L) at every so many frames, differentiable.
 
-    First the net generalized forces of the channels over body weight, m for moments, then the L of `LOADS`. Speeds and
-    accelerations are those of natural quintic splines, as in `predictor`.
+    First the net generalized forces of the channels over body weight, m for moments, then the L of `LOADS`. In C where
+    there is a compiler, on a graphics card by torch.
     """
 
-    default: Tensor
     places: Tensor
     means: Tensor
     forward_of: Tensor
-    rates: Tensor
 
     def __init__(self, skeleton: Skeleton, channels: Sequence[str], samples: int = 101) -> None:
         super().__init__()
         if not stands(skeleton):
             raise ValueError("loads on two feet need a model that floats, with contact points under both feet")
         self.skeleton, self.frames = skeleton, FramesLast(skeleton)
-        self.columns = [skeleton.coordinates.index(n) for n in channels]
+        self.states = MotionStates(skeleton, channels, samples)
         foot, carriers = feet_of(skeleton)
         side = np.array(foot)
         self.carriers = [carriers[foot.index(s)] for s in (0, 1)]
@@ -89,20 +92,21 @@ class StanceLoads(torch.nn.Module):
         bodies = skeleton.tables.contact_body.astype(np.int64)
         self.bodies = bodies.tolist()
         self.order = [skeleton.contact_names.index(f"s{k + 1}_{s}") for s in "rl" for k in range(POINTS)]
-        places = self.frames.from_carrier(bodies, skeleton.tables.contact_centre)[:, None]
+        places = self.frames.from_carrier(bodies, skeleton.tables.contact_centre)
         own = np.stack([side == s for s in (0, 1)])
         means = own / own.sum(1, keepdims=True)
         along = skeleton.tables.contact_centre[:, 0]
         forward_of = own * (along - (means @ along)[:, None])
-        rate = derivative_matrix(samples)
-        for name, numbers in {
-            "default": skeleton.default[:, None, None],
-            "places": torch.as_tensor(places),
-            "means": torch.as_tensor(means),
-            "forward_of": torch.as_tensor(forward_of),
-            "rates": torch.as_tensor(np.stack([rate, rate @ rate])),
-        }.items():
-            self.register_buffer(name, numbers.to(skeleton.mass), persistent=False)
+        for name, numbers in {"places": places[:, None], "means": means, "forward_of": forward_of}.items():
+            self.register_buffer(name, torch.as_tensor(numbers).to(skeleton.mass), persistent=False)
+        self._native: NativeStance | None = None
+        if native_stance.able(skeleton.tables):
+            radius, ahead = skeleton.tables.contact_radius, forward_of.sum(0)
+            points = bodies[self.order], *(x[self.order] for x in (places, radius, ahead))
+            least = LEAST_WEIGHT, LEAST_APART_M2, LEAST_FOOT_M2
+            feet = native_stance.Feet(*points, self.carriers, self.weight_n, *least)
+            at_home = skeleton.tables, self.frames.home
+            self._native = NativeStance(*at_home, feet, self.states.columns, len(LOADS))
 
     def forward(
         self,
@@ -111,12 +115,15 @@ class StanceLoads(torch.nn.Module):
         every: int = 1,
     ) -> Float[Tensor, "batch frame load"]:
         """Loads in the precision of the skeleton."""
-        full = self.default.repeat(1, *q.shape[:2])
-        full[self.columns] = q.to(full).permute(2, 0, 1)
-        T = duration.to(full)[:, None]
-        once, twice = (full @ matrix[::every].T for matrix in self.rates)  # (coordinate, batch, frame)
-        found = self._loads(full[..., ::every].flatten(1), (once / T).flatten(1), (twice / T**2).flatten(1))
-        return found.unflatten(1, once.shape[1:]).permute(1, 2, 0).contiguous()
+        return self.of(self.states(q, duration, every))
+
+    def of(self, states: States) -> Float[Tensor, "batch frame load"]:
+        """Loads of states."""
+        if self._native is not None and states.q.device.type == "cpu":
+            found = self._native(states.q, states.qd, states.qdd)
+        else:
+            found = self._loads(*(x.T.contiguous() for x in states[:3])).T
+        return found.unflatten(0, (states.motions, -1))
 
     def _loads(self, q: Tensor, qd: Tensor, qdd: Tensor) -> Float[Tensor, "load frame"]:
         found = self.frames(q, qd, qdd)
@@ -127,7 +134,7 @@ class StanceLoads(torch.nn.Module):
         points = self._points(found)
         right, left = middles = summed(self.means, points) * points.new_tensor(ON_LEVEL)[:, None]
         apart = right - left
-        share = ((z - left) * apart).sum(0) / apart.square().sum(0).clamp(min=1e-4)
+        share = ((z - left) * apart).sum(0) / apart.square().sum(0).clamp(min=LEAST_APART_M2)
         share = share.clamp(0.0, 1.0)
         off = z - (share * right + (1.0 - share) * left)
         free = M[1] - (z[2] * F[0] - z[0] * F[2])
@@ -137,7 +144,7 @@ class StanceLoads(torch.nn.Module):
         twisted = torch.stack([part * (cross(foot + off, F) + couple) for part, foot in feet])
         at = torch.tensor(self.carriers)
         force, moment = found.force.index_add(0, at, pushed, alpha=-1), found.moment.index_add(0, at, twisted, alpha=-1)
-        net = self.frames.generalized(found, force, moment)[self.columns]
+        net = self.frames.generalized(found, force, moment)[self.states.columns]
         told = [F / self.weight_n, off[[0, 2]], share[None] - 0.5, apart[2:], free[None] / self.weight_n]
         return torch.cat([net / self.weight_n, *told, self._of_feet(points, z - middles)])
 
