@@ -42,4 +42,75 @@ INLINED Lanes *lanes(size_t count, void **memory) {
     return (Lanes *)(((uintptr_t)*memory + sizeof(Lanes) - 1) / sizeof(Lanes) * sizeof(Lanes));
 }
 
+/* Frames from `from` on of rows of `width` numbers; those beyond the last are its copies. */
+INLINED void load_rows(const double *rows, int width, int from, int frames, Lanes *into) {
+    const double *row[LANES];
+    for (int l = 0; l < LANES; l++) row[l] = rows + (size_t)(from + l < frames ? from + l : frames - 1) * (size_t)width;
+    for (int c = 0; c < width; c++) {
+        Lanes value;
+        for (int l = 0; l < LANES; l++) value[l] = row[l][c];
+        into[c] = value;
+    }
+}
+
+INLINED void store_rows(const Lanes *values, int width, int from, int frames, double *rows) {
+    int some = frames - from < LANES ? frames - from : LANES;
+    for (int l = 0; l < some; l++)
+        for (int c = 0; c < width; c++) rows[(size_t)(from + l) * (size_t)width + (size_t)c] = values[c][l];
+}
+
+INLINED Lanes root(Lanes v) {
+    for (int l = 0; l < LANES; l++) v[l] = __builtin_sqrt(v[l]);
+    return v;
+}
+
+/* Curves on even grids: rows of `count` nodes (value, slope) that begin at low and go on by step. */
+typedef struct {
+    int count;
+    const double *low, *step, *nodes;
+} Curves;
+
+/* Of every lane the cubic of its cell, y0 + m0 t + c2 t^2 + c3 t^3, a straight line beyond the ends: see hermite.py. */
+typedef struct { Lanes t, y0, m0, m1, c2, c3, beyond; double step; } Cubic;
+
+INLINED Cubic cubic(const Curves *curves, int row, Lanes x) {
+    Cubic c = {.step = curves->step[row]};
+    int last = curves->count - 1;
+    Lanes u = (x - curves->low[row]) / c.step, inside = clip(u, 0.0, last), cell, y1, d0, d1;
+    for (int l = 0; l < LANES; l++) {
+        int i = (int)inside[l]; /* of what is not a number this is anything */
+        i = i < 0 ? 0 : i < last ? i : last - 1;
+        const double *n = curves->nodes + 2 * ((size_t)row * (size_t)curves->count + (size_t)i);
+        cell[l] = i;
+        c.y0[l] = n[0];
+        d0[l] = n[1];
+        y1[l] = n[2];
+        d1[l] = n[3];
+    }
+    c.t = inside - cell;
+    c.beyond = u - inside;
+    c.m0 = d0 * c.step;
+    c.m1 = d1 * c.step;
+    Lanes rise = y1 - c.y0;
+    c.c2 = 3.0 * rise - 2.0 * c.m0 - c.m1;
+    c.c3 = c.m0 + c.m1 - 2.0 * rise;
+    return c;
+}
+
+INLINED Lanes value_of(const Cubic *c) {
+    Lanes outside = c->beyond * pick((Mask)(c->beyond > 0.0), c->m1, c->m0);
+    return c->y0 + c->t * (c->m0 + c->t * (c->c2 + c->t * c->c3)) + outside;
+}
+
+INLINED Lanes slope_of(const Cubic *c) { return (c->m0 + c->t * (2.0 * c->c2 + 3.0 * c->c3 * c->t)) / c->step; }
+
+/* The second derivative, and the third, 0 beyond the ends. */
+INLINED Lanes bend_of(const Cubic *c) {
+    return (Lanes)((Mask)(c->beyond == 0.0) & (Mask)((2.0 * c->c2 + 6.0 * c->c3 * c->t) / (c->step * c->step)));
+}
+
+INLINED Lanes jerk_of(const Cubic *c) {
+    return (Lanes)((Mask)(c->beyond == 0.0) & (Mask)(6.0 * c->c3 / (c->step * c->step * c->step)));
+}
+
 #endif

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,17 +128,17 @@ def solve(
         tolerance = (1e-9 if exponent is None else 1e-6) if A.dtype == torch.float64 else 1e-4
     finite = torch.isfinite(A.detach().sum((-1, -2)) + b.detach().sum(-1))
     scale = tolerance * (1.0 + b.abs().amax(-1))
-    x = torch.minimum(torch.maximum(torch.zeros_like(lower), lower), upper).expand(len(b), -1)
     power = torch.full_like(reserve_optimal, 2.0) if reserve_exponent is None else reserve_exponent
-    lam = power * (b / reserve_optimal).abs() ** (power - 1.0) * b.sign() / reserve_optimal
+    x, lam, status = _alone(finite, b, lower, upper, reserve_optimal, power)
     reserve = b
-    status = torch.where(finite, SOLVED, NOT_FINITE)
     iterations, imbalance = torch.zeros_like(status), torch.zeros_like(b[:, 0])
     blocks = _blocks(A.detach())
     squares = exponent is None and reserve_exponent is None
     if squares and A.dtype == torch.float64 and A.device.type == "cpu" and native.library() is not None:
         fixed = native.Fixed(*(_array(v) for v in (weight, lower, upper, 0.5 * reserve_optimal**2)))
-        return LeastEffort(*_InC.apply(A, b, (x, lam, status), blocks, fixed, scale.detach(), start, max_iterations))
+        places = [native.Block(rows.numpy(), columns.numpy()) for rows, columns in blocks]
+        how = native.COLD if start is None else native.GIVEN
+        return LeastEffort(*_InC.apply(A, b, (x, lam, status), places, fixed, scale, how, start, max_iterations))
     for rows, columns in blocks:
         problem = _Problem(
             A[:, rows][:, :, columns],
@@ -160,10 +161,86 @@ def solve(
     return LeastEffort(x, reserve, lam, status, iterations, imbalance)
 
 
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """Where the entries of A are that can differ from zero, of so many coordinates and unknowns.
+
+    unknown, coordinate (E,): numbers of each.
+    """
+
+    unknown: Int[Tensor, " entry"]
+    coordinate: Int[Tensor, " entry"]
+    unknowns: int
+    coordinates: int
+
+    @cached_property
+    def blocks(self) -> list[native.Block]:
+        """Coordinates and unknowns that hang together, such as those of a leg, and where their entries are."""
+        unknown, coordinate = self.unknown.numpy(), self.coordinate.numpy()
+        size = self.coordinates + self.unknowns
+        graph = csr_array((np.ones(len(unknown)), (coordinate, self.coordinates + unknown)), shape=(size, size))
+        _, group = connected_components(graph, directed=False)
+        blocks = []
+        for g in np.unique(group[coordinate]):
+            rows = np.flatnonzero(group[: self.coordinates] == g)
+            columns = np.flatnonzero(group[self.coordinates :] == g)
+            place = np.flatnonzero(group[coordinate] == g)
+            place = place[np.lexsort((coordinate[place], unknown[place]))]
+            counts = np.bincount(np.searchsorted(columns, unknown[place]), minlength=len(columns))
+            first = np.concatenate([[0], counts.cumsum()])
+            blocks.append(native.Block(rows, columns, first, np.searchsorted(rows, coordinate[place]), place))
+        return blocks
+
+    def matrix(self, A: Float[Tensor, "frame entry"]) -> Float[Tensor, "frame coordinate unknown"]:
+        """A as `solve` takes it."""
+        place = (self.coordinate * self.unknowns + self.unknown).to(A.device)
+        full = A.new_zeros(len(A), self.coordinates * self.unknowns).index_copy(1, place, A)
+        return full.unflatten(1, (self.coordinates, self.unknowns))
+
+
+def solve_entries(
+    A: Float[Tensor, "frame entry"],
+    b: Float[Tensor, "frame coordinate"],
+    entries: Entries,
+    *,
+    weight: Float[Tensor, " unknown"],
+    lower: Float[Tensor, " unknown"],
+    upper: Float[Tensor, " unknown"],
+    reserve_optimal: Float[Tensor, " coordinate"],
+    start: Float[Tensor, "frame coordinate"] | None = None,
+    follow: bool = False,
+    max_iterations: int = 60,
+    tolerance: float = 1e-9,
+) -> LeastEffort:
+    """As `solve` with squared costs and double precision, where A is told by its entries alone.
+
+    With `follow`, frames begin where the one before them ended: for motions, one after the other.
+    """
+    if native.library() is None or b.device.type != "cpu":
+        fixed = {"weight": weight, "lower": lower, "upper": upper, "reserve_optimal": reserve_optimal}
+        limits: dict[str, Any] = {"max_iterations": max_iterations, "tolerance": tolerance}
+        return solve(entries.matrix(A), b, **{k: v.to(b.device) for k, v in fixed.items()}, start=start, **limits)
+    finite = torch.isfinite(A.detach().sum(-1) + b.detach().sum(-1))
+    alone = _alone(finite, b, lower, upper, reserve_optimal, torch.full_like(reserve_optimal, 2.0))
+    fixed_in_c = native.Fixed(*(_array(v) for v in (weight, lower, upper, 0.5 * reserve_optimal**2)))
+    how = native.NEXT if follow else native.COLD if start is None else native.GIVEN
+    scale = tolerance * (1.0 + b.abs().amax(-1))
+    return LeastEffort(*_InC.apply(A, b, alone, entries.blocks, fixed_in_c, scale, how, start, max_iterations))
+
+
+def _alone(
+    finite: Tensor, b: Tensor, lower: Tensor, upper: Tensor, optimal: Tensor, power: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Unknowns, multipliers and status of frames in which nothing is coupled."""
+    x = torch.minimum(torch.maximum(torch.zeros_like(lower), lower), upper).expand(len(b), -1)
+    lam = power * (b / optimal).abs() ** (power - 1.0) * b.sign() / optimal
+    return x, lam, torch.where(finite, SOLVED, NOT_FINITE)
+
+
 class _InC(torch.autograd.Function):
     """The answer in C, in the order of the fields of `LeastEffort`, and its gradients in A and b.
 
-    alone: unknowns, multipliers and status of frames in which nothing is coupled.
+    alone: unknowns, multipliers and status of frames in which nothing is coupled; how: `native.COLD` and so on.
     """
 
     @staticmethod
@@ -172,22 +249,22 @@ class _InC(torch.autograd.Function):
         A: Tensor,
         b: Tensor,
         alone: tuple[Tensor, Tensor, Tensor],
-        blocks: list[tuple[Tensor, Tensor]],
+        blocks: list[native.Block],
         fixed: native.Fixed,
         enough: Tensor,
+        how: int,
         start: Tensor | None,
         most: int,
     ) -> tuple[Tensor, ...]:
         x, lam, status = (np.array(v.detach().numpy(), order="C") for v in alone)
-        places = [native.Block(rows.numpy(), columns.numpy()) for rows, columns in blocks]
         if start is not None:
-            for rows in (place.coordinates for place in places):
+            for rows in (block.coordinates for block in blocks):
                 lam[:, rows] = start.detach().numpy()[:, rows]
         reserve, state = np.array(b.detach().numpy(), order="C"), status.astype(np.int32)
         answer = lam, x, reserve, np.zeros(len(b)), state, np.zeros_like(state)
         frames = native.Frames(_array(A), _array(b), _array(enough), *answer)
-        native.solve(frames, places, fixed, start=native.COLD if start is None else native.GIVEN, most=most)
-        ctx.frames, ctx.places, ctx.fixed = frames, places, fixed
+        native.solve(frames, blocks, fixed, start=how, most=most)
+        ctx.frames, ctx.blocks, ctx.fixed = frames, blocks, fixed
         found = {f.name: torch.from_numpy(getattr(frames, f.name)) for f in fields(LeastEffort)}
         found |= {name: found[name].long() for name in ("status", "iterations")}
         ctx.mark_non_differentiable(*(found[name] for name in ("status", "iterations", "imbalance")))
@@ -203,8 +280,8 @@ class _InC(torch.autograd.Function):
         to_b[frames.status == NOT_FINITE] = 0.0
         to_A, asked_of = np.zeros_like(frames.A), (_array(of["x"]), _array(of_multiplier))
         pulled = native.Pullback(frames.A, frames.multiplier, *asked_of, frames.status, to_A, to_b)
-        native.pull_back(pulled, ctx.places, ctx.fixed)
-        return torch.from_numpy(to_A), torch.from_numpy(to_b), *[None] * 6
+        native.pull_back(pulled, ctx.blocks, ctx.fixed)
+        return torch.from_numpy(to_A), torch.from_numpy(to_b), *[None] * 7
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -6,9 +6,8 @@
  * monomials runs over them in registers; the compiler makes it as wide as the processor is.
  */
 #include "lanes.h"
-#include <math.h>
 
-enum { OUTPUTS = 4, CURVE = 2 };
+enum { OUTPUTS = 4 };
 
 /* Muscles that span the same coordinates. Monomial k > 0 is number `parent` times coordinate `variable` of the group;
  * outputs are the lengths of the muscles, then the slopes of each; by_output (outputs, terms) and by_term (terms,
@@ -19,19 +18,18 @@ typedef struct {
     const double *by_output, *by_term;
 } Group;
 
-/* Of muscle m the spans are first[m] to first[m + 1], each of a coordinate. Fibres as in `Strength`; curves are rows of
- * `nodes` (row, node, value and slope) on grids that begin at low and go on by step. */
+/* Of muscle m the spans are first[m] to first[m + 1], each of a coordinate. Fibres as in `Strength`. */
 typedef struct {
-    int coordinates, muscles, spans, groups, nodes_of_curve;
+    int coordinates, muscles, spans, groups;
     const Group *group;
     const int *first, *coordinate, *active_row, *velocity_row;
     const double *centre, *scale;
     const double *strongest, *optimal, *height, *slack, *fastest, *least_along, *least_fibre, *largest_sine;
-    const double *low, *step, *nodes;
+    Curves curves;
 } Muscles;
 
 typedef struct {
-    Lanes *x, *length, *slope, *monomial, *of_monomial, *output, *of_x, *of_length, *of_slope;
+    Lanes *q, *speed, *x, *length, *slope, *active, *monomial, *of_monomial, *output, *of_x, *of_length, *of_slope, *of_speed;
     void *memory;
 } Work;
 
@@ -41,16 +39,18 @@ static int prepare(Work *w, const Muscles *p) {
         if (p->group[g].terms > terms) terms = p->group[g].terms;
         if (p->group[g].outputs > outputs) outputs = p->group[g].outputs;
     }
-    size_t sizes[] = {(size_t)p->coordinates, (size_t)p->muscles, (size_t)p->spans, (size_t)terms + OUTPUTS,
-                      (size_t)terms + OUTPUTS, (size_t)outputs + OUTPUTS, (size_t)p->coordinates, (size_t)p->muscles,
-                      (size_t)p->spans};
-    Lanes **parts[] = {&w->x, &w->length, &w->slope, &w->monomial, &w->of_monomial, &w->output, &w->of_x, &w->of_length,
-                       &w->of_slope};
+    size_t coordinates = (size_t)p->coordinates, muscles = (size_t)p->muscles, spans = (size_t)p->spans;
+    size_t some_terms = (size_t)terms + OUTPUTS, some_outputs = (size_t)outputs + OUTPUTS;
+    size_t sizes[] = {coordinates, coordinates, coordinates, muscles, spans, muscles, some_terms, some_terms, some_outputs,
+                      coordinates, muscles, spans, coordinates};
+    Lanes **parts[] = {&w->q, &w->speed, &w->x, &w->length, &w->slope, &w->active, &w->monomial, &w->of_monomial,
+                       &w->output, &w->of_x, &w->of_length, &w->of_slope, &w->of_speed};
+    enum { PARTS = sizeof(sizes) / sizeof(*sizes) };
     size_t count = 0;
-    for (int i = 0; i < 9; i++) count += sizes[i];
+    for (int i = 0; i < PARTS; i++) count += sizes[i];
     Lanes *next = lanes(count, &w->memory);
     if (!w->memory) return 0;
-    for (int i = 0; i < 9; i++) { *parts[i] = next; next += sizes[i]; }
+    for (int i = 0; i < PARTS; i++) { *parts[i] = next; next += sizes[i]; }
     return 1;
 }
 
@@ -80,12 +80,11 @@ INLINED void monomials(const Group *g, const Lanes *x, Lanes *monomial) {
     for (int k = 1; k < g->terms; k++) monomial[k] = monomial[g->parent[k]] * x[g->coordinate[g->variable[k]]];
 }
 
-/* x of some frames; those beyond the last are its copies. */
-INLINED void load(const Muscles *p, const double *q, int from, int frames, Lanes *x) {
-    for (int t = 0; t < LANES; t++) {
-        const double *row = q + (size_t)(from + t < frames ? from + t : frames - 1) * p->coordinates;
-        for (int c = 0; c < p->coordinates; c++) x[c][t] = (row[c] - p->centre[c]) / p->scale[c];
-    }
+/* Coordinates as the monomials take them, and speeds. */
+INLINED void load(const Muscles *p, const double *q, const double *speed, int from, int frames, Work *w) {
+    load_rows(q, p->coordinates, from, frames, w->q);
+    load_rows(speed, p->coordinates, from, frames, w->speed);
+    for (int c = 0; c < p->coordinates; c++) w->x[c] = (w->q[c] - p->centre[c]) / p->scale[c];
 }
 
 INLINED void paths(const Muscles *p, Work *w) {
@@ -98,38 +97,28 @@ INLINED void paths(const Muscles *p, Work *w) {
     }
 }
 
-/* Value and derivative of a curve at x, a straight line beyond its ends; see `hermite`. */
-INLINED void curve(const Muscles *p, int row, double x, double *value, double *derivative) {
-    double step = p->step[row], u = (x - p->low[row]) / step;
-    int last = p->nodes_of_curve - 1;
-    double inside = u < 0.0 ? 0.0 : u > last ? last : u;
-    int cell = (int)inside < last ? (int)inside : last - 1;
-    const double *n = p->nodes + ((size_t)row * p->nodes_of_curve + (size_t)cell) * CURVE;
-    double t = inside - cell, m0 = n[1] * step, m1 = n[3] * step, rise = n[2] - n[0], beyond = u - inside;
-    double c2 = 3.0 * rise - 2.0 * m0 - m1, c3 = m0 + m1 - 2.0 * rise;
-    *value = n[0] + t * (m0 + t * (c2 + t * c3)) + beyond * (beyond > 0.0 ? m1 : m0);
-    *derivative = (m0 + t * (2.0 * c2 + 3.0 * c3 * t)) / step;
+/* Active force of muscle m, N, and its derivatives in length and speed; 0 where its fibre is shorter than it may be. */
+INLINED Lanes force(const Muscles *p, int m, Lanes length, Lanes speed, Lanes *of_length, Lanes *of_speed) {
+    Lanes along = length - p->slack[m], fibre = root(p->height[m] * p->height[m] + along * along);
+    double least = p->least_along[m] > 1e-9 ? p->least_along[m] : 1e-9;
+    Mask able = (Mask)(along > least) & (Mask)(fibre > p->least_fibre[m]), unknown = (Mask)(along != along);
+    Lanes cosine = along / fibre, l = fibre / p->optimal[m], v = speed * cosine / p->fastest[m];
+    Cubic active = cubic(&p->curves, p->active_row[m], l), moving = cubic(&p->curves, p->velocity_row[m], v);
+    Lanes fl = value_of(&active), dfl = slope_of(&active), fv = value_of(&moving), dfv = slope_of(&moving);
+    Lanes l_of_length = cosine / p->optimal[m], free = p->height[m] / l;
+    Mask bent = (Mask)(free < p->largest_sine[m]);
+    Lanes sine = pick(bent, free, all(p->largest_sine[m])), of_sine = (Lanes)(bent & (Mask)(-free / l * l_of_length));
+    Lanes c = root(1.0 - sine * sine), v_of_length = speed * (1.0 - cosine * cosine) / fibre / p->fastest[m];
+    Lanes rising = (dfl * l_of_length * fv + fl * dfv * v_of_length) * c - fl * fv * sine * of_sine / c;
+    *of_length = (Lanes)(able & (Mask)(p->strongest[m] * rising));
+    *of_speed = (Lanes)(able & (Mask)(p->strongest[m] * fl * dfv * cosine / p->fastest[m] * c));
+    return pick(unknown, along, (Lanes)(able & (Mask)(p->strongest[m] * fl * fv * c)));
 }
 
-/* Active force of muscle m, N, and its derivatives in length and speed; 0 where its fibre is shorter than it may be. */
-INLINED double force(const Muscles *p, int m, double length, double speed, double *of_length, double *of_speed) {
-    double along = length - p->slack[m], height = p->height[m];
-    double fibre = sqrt(height * height + along * along);
-    *of_length = *of_speed = 0.0;
-    if (!(along > p->least_along[m] && along > 1e-9 && fibre > p->least_fibre[m])) {
-        return isfinite(along) ? 0.0 : along;
-    }
-    double cosine = along / fibre, l = fibre / p->optimal[m], v = speed * cosine / p->fastest[m];
-    double fl, dfl, fv, dfv;
-    curve(p, p->active_row[m], l, &fl, &dfl);
-    curve(p, p->velocity_row[m], v, &fv, &dfv);
-    double sine = height / l, of_sine = 0.0, l_of_length = cosine / p->optimal[m];
-    if (sine < p->largest_sine[m]) of_sine = -sine / l * l_of_length;
-    else sine = p->largest_sine[m];
-    double c = sqrt(1.0 - sine * sine), v_of_length = speed * (1.0 - cosine * cosine) / fibre / p->fastest[m];
-    *of_length = p->strongest[m] * ((dfl * l_of_length * fv + fl * dfv * v_of_length) * c - fl * fv * sine * of_sine / c);
-    *of_speed = p->strongest[m] * fl * dfv * cosine / p->fastest[m] * c;
-    return p->strongest[m] * fl * fv * c;
+INLINED Lanes rate(const Muscles *p, const Work *w, int m) {
+    Lanes sum = {0};
+    for (int s = p->first[m]; s < p->first[m + 1]; s++) sum += w->slope[s] * w->speed[p->coordinate[s]];
+    return sum;
 }
 
 /* Arrays of all frames: q and speed (frames, coordinates); length and active (frames, muscles), slope (frames, spans).
@@ -140,20 +129,15 @@ WIDE int bige_muscle_paths(
     Work w;
     if (!prepare(&w, p)) return -1;
     for (int from = 0; from < frames; from += LANES) {
-        load(p, q, from, frames, w.x);
+        load(p, q, speed, from, frames, &w);
         paths(p, &w);
-        int some = frames - from < LANES ? frames - from : LANES;
-        for (int t = 0; t < some; t++) {
-            size_t at = (size_t)(from + t);
-            const double *moving = speed + at * p->coordinates;
-            for (int s = 0; s < p->spans; s++) slope[at * p->spans + s] = w.slope[s][t];
-            for (int m = 0; m < p->muscles; m++) {
-                double rate = 0.0, ignored[2];
-                for (int s = p->first[m]; s < p->first[m + 1]; s++) rate += w.slope[s][t] * moving[p->coordinate[s]];
-                length[at * p->muscles + m] = w.length[m][t];
-                active[at * p->muscles + m] = force(p, m, w.length[m][t], rate, ignored, ignored + 1);
-            }
+        for (int m = 0; m < p->muscles; m++) {
+            Lanes ignored[2];
+            w.active[m] = force(p, m, w.length[m], rate(p, &w, m), ignored, ignored + 1);
         }
+        store_rows(w.length, p->muscles, from, frames, length);
+        store_rows(w.slope, p->spans, from, frames, slope);
+        store_rows(w.active, p->muscles, from, frames, active);
     }
     free(w.memory);
     return 0;
@@ -166,27 +150,21 @@ WIDE int bige_muscle_paths_pullback(
 ) {
     Work w;
     if (!prepare(&w, p)) return -1;
-    memset(to_speed, 0, (size_t)frames * p->coordinates * sizeof(double));
     for (int from = 0; from < frames; from += LANES) {
-        load(p, q, from, frames, w.x);
+        load(p, q, speed, from, frames, &w);
         paths(p, &w);
-        int some = frames - from < LANES ? frames - from : LANES;
-        memset(w.of_slope, 0, (size_t)p->spans * sizeof(Lanes));
-        memset(w.of_length, 0, (size_t)p->muscles * sizeof(Lanes));
-        memset(w.of_x, 0, (size_t)p->coordinates * sizeof(Lanes));
-        for (int t = 0; t < some; t++) {
-            size_t at = (size_t)(from + t);
-            const double *moving = speed + at * p->coordinates;
-            double *of_moving = to_speed + at * p->coordinates;
-            for (int m = 0; m < p->muscles; m++) {
-                double rate = 0.0, of_length, of_rate, asked = asked_active[at * p->muscles + m];
-                for (int s = p->first[m]; s < p->first[m + 1]; s++) rate += w.slope[s][t] * moving[p->coordinate[s]];
-                force(p, m, w.length[m][t], rate, &of_length, &of_rate);
-                w.of_length[m][t] = asked_length[at * p->muscles + m] + asked * of_length;
-                for (int s = p->first[m]; s < p->first[m + 1]; s++) {
-                    w.of_slope[s][t] = asked_slope[at * p->spans + s] + asked * of_rate * moving[p->coordinate[s]];
-                    of_moving[p->coordinate[s]] += asked * of_rate * w.slope[s][t];
-                }
+        load_rows(asked_length, p->muscles, from, frames, w.of_length);
+        load_rows(asked_slope, p->spans, from, frames, w.of_slope);
+        load_rows(asked_active, p->muscles, from, frames, w.active);
+        for (int c = 0; c < p->coordinates; c++) w.of_x[c] = w.of_speed[c] = all(0.0);
+        for (int m = 0; m < p->muscles; m++) {
+            Lanes of_length, of_rate;
+            force(p, m, w.length[m], rate(p, &w, m), &of_length, &of_rate);
+            w.of_length[m] += w.active[m] * of_length;
+            of_rate *= w.active[m];
+            for (int s = p->first[m]; s < p->first[m + 1]; s++) {
+                w.of_slope[s] += of_rate * w.speed[p->coordinate[s]];
+                w.of_speed[p->coordinate[s]] += of_rate * w.slope[s];
             }
         }
         for (int i = 0; i < p->groups; i++) {
@@ -201,9 +179,9 @@ WIDE int bige_muscle_paths_pullback(
                 w.of_monomial[g->parent[k]] += w.of_monomial[k] * w.x[c];
             }
         }
-        for (int t = 0; t < some; t++)
-            for (int c = 0; c < p->coordinates; c++)
-                to_q[(size_t)(from + t) * p->coordinates + c] = w.of_x[c][t] / p->scale[c];
+        for (int c = 0; c < p->coordinates; c++) w.of_x[c] /= p->scale[c];
+        store_rows(w.of_x, p->coordinates, from, frames, to_q);
+        store_rows(w.of_speed, p->coordinates, from, frames, to_speed);
     }
     free(w.memory);
     return 0;

@@ -12,22 +12,16 @@ are kept as a list of those that are not zero.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from bige_opensim.physics import native
-from bige_opensim.physics.least_effort import NOT_FINITE, SOLVED, solve
+from bige_opensim.physics.least_effort import NOT_FINITE, Entries, solve_entries
 from bige_opensim.physics.motion_states import MotionStates, States
 from bige_opensim.physics.muscle_tables import MuscleTables
 from bige_opensim.physics.muscles import Muscles
@@ -38,8 +32,6 @@ RESERVE_M = 0.0015
 
 BALANCED_M = 1e-6
 """Imbalance of moments over body weight that is accepted."""
-
-MOST_ITERATIONS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,23 +63,15 @@ class Spans:
         alike = (torch.equal(getattr(self, name), getattr(other, name)) for name in numbers)
         return self.muscles == other.muscles and all(alike)
 
+    def entries(self, coordinates: int) -> Entries:
+        """Where capacities are in the least-effort problem of so many coordinates."""
+        if coordinates not in self._entries:
+            self._entries[coordinates] = Entries(self.muscle, self.coordinate, len(self.lower), coordinates)
+        return self._entries[coordinates]
+
     @cached_property
-    def blocks(self) -> list[native.Block]:
-        """Coordinates and muscles that hang together, such as those of a leg, and where their capacities are."""
-        muscle, coordinate = self.muscle.numpy(), self.coordinate.numpy()
-        coordinates = int(coordinate.max(initial=-1)) + 1
-        size = coordinates + len(self.lower)
-        graph = csr_array((np.ones(len(muscle)), (coordinate, coordinates + muscle)), shape=(size, size))
-        _, group = connected_components(graph, directed=False)
-        blocks = []
-        for g in np.unique(group[coordinate]):
-            rows, unknowns = np.flatnonzero(group[:coordinates] == g), np.flatnonzero(group[coordinates:] == g)
-            place = np.flatnonzero(group[coordinate] == g)
-            place = place[np.lexsort((coordinate[place], muscle[place]))]
-            counts = np.bincount(np.searchsorted(unknowns, muscle[place]), minlength=len(unknowns))
-            first = np.concatenate([[0], counts.cumsum()])
-            blocks.append(native.Block(rows, unknowns, first, np.searchsorted(rows, coordinate[place]), place))
-        return blocks
+    def _entries(self) -> dict[int, Entries]:
+        return {}
 
 
 class MuscleCapacity(torch.nn.Module):
@@ -136,19 +120,20 @@ def share(
     capacity: Float[Tensor, "*batch span"], net: Float[Tensor, "*batch coordinate"], spans: Spans
 ) -> Float[Tensor, "*batch muscle"]:
     """Activations that make net moments over body weight, m, with least effort; differentiable, as precise as `net`."""
-    frames, b = capacity.flatten(0, -2), net.flatten(0, -2)
-    if native.library() is not None and net.device.type == "cpu":
-        a = _InC.apply(frames.double(), b.double(), spans)
-    else:
-        size = b.shape[-1], len(spans.lower)
-        A = capacity.new_zeros(len(b), math.prod(size), dtype=torch.float64)
-        place = (spans.coordinate * size[1] + spans.muscle).to(A.device)
-        A = A.index_copy(1, place, frames.double()).unflatten(1, size)
-        lower, upper = spans.lower.to(A), spans.upper.to(A)
-        reserve = A.new_full(size[:1], RESERVE_M)
-        weight = torch.ones_like(lower)
-        a = solve(A, b.double(), weight=weight, lower=lower, upper=upper, reserve_optimal=reserve).x
-    return a.to(net).unflatten(0, net.shape[:-1])
+    b = net.flatten(0, -2).double()
+    found = solve_entries(
+        capacity.flatten(0, -2).double(),
+        b,
+        spans.entries(b.shape[-1]),
+        weight=torch.ones_like(spans.lower, dtype=torch.float64),
+        lower=spans.lower.double(),
+        upper=spans.upper.double(),
+        reserve_optimal=torch.full(b.shape[-1:], RESERVE_M, dtype=torch.float64),
+        follow=True,
+        tolerance=BALANCED_M,
+    )
+    known = torch.where((found.status == NOT_FINITE)[:, None], torch.nan, found.x)
+    return known.to(net).unflatten(0, net.shape[:-1])
 
 
 def able(capacity: Float[Tensor, "*batch span"], spans: Spans, coordinates: int) -> Float[Tensor, "*batch way"]:
@@ -156,37 +141,3 @@ def able(capacity: Float[Tensor, "*batch span"], spans: Spans, coordinates: int)
     into = capacity.new_zeros(len(spans.coordinate), coordinates)
     into[torch.arange(len(into)), spans.coordinate] = 1.0
     return torch.cat([capacity.clamp(min=0.0) @ into, (-capacity).clamp(min=0.0) @ into], -1)
-
-
-class _InC(torch.autograd.Function):
-    """The answer in C, every frame begun where the one before ended, and its gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, capacity: Tensor, net: Tensor, spans: Spans) -> Tensor:
-        A, b = (np.ascontiguousarray(x.detach().numpy()) for x in (capacity, net))
-        N, C = b.shape
-        finite = np.isfinite(A.sum(1) + b.sum(1))
-        fixed = native.Fixed(
-            np.ones(len(spans.lower)),
-            np.ascontiguousarray(spans.lower.numpy(), dtype=float),
-            np.ascontiguousarray(spans.upper.numpy(), dtype=float),
-            np.full(C, 0.5 * RESERVE_M**2),
-        )
-        x = np.tile(np.clip(0.0, fixed.lower, fixed.upper), (N, 1))
-        status = np.where(finite, SOLVED, NOT_FINITE).astype(np.int32)
-        answer = np.zeros((N, C)), x, np.zeros((N, C)), np.zeros(N), status, np.zeros(N, dtype=np.int32)
-        frames = native.Frames(A, b, np.full(N, BALANCED_M), *answer)
-        native.solve(frames, spans.blocks, fixed, start=native.NEXT, most=MOST_ITERATIONS)
-        x[~finite] = np.nan
-        ctx.frames, ctx.blocks, ctx.fixed = frames, spans.blocks, fixed
-        return torch.from_numpy(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor | None, ...]:
-        f = ctx.frames
-        to_A, to_b = np.zeros_like(f.A), np.zeros_like(f.b)
-        asked_x = np.ascontiguousarray(asked.numpy(), dtype=float)
-        given = native.Pullback(f.A, f.multiplier, asked_x, np.zeros_like(f.b), f.status, to_A, to_b)
-        native.pull_back(given, ctx.blocks, ctx.fixed)
-        return torch.from_numpy(to_A), torch.from_numpy(to_b), None

@@ -171,6 +171,12 @@ def in_parts(count: int, worth: int, call: Callable[[slice], None]) -> None:
             list(pool.map(call, parts))
 
 
+class Curves(ctypes.Structure):
+    """The structure of the same name in C: rows of nodes on even grids."""
+
+    _fields_ = ("count", ctypes.c_int), *((name, ctypes.c_void_p) for name in ("low", "step", "nodes"))
+
+
 class Tables:
     """Arrays that a structure of C points to, and the functions that take that structure first."""
 
@@ -182,6 +188,9 @@ class Tables:
 
     def _doubles(self, values: Any) -> ctypes.c_void_p:
         return self._keep(np.ascontiguousarray(values, dtype=float))
+
+    def _curves(self, low: np.ndarray, step: np.ndarray, nodes: Float[np.ndarray, "curve node 2"]) -> Curves:
+        return Curves(nodes.shape[1], *map(self._doubles, (low, step, nodes)))
 
     def _keep(self, array: np.ndarray) -> ctypes.c_void_p:
         self._kept.append(array)

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SOURCES = tuple(FOLDER / f"{name}.c" for name in ("least_effort", "muscle_paths", "stance_loads"))
+SOURCES = tuple(FOLDER / f"{name}.c" for name in ("least_effort", "muscle_paths", "stance_loads", "ground_problem"))
 HEADERS = tuple(FOLDER / f"{name}.h" for name in ("lanes", "skeleton_motion"))
 COMPILERS = ("cc", "gcc", "clang")
 
@@ -41,7 +41,18 @@ def compile_c(folder: Path = FOLDER) -> Path:
         raise RuntimeError(f"no C compiler: neither CC nor {', '.join(COMPILERS)} names one")
     target = library_path(folder)
     fresh = target.with_suffix(f".{os.getpid()}")
-    command = [*compiler, "-O3", "-std=gnu99", "-shared", "-fPIC", "-o", str(fresh), *map(str, SOURCES), "-lm"]
+    command = [
+        *compiler,
+        "-O3",
+        "-std=gnu99",
+        "-fno-math-errno",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(fresh),
+        *map(str, SOURCES),
+        "-lm",
+    ]
     try:
         subprocess.run(command, capture_output=True, text=True, check=True)
     except OSError as error:

@@ -60,10 +60,11 @@ class _Muscles(ctypes.Structure):
     """`Muscles` in C."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("coordinates", "muscles", "spans", "groups", "nodes_of_curve")),
+        *((name, ctypes.c_int) for name in ("coordinates", "muscles", "spans", "groups")),
         ("group", ctypes.POINTER(_Group)),
         *((name, ctypes.c_void_p) for name in ("first", "coordinate", "active_row", "velocity_row", "centre", "scale")),
-        *((name, ctypes.c_void_p) for name in (*FIBRES, "low", "step", "nodes")),
+        *((name, ctypes.c_void_p) for name in FIBRES),
+        ("curves", native.Curves),
     )
 
 
@@ -92,12 +93,11 @@ class NativePaths(native.Tables):
             self.muscles,
             self.spans,
             len(groups),
-            tables.curve_nodes.shape[1],
             self._groups,
             *map(self._integers, (tables.span_offsets, tables.span_coordinates)),
             *map(self._integers, (tables.active_curve, tables.velocity_curve)),
             *map(self._doubles, (tables.centre, tables.scale, *fibres)),
-            *map(self._doubles, (tables.curve_low, tables.curve_step, tables.curve_nodes)),
+            self._curves(tables.curve_low, tables.curve_step, tables.curve_nodes),
         )
 
     @staticmethod

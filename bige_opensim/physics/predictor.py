@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
+from bige_opensim.physics import native_skeleton
 from bige_opensim.physics.contact import ContactSettings, GroundForces
 from bige_opensim.physics.dynamics import inverse_dynamics, kinematics
 from bige_opensim.physics.effort_cost import EffortCost
@@ -30,9 +31,11 @@ from bige_opensim.physics.joint_problem import (
     solve_with_ground,
     solve_with_loads,
 )
+from bige_opensim.physics.least_effort import Entries, LeastEffort, solve_entries
 from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
+from bige_opensim.physics.native_ground import NativeGround
 from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Poses, Skeleton
 
@@ -114,6 +117,10 @@ class PhysicsPredictor(torch.nn.Module):
         if self.cost.weighted:
             volume = parameters["max_isometric_force"] * parameters["optimal_fiber_length"]
             self.weight = torch.as_tensor(self.cost.muscle_weights(muscles.names, {}, volume))
+        self._in_c: _InC | None = None
+        simple = self.cost.exponent == 2.0 and not self.cost.passive and not seated and lines is None
+        if simple and any(self.root) and skeleton.contact_names and native_skeleton.able(skeleton.tables):
+            self._in_c = _InC(self)
         self._multiplier: Tensor | None = None
         self.outside: Tensor | None = None
         self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
@@ -145,11 +152,37 @@ class PhysicsPredictor(torch.nn.Module):
         qdd = rate @ qd
         full, qd, qdd = (x[:, ::every] for x in (full, qd, qdd))
         T = full.shape[1]
+        factors = None if strength is None else strength.double().repeat_interleave(T, dim=0)
         flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
-        state = kinematics(self.skeleton, *flat)
-        pulls = polynomial_pulls(self.muscles, flat[0], flat[1], passive=self.cost.passive)
-        if strength is not None:
-            pulls = pulls._replace(active=pulls.active * strength.double().repeat_interleave(T, dim=0))
+        start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
+        if self._in_c is not None and q.device.type == "cpu":
+            solution, moments, grf = self._in_c.solve(*flat, factors, start)
+            loads = None
+        else:
+            solution, moments, grf, loads = self._solve(*flat, factors, start, N)
+        self._multiplier = solution.multiplier.detach()
+        rotations, translations = self.root
+        activations = solution.x[:, : len(self.lower)]
+        found = [x.reshape(N, T, -1).to(q) for x in (activations, moments[:, self.moved], grf)]
+        return Predicted(
+            activations=found[0],
+            moments=found[1],
+            grf=found[2],
+            joint_loads=None if loads is None else loads.reshape(N, T, -1).to(q),
+            residual_force=solution.reserve[:, translations].norm(dim=-1).reshape(N, T),
+            residual_moment=solution.reserve[:, rotations].norm(dim=-1).reshape(N, T),
+            reserves=solution.reserve.reshape(N, T, -1),
+            solved=solution.solved.reshape(N, T),
+        )
+
+    def _solve(
+        self, q: Tensor, qd: Tensor, qdd: Tensor, factors: Tensor | None, start: Tensor | None, motions: int
+    ) -> tuple[LeastEffort, Tensor, Tensor, Tensor | None]:
+        """The solution, net generalized forces, ground forces and joint loads of frames, whatever the problem is."""
+        state = kinematics(self.skeleton, q, qd, qdd)
+        pulls = polynomial_pulls(self.muscles, q, qd, passive=self.cost.passive)
+        if factors is not None:
+            pulls = pulls._replace(active=pulls.active * factors)
         actuators = MusclesAndReserves(
             pulls.columns,
             self.lower,
@@ -161,37 +194,21 @@ class PhysicsPredictor(torch.nn.Module):
             exponent=self.cost.exponent,
             fibres=pulls.passive_forces if self.cost.passive else None,
         )
-        start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
         ground: GroundForces | None = None
         if any(self.root):
-            solution, ground = solve_with_ground(
-                self.skeleton, state, flat[1], actuators, 0.0, self.settings, start, self._seats(state.poses, N, T)
-            )
+            seats = self._seats(state.poses, motions, len(q) // motions)
+            solution, ground = solve_with_ground(self.skeleton, state, qd, actuators, 0.0, self.settings, start, seats)
         else:
             solution = solve_with_loads(inverse_dynamics(self.skeleton, state), actuators, start)
-        self._multiplier = solution.multiplier.detach()
-        activations = solution.x[:, : len(self.lower)]
         loads: Tensor | None = None
         if self.lines is not None:
-            tendons = pulls._replace(lines=self.lines(flat[0], state.poses)).tendons
+            tendons = pulls._replace(lines=self.lines(q, state.poses)).tendons
             assert tendons is not None
-            pull = tendons.pull(activations, len(self.joints))
+            pull = tendons.pull(solution.x[:, : len(self.lower)], len(self.joints))
             force = contact_forces(self.skeleton, state, self.joints, pull, ground)
-            loads = force.norm(dim=-1).reshape(N, T, -1).to(q) / float(self.skeleton.body_weight_n)
-        moments = net_generalized_forces(self.skeleton, state, ground)[:, self.moved]
-        grf = flat[0].new_zeros(N * T, 6) if ground is None else ground.force.reshape(N * T, 6)
-        rotations, translations = self.root
-        found = [x.reshape(N, T, -1).to(q) for x in (activations, moments, grf)]
-        return Predicted(
-            activations=found[0],
-            moments=found[1],
-            grf=found[2],
-            joint_loads=loads,
-            residual_force=solution.reserve[:, translations].norm(dim=-1).reshape(N, T),
-            residual_moment=solution.reserve[:, rotations].norm(dim=-1).reshape(N, T),
-            reserves=solution.reserve.reshape(N, T, -1),
-            solved=solution.solved.reshape(N, T),
-        )
+            loads = force.norm(dim=-1) / float(self.skeleton.body_weight_n)
+        grf = q.new_zeros(len(q), 6) if ground is None else ground.force.flatten(1)
+        return solution, net_generalized_forces(self.skeleton, state, ground), grf, loads
 
     def _seats(self, poses: Poses, motions: int, frames: int) -> list[Seat]:
         """The seat of every frame of the motions, which are one after another."""
@@ -206,6 +223,59 @@ class PhysicsPredictor(torch.nn.Module):
                 place=place.expand(-1, frames, -1).flatten(0, 1),
             )
         ]
+
+
+class _InC:
+    """The problem on two feet with squared costs, by entries of its matrix, in C."""
+
+    def __init__(self, of: PhysicsPredictor) -> None:
+        self.of, self.ground = of, NativeGround(of.skeleton, of.settings)
+        settings, muscles = of.settings, len(of.lower)
+        free = torch.zeros(len(of.skeleton.coordinates), dtype=torch.bool)
+        free[of.free] = True
+        muscle, coordinate = of.muscles.spans
+        ray, pushed = (torch.as_tensor(x, dtype=torch.long) for x in (self.ground.ray, self.ground.coordinate))
+        self.spans, self.pushes = (torch.nonzero(free[x]).flatten() for x in (coordinate, pushed))
+        self.muscle, self.free = muscle[self.spans], free
+        rays = len(of.skeleton.contact_names) * settings.rays
+        self.entries = Entries(
+            torch.cat([self.muscle, muscles + ray[self.pushes]]),
+            torch.cat([coordinate[self.spans], pushed[self.pushes]]),
+            muscles + rays,
+            len(free),
+        )
+        into = torch.zeros(len(self.spans), len(free), dtype=torch.float64)
+        into[torch.arange(len(into)), coordinate[self.spans]] = 1.0
+        self.into = into
+        weight = of.weight if of.weight is not None else torch.ones_like(of.lower)
+        self.fixed = {
+            "weight": torch.cat([weight, weight.new_full((rays,), settings.weight)]),
+            "lower": torch.cat([of.lower, weight.new_zeros(rays)]),
+            "upper": torch.cat([of.upper, weight.new_full((rays,), torch.inf)]),
+        }
+        optimal = of.reserve.clone()
+        rotations, translations = of.root
+        optimal[rotations], optimal[translations] = settings.residual_moment_nm, settings.residual_force_n
+        self.fixed["reserve_optimal"] = optimal
+
+    def solve(
+        self, q: Tensor, qd: Tensor, qdd: Tensor, factors: Tensor | None, start: Tensor | None
+    ) -> tuple[LeastEffort, Tensor, Tensor]:
+        """The solution, net generalized forces of the joints, ground forces of both feet.
+
+        Forces balance, so what is left to muscles and reserves is what they supply.
+        """
+        tau, ready, pushes = self.ground(q, qd, qdd)
+        _, slope, active = self.of.muscles.paths(q, qd)
+        if factors is not None:
+            active = active * factors
+        pulls = -slope.index_select(1, self.spans) * active.index_select(1, self.muscle)
+        A = torch.cat([pulls, pushes if len(self.pushes) == pushes.shape[1] else pushes[:, self.pushes]], 1)
+        found = solve_entries(A, tau * self.free, self.entries, start=start, **self.fixed)
+        activations, coefficients = found.x.split([len(self.of.lower), ready.shape[1] * len(self.ground.rays)], 1)
+        moments = (pulls * activations.index_select(1, self.muscle)) @ self.into + found.reserve
+        moments = torch.where(self.free, moments, tau)
+        return found, moments, self.ground.forces(ready, coefficients)
 
 
 @lru_cache(maxsize=8)

@@ -5,7 +5,8 @@
  *
  *     rotation:     R = exp([e] s) R_above,   w = w_above + e s',   w' = w'_above + e s'' + w_above x e s'
  *     translation:  R = R_above,              w = w_above,          w' = w'_above
- *     origin:       p = p_above + r,          a = p'' = a_above + w' x r + w x (w x r + 2 e s') + e s''  (w, w' above)
+ *     origin:       p = p_above + r,          v = p' = v_above + w x r + e s'                        (w, w' above)
+ *                                             a = p'' = a_above + w' x r + w x (w x r + 2 e s') + e s''
  *
  * Gradients of rotations are carried as torques: a function of R changes by t . d for a small further turn d, which
  * turns all that is fixed in the frame, e and r of what follows included; so a primitive that turns by ds more about e
@@ -14,7 +15,6 @@
 #ifndef BIGE_SKELETON_MOTION_H
 #define BIGE_SKELETON_MOTION_H
 #include "lanes.h"
-#include <math.h>
 
 typedef struct { Lanes x, y, z; } Vector;
 
@@ -44,14 +44,14 @@ INLINED Vector turned_tensor(const Turn *R, const double *J, Vector v) {
 }
 
 /* Primitives: `turns`, parent (-1 for ground), coordinate, row of the splines or -1; axis and step from the origin above
- * (K, 3), as they lie at home; slope and offset of s = f(q) where there is no spline (K, 2). Splines are rows of
- * `nodes_of_spline` nodes (value, slope) on grids that begin at low and go on by spacing, see hermite.py. Simbody's spins
- * (spins, 4): of carrier, i, j, sign. Bodies, one for every primitive that carries any: carrier, mass, mass centre from
+ * (K, 3), as they lie at home; slope and offset of s = f(q) where there is no spline (K, 2). Simbody's spins (spins, 4):
+ * of carrier, i, j, sign. Bodies, one for every primitive that carries any: carrier, mass, mass centre from
  * the carrier's origin and inertia about it, at home (B, 3 and 9); gravity. Points (P, 3) are carried likewise. */
 typedef struct {
-    int coordinates, primitives, nodes_of_spline, spins, bodies, points;
+    int coordinates, primitives, spins, bodies, points;
     const int *turns, *parent, *coordinate, *spline;
-    const double *axis, *step, *affine, *low, *spacing, *nodes;
+    const double *axis, *step, *affine;
+    Curves splines;
     const int *spin;
     const int *body;
     const double *mass, *com, *inertia, *gravity;
@@ -63,10 +63,10 @@ typedef struct {
 typedef struct {
     Lanes s, rate, second, slope, bend, jerk; /* s, s', s'', and three derivatives of f */
     Turn R;
-    Vector e, r, p, w, dw, a;
+    Vector e, r, p, w, dw, v, a;
     Vector force, moment; /* of all that it moves, about the ground origin */
     Lanes to_s, to_rate, to_second, to_slope;
-    Vector to_turn, to_e, to_p, to_w, to_dw, to_a, to_force, to_moment;
+    Vector to_turn, to_e, to_p, to_w, to_dw, to_v, to_a, to_force, to_moment;
 } Primitive;
 
 typedef struct {
@@ -84,19 +84,6 @@ static int prepare_motion(Motion *m, const Skeleton *s) {
     m->k = (Primitive *)next;
     memset(&m->ground, 0, sizeof(Primitive));
     return 1;
-}
-
-/* Frames from `from` on of rows of `width` numbers; those beyond the last are its copies. */
-INLINED void load_rows(const double *rows, int width, int from, int frames, Lanes *into) {
-    for (int c = 0; c < width; c++)
-        for (int l = 0; l < LANES; l++)
-            into[c][l] = rows[(size_t)(from + l < frames ? from + l : frames - 1) * (size_t)width + (size_t)c];
-}
-
-INLINED void store_rows(const Lanes *values, int width, int from, int frames, double *rows) {
-    int some = frames - from < LANES ? frames - from : LANES;
-    for (int l = 0; l < some; l++)
-        for (int c = 0; c < width; c++) rows[(size_t)(from + l) * (size_t)width + (size_t)c] = values[c][l];
 }
 
 /* Sine and cosine: the quarter turn nearest to x is taken off in two parts, and the rest, of pi / 4 at most, goes into
@@ -126,26 +113,11 @@ INLINED void displace(const Skeleton *t, int k, Lanes q, Primitive *p) {
         p->bend = p->jerk = all(0.0);
         return;
     }
-    double h = t->spacing[row];
-    int last = t->nodes_of_spline - 1;
-    Lanes u = (q - t->low[row]) / h, inside = clip(u, 0.0, last), cell, y0, y1, d0, d1;
-    for (int l = 0; l < LANES; l++) {
-        int i = (int)inside[l]; /* of what is not a number this is anything */
-        i = i < 0 ? 0 : i < last ? i : last - 1;
-        const double *n = t->nodes + 2 * ((size_t)row * (size_t)t->nodes_of_spline + (size_t)i);
-        cell[l] = i;
-        y0[l] = n[0];
-        d0[l] = n[1];
-        y1[l] = n[2];
-        d1[l] = n[3];
-    }
-    Lanes x = inside - cell, beyond = u - inside, m0 = d0 * h, m1 = d1 * h, rise = y1 - y0;
-    Lanes c2 = 3.0 * rise - 2.0 * m0 - m1, c3 = m0 + m1 - 2.0 * rise;
-    Mask on_grid = (Mask)(beyond == 0.0);
-    p->s = y0 + x * (m0 + x * (c2 + x * c3)) + beyond * pick((Mask)(beyond > 0.0), m1, m0);
-    p->slope = (m0 + x * (2.0 * c2 + 3.0 * c3 * x)) / h;
-    p->bend = (Lanes)(on_grid & (Mask)((2.0 * c2 + 6.0 * c3 * x) / (h * h)));
-    p->jerk = (Lanes)(on_grid & (Mask)(6.0 * c3 / (h * h * h)));
+    Cubic c = cubic(&t->splines, row, q);
+    p->s = value_of(&c);
+    p->slope = slope_of(&c);
+    p->bend = bend_of(&c);
+    p->jerk = jerk_of(&c);
 }
 
 INLINED Primitive *above(const Skeleton *t, Motion *m, int k) {
@@ -166,7 +138,7 @@ INLINED void move(const Skeleton *t, Motion *m) {
         p->r = turned(&up->R, t->step + 3 * k);
         p->w = up->w;
         p->dw = up->dw;
-        Vector along = nothing, gain = nothing;
+        Vector along = nothing, gain = nothing; /* e s' and e s'' of a translation */
         if (t->turns[k]) {
             Lanes sine, cosine;
             const double *a = t->axis + 3 * k;
@@ -182,7 +154,7 @@ INLINED void move(const Skeleton *t, Motion *m) {
         } else {
             p->R = up->R;
             add(&p->r, times(p->e, p->s));
-            along = times(p->e, 2.0 * p->rate);
+            along = times(p->e, p->rate);
             gain = times(p->e, p->second);
         }
         for (int i = 0; i < t->spins; i++) {
@@ -192,7 +164,9 @@ INLINED void move(const Skeleton *t, Motion *m) {
             add(&p->dw, times(cross(one->e, other->e), spin[3] * one->rate * other->rate));
         }
         p->p = plus(up->p, p->r);
-        p->a = plus(plus(up->a, gain), plus(cross(up->dw, p->r), cross(up->w, plus(cross(up->w, p->r), along))));
+        Vector carried = cross(up->w, p->r), twice = plus(carried, plus(along, along));
+        p->v = plus(up->v, plus(carried, along));
+        p->a = plus(plus(up->a, gain), plus(cross(up->dw, p->r), cross(up->w, twice)));
         p->force = p->moment = nothing;
     }
     m->ground.force = m->ground.moment = nothing;
@@ -245,7 +219,7 @@ INLINED void no_gradients(const Skeleton *t, Motion *m) {
     for (int k = 0; k < t->primitives; k++) {
         Primitive *p = m->k + k;
         p->to_s = p->to_rate = p->to_second = p->to_slope = all(0.0);
-        p->to_turn = p->to_e = p->to_p = p->to_w = p->to_dw = p->to_a = p->to_force = p->to_moment = nothing;
+        p->to_turn = p->to_e = p->to_p = p->to_w = p->to_dw = p->to_v = p->to_a = p->to_force = p->to_moment = nothing;
     }
     for (int c = 0; c < t->coordinates; c++) m->to_q[c] = m->to_qd[c] = m->to_qdd[c] = all(0.0);
 }
@@ -322,11 +296,13 @@ INLINED void to_move(const Skeleton *t, Motion *m) {
         Primitive *p = m->k + k, *up = above(t, m, k);
         Vector along = t->turns[k] ? (Vector){{0}} : times(p->e, 2.0 * p->rate);
         Vector carried = plus(cross(up->w, p->r), along), to_carried = cross(p->to_a, up->w);
-        Vector to_r = plus(p->to_p, plus(cross(p->to_a, up->dw), cross(to_carried, up->w)));
+        Vector to_swept = plus(to_carried, p->to_v); /* of w x r */
+        Vector to_r = plus(p->to_p, plus(cross(p->to_a, up->dw), cross(to_swept, up->w)));
         add(&up->to_p, p->to_p);
+        add(&up->to_v, p->to_v);
         add(&up->to_a, p->to_a);
         add(&up->to_dw, cross(p->r, p->to_a));
-        add(&up->to_w, plus(cross(carried, p->to_a), cross(p->r, to_carried)));
+        add(&up->to_w, plus(cross(carried, p->to_a), cross(p->r, to_swept)));
         for (int i = 0; i < t->spins; i++) {
             const int *spin = t->spin + 4 * i;
             if (spin[0] != k) continue;
@@ -350,9 +326,10 @@ INLINED void to_move(const Skeleton *t, Motion *m) {
             p->to_second += dot(p->e, p->to_dw);
             p->to_s += dot(p->e, p->to_turn);
         } else {
-            add(&p->to_e, plus(times(to_r, p->s), plus(times(to_carried, 2.0 * p->rate), times(p->to_a, p->second))));
+            Vector to_along = plus(plus(to_carried, to_carried), p->to_v);
+            add(&p->to_e, plus(times(to_r, p->s), plus(times(to_along, p->rate), times(p->to_a, p->second))));
             p->to_s += dot(p->e, to_r);
-            p->to_rate += 2.0 * dot(p->e, to_carried);
+            p->to_rate += dot(p->e, to_along);
             p->to_second += dot(p->e, p->to_a);
         }
         to_fixed(up, t->turns[k] ? p->r : minus(p->r, times(p->e, p->s)), to_r);

@@ -43,10 +43,8 @@ INLINED void stand(const Stance *s, const Motion *m, Ground *g, Lanes *told) {
         }
         g->middle[f] = times(on_level(sum), all(1.0 / POINTS_OF_FOOT));
         g->along[f] = on_level(along);
-        Lanes length = dot(g->along[f], g->along[f]);
-        for (int l = 0; l < LANES; l++) length[l] = sqrt(length[l]);
-        g->reach[f] = length;
-        length = larger(length, all(s->least_foot));
+        g->reach[f] = root(dot(g->along[f], g->along[f]));
+        Lanes length = larger(g->reach[f], all(s->least_foot));
         of_foot[POINTS_OF_FOOT] = g->z.x - g->middle[f].x;
         of_foot[POINTS_OF_FOOT + 1] = g->z.z - g->middle[f].z;
         of_foot[POINTS_OF_FOOT + 2] = g->along[f].x / length;

@@ -20,11 +20,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bige_opensim.physics import native_stance
+from bige_opensim.physics import native_skeleton
 from bige_opensim.physics.contact import feet_of
 from bige_opensim.physics.frames_last import FramesLast, Wrenches, cross, summed, turned
 from bige_opensim.physics.motion_states import MotionStates, States
-from bige_opensim.physics.native_stance import NativeStance
+from bige_opensim.physics.native_stance import Feet, NativeStance
 from bige_opensim.physics.skeleton import Skeleton
 
 GROUND_LOADS = ("force_x", "force_y", "force_z", "point_x", "point_z", "right_share", "apart_z", "free_moment")
@@ -100,11 +100,11 @@ class StanceLoads(torch.nn.Module):
         for name, numbers in {"places": places[:, None], "means": means, "forward_of": forward_of}.items():
             self.register_buffer(name, torch.as_tensor(numbers).to(skeleton.mass), persistent=False)
         self._native: NativeStance | None = None
-        if native_stance.able(skeleton.tables):
+        if native_skeleton.able(skeleton.tables):
             radius, ahead = skeleton.tables.contact_radius, forward_of.sum(0)
             points = bodies[self.order], *(x[self.order] for x in (places, radius, ahead))
             least = LEAST_WEIGHT, LEAST_APART_M2, LEAST_FOOT_M2
-            feet = native_stance.Feet(*points, self.carriers, self.weight_n, *least)
+            feet = Feet(*points, self.carriers, self.weight_n, *least)
             at_home = skeleton.tables, self.frames.home
             self._native = NativeStance(*at_home, feet, self.states.columns, len(LOADS))
 
@@ -120,7 +120,8 @@ class StanceLoads(torch.nn.Module):
     def of(self, states: States) -> Float[Tensor, "batch frame load"]:
         """Loads of states."""
         if self._native is not None and states.q.device.type == "cpu":
-            found = self._native(states.q, states.qd, states.qdd)
+            (found,) = self._native(states.q, states.qd, states.qdd)
+            found = found.to(states.q)
         else:
             found = self._loads(*(x.T.contiguous() for x in states[:3])).T
         return found.unflatten(0, (states.motions, -1))

@@ -82,7 +82,7 @@ def test_a_frame_that_is_no_number_spoils_no_other(where: str) -> None:
 
 
 def test_legs_are_problems_of_their_own() -> None:
-    blocks = SPANS.blocks
+    blocks = SPANS.entries(6).blocks
     assert [b.coordinates.tolist() for b in blocks] == [[1, 2], [4, 5]]
     assert [b.unknowns.tolist() for b in blocks] == [[0, 1, 2, 3], [4, 5, 6]]
     assert blocks[1].first is not None
@@ -143,7 +143,7 @@ def test_capacities_are_moment_arms_times_forces_over_weight(person: tuple[Skele
     names = skeleton.coordinates
     capacity = MuscleCapacity(skeleton, muscles, names, samples=9)
     found, spans = capacity(q, duration)[0], capacity.spans
-    speed = (capacity.rates @ q)[0] / duration
+    speed = (capacity.states.rates[0] @ q)[0] / duration
     lengths, velocities = muscles.lengths_and_velocities(q[0], speed)
     moment = muscles.moment_arms(q[0]) * muscles.strength(lengths, velocities)[..., None] / float(skeleton.weight_n)
     columns = torch.tensor([list(muscles.coordinates).index(names[c]) for c in spans.coordinate.tolist()])
