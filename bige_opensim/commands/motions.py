@@ -50,8 +50,8 @@ def generate(
     iterations
         Replaces the objective's number of search iterations.
     predictor
-        What says how active the muscles are: the surrogate alone, or, after the surrogate's search, a shorter one
-        through the physics of the subject's model; auto takes the physics where a term measures moments or forces.
+        What says how active the muscles are: the surrogate, or the physics of the subject's model; auto takes the
+        physics where it is as fast and no surrogate is named, and where a term measures moments or forces.
     rehearsals
         How often, at most, the motions are labelled as the verdict will label them, by the fast solver, and searched on
         where that differs from what was predicted; 0 for never.

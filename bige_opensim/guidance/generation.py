@@ -49,11 +49,12 @@ SEATED = "sit-to-stand"
 class GenerationRequest:
     """What to generate: checkpoints, objective, the subject's model with its compiled skeleton, how many, which seed.
 
-    `muscles` are compiled paths, which a surrogate with loads needs, and so does the physics. `by_physics` lets the
-    surrogate's search be followed by one through the physics, of `physics_share` times as many iterations, which starts
-    where the first ended. Terms on moments, ground forces and joint loads (these need `lines` of action) are followed
-    in the second search alone: no surrogate predicts them. `seat_m` is the height of the seat, above the ground, that
-    sit-to-stands start on; None for where they begin.
+    `muscles` are compiled paths, which a surrogate with loads needs, and so does the physics. `by_physics` lets
+    activations come from the physics: throughout, where it is compiled (`PhysicsPredictor.compiled`), else in a
+    search of `physics_share` times as many iterations which starts where the surrogate's ended. Terms on moments,
+    ground forces and joint loads (these need `lines` of action) are followed by the physics alone: no surrogate
+    predicts them. `seat_m` is the height of the seat, above the ground, that sit-to-stands start on; None for where
+    they begin.
     """
 
     generator: Path
@@ -69,12 +70,6 @@ class GenerationRequest:
     physics_share: float = 0.25
     lines: LineTables | None = None
     seat_m: float | None = None
-
-    @property
-    def iterations_in_all(self) -> int:
-        """Iterations of the whole search, those through the physics included."""
-        first = self.settings(Objective.load(self.objective)).iterations
-        return first + (self.physics_iterations(first) if self.by_physics else 0)
 
     def settings(self, objective: Objective) -> SearchSettings:
         """The objective's settings of the search, shortened or lengthened where this request says so.
@@ -180,15 +175,31 @@ class MotionSearch:
         followed = len(self.first.terms) == len(self.objective.terms)
         return self.solved is not None and (self.objective.needs_activations or not followed)
 
+    @property
+    def throughout(self) -> bool:
+        """Whether the search goes by the physics from its first step."""
+        return self.by_physics and self.solved is not None and self.solved.predictor.compiled
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole search, those through the physics included."""
+        first = self.settings.iterations
+        more = self.by_physics and not self.throughout
+        return first + (self.request.physics_iterations(first) if more else 0)
+
     def run(self, progress: Tell | None = None, *, count: int | None = None, seed: int | None = None) -> SearchResult:
         """The whole search: by the surrogate, then, where asked for, by the physics from where that ended.
+
+        By the physics alone where it takes no longer than the surrogate.
 
         `count` and `seed` are the request's own unless given.
         """
         request, first = self.request, self.settings
         count, seed = count or request.count, request.seed if seed is None else seed
+        if self.throughout:
+            return self.find(first, count=count, seed=seed, physics=True, progress=progress)
         after = shortened(first, request.physics_iterations(first.iterations))
-        whole = first.iterations + (after.iterations if self.by_physics else 0)
+        whole = self.iterations
         tell = progress or (lambda done, of, loss: None)
         result = self.find(first, count=count, seed=seed, progress=lambda i, _, loss: tell(i, whole, loss))
         if not self.by_physics:
@@ -244,7 +255,8 @@ class MotionSearch:
             with torch.no_grad():
                 self.solved.predictor(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
             outside = self.solved.predictor.outside
-        return _generated(self.request, self.objective, self.networks, result, outside)
+        by = "physics" if self.throughout else "surrogate, then physics" if self.by_physics else "surrogate"
+        return _generated(self.request, self.objective, self.networks, result, outside, by)
 
     def _decode(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         q, duration = self.networks.generator.decode(z, body=self.build.expand(len(z), -1))
@@ -414,6 +426,7 @@ def _generated(
     networks: Networks,
     result: SearchResult,
     outside: torch.Tensor | None,
+    predictor: str,
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
     planted = FootPlanting(Skeleton(request.tables), result.channels, again=True)
@@ -437,7 +450,6 @@ def _generated(
         "generator": request.generator.name,
         "surrogate": request.surrogate.name,
     }
-    predictor = "surrogate, then physics" if request.by_physics else "surrogate"
     record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
     if objective.frame.seated:
         record["chair"] = "auto" if request.seat_m is None else f"{request.seat_m:g}"

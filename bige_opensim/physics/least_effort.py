@@ -217,15 +217,24 @@ def solve_entries(
     With `follow`, frames begin where the one before them ended: for motions, one after the other.
     """
     if native.library() is None or b.device.type != "cpu":
-        fixed = {"weight": weight, "lower": lower, "upper": upper, "reserve_optimal": reserve_optimal}
-        limits: dict[str, Any] = {"max_iterations": max_iterations, "tolerance": tolerance}
-        return solve(entries.matrix(A), b, **{k: v.to(b.device) for k, v in fixed.items()}, start=start, **limits)
+        there = b.device
+        return solve(
+            entries.matrix(A),
+            b,
+            weight=weight.to(there),
+            lower=lower.to(there),
+            upper=upper.to(there),
+            reserve_optimal=reserve_optimal.to(there),
+            start=start,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+        )
     finite = torch.isfinite(A.detach().sum(-1) + b.detach().sum(-1))
     alone = _alone(finite, b, lower, upper, reserve_optimal, torch.full_like(reserve_optimal, 2.0))
-    fixed_in_c = native.Fixed(*(_array(v) for v in (weight, lower, upper, 0.5 * reserve_optimal**2)))
+    fixed = native.Fixed(*(_array(v) for v in (weight, lower, upper, 0.5 * reserve_optimal**2)))
     how = native.NEXT if follow else native.COLD if start is None else native.GIVEN
     scale = tolerance * (1.0 + b.abs().amax(-1))
-    return LeastEffort(*_InC.apply(A, b, alone, entries.blocks, fixed_in_c, scale, how, start, max_iterations))
+    return LeastEffort(*_InC.apply(A, b, alone, entries.blocks, fixed, scale, how, start, max_iterations))
 
 
 def _alone(

@@ -49,4 +49,5 @@ class MotionStates(torch.nn.Module):
         full[..., self.columns] = q.to(full)
         T = duration.to(full)[:, None, None]
         once, twice = (matrix[::every] @ full for matrix in self.rates)
-        return States(*(x.flatten(0, 1) for x in (full[:, ::every], once / T, twice / T**2)), len(q))
+        here, once, twice = (x.flatten(0, 1) for x in (full[:, ::every], once / T, twice / T**2))
+        return States(here, once, twice, len(q))

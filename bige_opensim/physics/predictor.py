@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.native_ground import NativeGround
 from bige_opensim.physics.seat import Seat
-from bige_opensim.physics.skeleton import Poses, Skeleton
+from bige_opensim.physics.skeleton import Poses, Skeleton, SkeletonTables
 
 
 class Predicted(NamedTuple):
@@ -66,16 +66,15 @@ class Predicted(NamedTuple):
 
 
 class PhysicsPredictor(torch.nn.Module):
-    """(q (N, T, C), duration (N,)) -> activations (N, T, M) of motions with feet on the ground at height 0.
-
-    A model in which nothing floats takes its loads from ground through its joints, without feet. Double precision
-    inside. `channels` names the motions' coordinates; others stay at the model's default, and so do those that the
-    model locks, whose equations are left out. `seated` motions start on a seat under the pelvis, of `seat_m` above the
+    """(q (N, T, C), duration (N,)) -> activations (N, T, M) of motions with feet on the ground at height 0. A model
+    in which nothing floats takes its loads from ground through its joints, without feet. Double precision inside.
+    `channels` names the motions' coordinates; others stay at the model's default, and so do those that the model
+    locks, whose equations are left out. `seated` motions start on a seat under the pelvis, of `seat_m` above the
     ground where that is given, which carries, too. `cost` is what effort costs, its weights by names of muscles or
     patterns; None for OpenSim's usual cost. With `lines` of action, joint contact forces are predicted, too. Each
     call starts from the multipliers of the last one of the same size, which saves most iterations in a search and
-    changes no answer. `outside` (N, T) flags the frames of the last call that left the range the muscle paths were
-    fitted on.
+    changes no answer. Where C knows the problem (`compiled`), it is solved there. `outside` (N, T) flags the frames
+    of the last call that left the range the muscle paths were fitted on.
     """
 
     rate: Tensor
@@ -117,13 +116,16 @@ class PhysicsPredictor(torch.nn.Module):
         if self.cost.weighted:
             volume = parameters["max_isometric_force"] * parameters["optimal_fiber_length"]
             self.weight = torch.as_tensor(self.cost.muscle_weights(muscles.names, {}, volume))
-        self._in_c: _InC | None = None
-        simple = self.cost.exponent == 2.0 and not self.cost.passive and not seated and lines is None
-        if simple and any(self.root) and skeleton.contact_names and native_skeleton.able(skeleton.tables):
-            self._in_c = _InC(self)
+        plain = lines is None and not seated and compilable(skeleton.tables, self.cost)
+        self._in_c = _InC(self) if plain else None
         self._multiplier: Tensor | None = None
         self.outside: Tensor | None = None
         self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the problem is solved in C, which takes no longer than a surrogate does."""
+        return self._in_c is not None
 
     def forward(
         self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"]
@@ -153,13 +155,13 @@ class PhysicsPredictor(torch.nn.Module):
         full, qd, qdd = (x[:, ::every] for x in (full, qd, qdd))
         T = full.shape[1]
         factors = None if strength is None else strength.double().repeat_interleave(T, dim=0)
-        flat = [x.reshape(N * T, -1) for x in (full, qd, qdd)]
+        full, qd, qdd = (x.reshape(N * T, -1) for x in (full, qd, qdd))
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
+        loads: Tensor | None = None
         if self._in_c is not None and q.device.type == "cpu":
-            solution, moments, grf = self._in_c.solve(*flat, factors, start)
-            loads = None
+            solution, moments, grf = self._in_c.solve(full, qd, qdd, factors, start)
         else:
-            solution, moments, grf, loads = self._solve(*flat, factors, start, N)
+            solution, moments, grf, loads = self._solve(full, qd, qdd, factors, start, N)
         self._multiplier = solution.multiplier.detach()
         rotations, translations = self.root
         activations = solution.x[:, : len(self.lower)]
@@ -225,6 +227,12 @@ class PhysicsPredictor(torch.nn.Module):
         ]
 
 
+def compilable(skeleton: SkeletonTables, cost: EffortCost) -> bool:
+    """Whether C knows the problem of somebody who stands: squared costs, no passive fibres, feet on the ground."""
+    stands = bool(skeleton.contact_names) and any(skeleton.root[name] for name in ("rotations", "translations"))
+    return stands and cost.exponent == 2.0 and not cost.passive and native_skeleton.able(skeleton)
+
+
 class _InC:
     """The problem on two feet with squared costs, by entries of its matrix, in C."""
 
@@ -248,7 +256,7 @@ class _InC:
         into[torch.arange(len(into)), coordinate[self.spans]] = 1.0
         self.into = into
         weight = of.weight if of.weight is not None else torch.ones_like(of.lower)
-        self.fixed = {
+        self.fixed: dict[str, Any] = {
             "weight": torch.cat([weight, weight.new_full((rays,), settings.weight)]),
             "lower": torch.cat([of.lower, weight.new_zeros(rays)]),
             "upper": torch.cat([of.upper, weight.new_full((rays,), torch.inf)]),

@@ -101,10 +101,18 @@ class StanceLoads(torch.nn.Module):
             self.register_buffer(name, torch.as_tensor(numbers).to(skeleton.mass), persistent=False)
         self._native: NativeStance | None = None
         if native_skeleton.able(skeleton.tables):
-            radius, ahead = skeleton.tables.contact_radius, forward_of.sum(0)
-            points = bodies[self.order], *(x[self.order] for x in (places, radius, ahead))
-            least = LEAST_WEIGHT, LEAST_APART_M2, LEAST_FOOT_M2
-            feet = Feet(*points, self.carriers, self.weight_n, *least)
+            order = self.order
+            feet = Feet(
+                bodies[order].tolist(),
+                places[order],
+                skeleton.tables.contact_radius[order],
+                forward_of.sum(0)[order],
+                self.carriers,
+                self.weight_n,
+                LEAST_WEIGHT,
+                LEAST_APART_M2,
+                LEAST_FOOT_M2,
+            )
             at_home = skeleton.tables, self.frames.home
             self._native = NativeStance(*at_home, feet, self.states.columns, len(LOADS))
 

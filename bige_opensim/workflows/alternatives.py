@@ -14,10 +14,11 @@ do not.
 - `paper`: the losses, weights and schedule of Maheshwari et al. 2025 with the objective's deciding terms in the place
   of their band (in its scale, where it is a band of activation), shortened to the time; `paper, whole`: with all of
   their iterations, whatever they take. Networks and plausibility are this package's.
-- `surrogate`, `physics`, `both`: the search with what predicts activations: the surrogate, the physics of the person's
-  model from the first step, or one after the other; nothing is simulated before OpenSim is asked.
-- `guided`: what `generate` does: by the surrogate, then rehearsed; `guided, both` with the physics in between;
-  `refined`: with the surrogate refined on what rehearsals simulate. These go on until they are done.
+- `surrogate`, `physics`: the search with what predicts activations: the surrogate, or the physics of the person's model
+  from the first step; nothing is simulated before OpenSim is asked.
+- `guided`: what `generate` does: by the physics where it can, then rehearsed; `guided, surrogate`: by the surrogate,
+  what misses a term going on by the physics; `refined`: with the surrogate refined on what rehearsals simulate. These
+  go on until they are done.
 """
 
 from __future__ import annotations
@@ -329,18 +330,6 @@ def _searching(case: Case, search: MotionSearch, *, physics: bool) -> Begun:
     return _best(case, batch, search)
 
 
-def _both(case: Case, show: Show) -> Begun:
-    search = _with_muscles(case)
-
-    def batch(seed: int, clock: _Clock) -> SearchResult:
-        first = search.find(search.settings, count=case.count, seed=seed)
-        wanted = shortened(search.settings, search.request.physics_iterations(search.settings.iterations))
-        settings = _fitting(search, wanted, clock, count=case.count, physics=True, begun=True)
-        return search.find(settings, count=case.count, seed=seed, physics=True, start=first.latents)
-
-    return _best(case, batch, search)
-
-
 def _paper(case: Case, show: Show, *, whole: bool) -> Begun:
     search, judge = case.paper, case.judge
 
@@ -359,7 +348,11 @@ def _paper(case: Case, show: Show, *, whole: bool) -> Begun:
 def _guided(case: Case, show: Show, *, physics: bool = False, refine: int = 0) -> Begun:
     if refine:  # which changes the surrogate
         case = replace(case)
-    search = _with_muscles(case) if physics else case.search
+    search = case.search
+    if physics and search.objective.needs_activations:
+        search = case.physics
+    elif not physics and not refine:
+        _with_muscles(case)  # otherwise it is what `guided` does
 
     def begun(clock: _Clock) -> tuple[Generated, int]:
         with PROCESSES.kept():
@@ -394,12 +387,11 @@ WAYS: dict[str, Way] = {
     "paper, whole": partial(_paper, whole=True),
     "surrogate": lambda case, show: _searching(case, case.search, physics=False),
     "physics": lambda case, show: _searching(case, _with_muscles(case), physics=True),
-    "both": _both,
-    "guided": _guided,
-    "guided, both": partial(_guided, physics=True),
+    "guided": partial(_guided, physics=True),
+    "guided, surrogate": _guided,
     "refined": partial(_guided, refine=ROUNDS - 1),
 }
 OF_PRIOR, OF_DIFFUSION = ("prior", "rejection"), ("diffusion", "rejection, diffusion", "guided diffusion")
 """Ways that draw from these networks."""
-MUSCLES_ONLY = ("physics", "both", "guided, both")
+MUSCLES_ONLY = ("physics", "guided, surrogate")
 """Ways that differ from others only where the objective measures muscles."""

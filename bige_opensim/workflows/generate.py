@@ -36,6 +36,7 @@ from bige_opensim.osim.model import load
 from bige_opensim.physics.anthropometry import STRENGTH
 from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.muscle_tables import MuscleTables
+from bige_opensim.physics.predictor import compilable
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 from bige_opensim.physics.stance_loads import stands
 from bige_opensim.settings import in_range, one_of
@@ -64,9 +65,9 @@ class SearchSettings:
     """How motions are searched.
 
     count: how many motions; seed: of the starting points; iterations: instead of the objective's; predictor: what says
-    how active muscles are, the surrogate alone, or, after its search, a shorter one through the physics of the model,
-    or the physics only where a term measures forces ("auto");
-    physics_share: length of that one in shares of the first; rehearsals: how often, at most, motions are labelled as
+    how active muscles are, the surrogate, the physics of the model, or ("auto") the physics where it is as fast and
+    nobody named a surrogate, or where a term measures forces; physics_share: where the physics takes longer, it follows
+    the surrogate's search, for so many of its iterations; rehearsals: how often, at most, motions are labelled as
     the verdict will label them, and searched on where that differs from what was predicted; refine: after how many of
     these rounds the surrogate is refined on the motions that were simulated; chair: what sit-to-stands start on, "auto"
     or the height of a seat above the ground, m.
@@ -140,12 +141,14 @@ def generate(
     iterations
         Iterations of the search, instead of the objective's.
     predictor
-        "surrogate", or "physics": after the surrogate's search a shorter one in which activations come from the
-        physics of the person's model; "auto" does so where terms measure moments, ground forces or joint loads, which
-        no surrogate predicts, and where the person carries a load, of which none knows, and lets motions go on by the
-        physics whose activations were found to be others when they were rehearsed.
+        What says how active muscles are: the "surrogate"; the "physics" of the person's model, which is exact, and as
+        fast for somebody who stands where the package was built with a C compiler; "auto": the physics where it is as
+        fast and no surrogate is named, where terms measure moments, ground forces or joint loads, which no surrogate
+        predicts, and where the person carries a load, of which none knows, else the surrogate, from which motions go
+        on by the physics whose activations were found to be others when they were rehearsed.
     physics_share
-        Iterations through the physics, in shares of those before.
+        Where the physics takes longer (joint loads, chairs, other costs, no compiler) it follows the surrogate's
+        search, for so many iterations in shares of those before.
     rehearsals
         How often, at most, the motions are labelled as `validate` will, by the fast solver, and searched on where the
         labels differ from what was predicted; 0 leaves it at the prediction.
@@ -214,6 +217,8 @@ def search_motions(
     bind_to_model(asked, load(model), skeleton)
     forces = any(needs_dynamics(term) for term in asked.terms)
     physics = settings.predictor == PHYSICS or (settings.predictor == AUTO and forces)
+    if settings.predictor == AUTO and not settings.refine and _unnamed(surrogate):
+        physics = physics or _exact_at_once(asked, tables)
     shared = bool(load_surrogate(surrogate).channels.loads) and stands(skeleton)
     muscles = _muscles(model, generator, tables) if physics or shared else None
     pressed = any(term.quantity == "joint_load" for term in asked.terms)
@@ -232,7 +237,8 @@ def search_motions(
         lines=compile_lines(model, skeleton, muscles) if pressed and muscles is not None else None,
         seat_m=settings.seat_m,
     )
-    prepared, total = MotionSearch(request), request.iterations_in_all
+    prepared = MotionSearch(request)
+    total = prepared.iterations
     with PROCESSES.kept():
         if settings.rehearsals:  # they import OpenSim while the search runs
             PROCESSES.start(local_count(settings.count, None, NEED_BYTES["fast"]), "bige_opensim.labelling.label_task")
@@ -245,6 +251,16 @@ def search_motions(
         known = settings.predictor == AUTO and not tables.passive_forces
         through = partial(through_physics, prepared) if known else None
         return rehearsed(prepared, result, settings.rehearsals, show, refine=settings.refine, physics=through)
+
+
+def _unnamed(surrogate: Path) -> bool:
+    """Whether nobody asked for a surrogate of their own."""
+    return surrogate == folder_of(BUILT_IN, "surrogate")
+
+
+def _exact_at_once(asked: Objective, tables: SkeletonTables) -> bool:
+    """Whether the physics of the model is at hand and takes no longer than a surrogate does."""
+    return not tables.passive_forces and stands(Skeleton(tables)) and compilable(tables, asked.cost)
 
 
 def through_physics(prepared: MotionSearch) -> MotionSearch:

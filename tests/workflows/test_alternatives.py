@@ -114,7 +114,7 @@ def test_every_way_proposes_the_motions_that_were_asked_for(
         assert set(entry["predicted"]) == {PEAK, "pace"}, "every way is judged by the objective that was asked"
         assert np.isfinite(list(entry["predicted"].values())).all()
         assert entry["nearest_training_motion"]["novelty"] > 0
-    assert unrehearsed == {"guided": [0], "guided, both": [0], "refined": [3]}.get(way, [])
+    assert unrehearsed == {"guided": [0], "guided, surrogate": [0], "refined": [3]}.get(way, [])
     assert found.motions.save(tmp_path / "motions").is_dir()
 
 
