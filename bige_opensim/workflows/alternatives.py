@@ -46,11 +46,12 @@ from bige_opensim.learning.baselines import Drawn, Loss, draw_codes, draw_prior
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.messages import quiet_opensim
 from bige_opensim.physics.anthropometry import subject_features
+from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.settings import SettingError
 from bige_opensim.workers.cluster import local_count
 from bige_opensim.workers.processor_time import processor_seconds
 from bige_opensim.workers.worker_process import PROCESSES
-from bige_opensim.workflows.generate import through_physics
+from bige_opensim.workflows.generate import muscles_of, shares, through_physics
 from bige_opensim.workflows.peers import require_prior_of
 from bige_opensim.workflows.progress import Show, Silent
 from bige_opensim.workflows.rehearsal import rehearsed
@@ -119,15 +120,18 @@ class Case:
 
     @property
     def _request(self) -> GenerationRequest:
+        tables = compile_skeleton(self.model)
+        shared = shares(self.surrogate, Skeleton(tables))
         return GenerationRequest(
             generator=self.generator,
             surrogate=self.surrogate,
             objective=self.objective,
             model=self.model,
-            tables=compile_skeleton(self.model),
+            tables=tables,
             count=self.count,
             seed=self.seed,
             iterations=self.iterations,
+            muscles=muscles_of(self.model, self.generator, tables) if shared else None,
         )
 
 

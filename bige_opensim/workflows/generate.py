@@ -219,8 +219,7 @@ def search_motions(
     physics = settings.predictor == PHYSICS or (settings.predictor == AUTO and forces)
     if settings.predictor == AUTO and not settings.refine and _unnamed(surrogate):
         physics = physics or _exact_at_once(asked, tables)
-    shared = bool(load_surrogate(surrogate).channels.loads) and stands(skeleton)
-    muscles = _muscles(model, generator, tables) if physics or shared else None
+    muscles = muscles_of(model, generator, tables) if physics or shares(surrogate, skeleton) else None
     pressed = any(term.quantity == "joint_load" for term in asked.terms)
     request = GenerationRequest(
         generator=generator,
@@ -266,9 +265,15 @@ def _exact_at_once(asked: Objective, tables: SkeletonTables) -> bool:
 def through_physics(prepared: MotionSearch) -> MotionSearch:
     """The same search, through the physics of the person's model."""
     request = prepared.request
-    muscles = _muscles(request.model, request.generator, request.tables)
+    muscles = muscles_of(request.model, request.generator, request.tables)
     return MotionSearch(replace(request, muscles=muscles, by_physics=True))
 
 
-def _muscles(model: Path, generator: Path, tables: SkeletonTables) -> MuscleTables:
+def shares(surrogate: Path, skeleton: Skeleton) -> bool:
+    """Whether a surrogate shares what joints carry among the muscles of a person, whose paths it then needs."""
+    return bool(load_surrogate(surrogate).channels.loads) and stands(skeleton)
+
+
+def muscles_of(model: Path, generator: Path, tables: SkeletonTables) -> MuscleTables:
+    """Muscle paths of a model, over the ranges of a generator's motions."""
     return compile_muscles(model, reference_ranges(generator, tables))
