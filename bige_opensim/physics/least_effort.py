@@ -128,8 +128,7 @@ def solve(
         tolerance = (1e-9 if exponent is None else 1e-6) if A.dtype == torch.float64 else 1e-4
     finite = torch.isfinite(A.detach().sum((-1, -2)) + b.detach().sum(-1))
     scale = tolerance * (1.0 + b.abs().amax(-1))
-    power = torch.full_like(reserve_optimal, 2.0) if reserve_exponent is None else reserve_exponent
-    x, lam, status = _alone(finite, b, lower, upper, reserve_optimal, power)
+    x, lam, status = _alone(finite, b, lower, upper, reserve_optimal, reserve_exponent)
     reserve = b
     iterations, imbalance = torch.zeros_like(status), torch.zeros_like(b[:, 0])
     blocks = _blocks(A.detach())
@@ -230,7 +229,7 @@ def solve_entries(
             tolerance=tolerance,
         )
     finite = torch.isfinite(A.detach().sum(-1) + b.detach().sum(-1))
-    alone = _alone(finite, b, lower, upper, reserve_optimal, torch.full_like(reserve_optimal, 2.0))
+    alone = _alone(finite, b, lower, upper, reserve_optimal)
     fixed = native.Fixed(*(_array(v) for v in (weight, lower, upper, 0.5 * reserve_optimal**2)))
     how = native.NEXT if follow else native.COLD if start is None else native.GIVEN
     scale = tolerance * (1.0 + b.abs().amax(-1))
@@ -238,11 +237,14 @@ def solve_entries(
 
 
 def _alone(
-    finite: Tensor, b: Tensor, lower: Tensor, upper: Tensor, optimal: Tensor, power: Tensor
+    finite: Tensor, b: Tensor, lower: Tensor, upper: Tensor, optimal: Tensor, power: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Unknowns, multipliers and status of frames in which nothing is coupled."""
+    """Unknowns, multipliers and status of frames in which nothing is coupled; `power` of reserves, None for 2."""
     x = torch.minimum(torch.maximum(torch.zeros_like(lower), lower), upper).expand(len(b), -1)
-    lam = power * (b / optimal).abs() ** (power - 1.0) * b.sign() / optimal
+    if power is None:
+        lam = 2.0 * b / optimal.square()
+    else:
+        lam = power * (b / optimal).abs() ** (power - 1.0) * b.sign() / optimal
     return x, lam, torch.where(finite, SOLVED, NOT_FINITE)
 
 

@@ -10,11 +10,13 @@
 enum { OUTPUTS = 4 };
 
 /* Muscles that span the same coordinates. Monomial k > 0 is number `parent` times coordinate `variable` of the group;
- * outputs are the lengths of the muscles, then the slopes of each; by_output (outputs, terms) and by_term (terms,
- * outputs) are the weights; `into` says where an output belongs, among muscles or among spans. */
+ * outputs are the lengths of the muscles and the slopes of each; by_output (outputs, terms) and by_term (terms, outputs)
+ * are the weights; `into` says where an output belongs, among the muscles' lengths and then all spans. Polynomials have
+ * their own degrees: output o has no more than its first `terms_of` terms, term k is in no more than the first
+ * `outputs_of` outputs, and both fall. */
 typedef struct {
-    int variables, terms, muscles, outputs;
-    const int *coordinate, *parent, *variable, *into;
+    int terms, outputs;
+    const int *coordinate, *parent, *variable, *into, *terms_of, *outputs_of;
     const double *by_output, *by_term;
 } Group;
 
@@ -28,6 +30,7 @@ typedef struct {
     Curves curves;
 } Muscles;
 
+/* Slopes follow their lengths, and gradients in them too. */
 typedef struct {
     Lanes *q, *speed, *x, *length, *slope, *active, *monomial, *of_monomial, *output, *of_x, *of_length, *of_slope, *of_speed;
     void *memory;
@@ -54,13 +57,17 @@ static int prepare(Work *w, const Muscles *p) {
     return 1;
 }
 
-/* into[i] = sum_k weights[i][k] from[k] for `rows` rows, OUTPUTS at a time; the last few are computed twice. */
-INLINED void product(const double *weights, int rows, int count, const Lanes *from, Lanes *into) {
+/* into[i] = sum_k weights[i][k] from[k] for `rows` rows of `width` weights, of which the first `counts` count, OUTPUTS
+ * at a time; the last few are computed twice. */
+INLINED void product(
+    const double *weights, int rows, int width, const int *counts, const Lanes *from, Lanes *into
+) {
     for (int i = 0; i < rows; i += OUTPUTS) {
         if (i > rows - OUTPUTS && rows >= OUTPUTS) i = rows - OUTPUTS;
         int some = rows < OUTPUTS ? rows : OUTPUTS;
         const double *row[OUTPUTS];
-        for (int j = 0; j < OUTPUTS; j++) row[j] = weights + (size_t)(i + (j < some ? j : 0)) * count;
+        for (int j = 0; j < OUTPUTS; j++) row[j] = weights + (size_t)(i + (j < some ? j : 0)) * (size_t)width;
+        int count = counts[i];
         Lanes a = {0}, b = {0}, c = {0}, d = {0};
         for (int k = 0; k < count; k++) {
             Lanes m = from[k];
@@ -91,9 +98,8 @@ INLINED void paths(const Muscles *p, Work *w) {
     for (int i = 0; i < p->groups; i++) {
         const Group *g = p->group + i;
         monomials(g, w->x, w->monomial);
-        product(g->by_output, g->outputs, g->terms, w->monomial, w->output);
-        for (int o = 0; o < g->outputs; o++)
-            *(o < g->muscles ? w->length + g->into[o] : w->slope + g->into[o]) = w->output[o];
+        product(g->by_output, g->outputs, g->terms, g->terms_of, w->monomial, w->output);
+        for (int o = 0; o < g->outputs; o++) w->length[g->into[o]] = w->output[o];
     }
 }
 
@@ -170,9 +176,8 @@ WIDE int bige_muscle_paths_pullback(
         for (int i = 0; i < p->groups; i++) {
             const Group *g = p->group + i;
             monomials(g, w.x, w.monomial);
-            for (int o = 0; o < g->outputs; o++)
-                w.output[o] = o < g->muscles ? w.of_length[g->into[o]] : w.of_slope[g->into[o]];
-            product(g->by_term, g->terms, g->outputs, w.output, w.of_monomial);
+            for (int o = 0; o < g->outputs; o++) w.output[o] = w.of_length[g->into[o]];
+            product(g->by_term, g->terms, g->outputs, g->outputs_of, w.output, w.of_monomial);
             for (int k = g->terms - 1; k > 0; k--) {
                 int c = g->coordinate[g->variable[k]];
                 w.of_x[c] += w.of_monomial[k] * w.monomial[g->parent[k]];

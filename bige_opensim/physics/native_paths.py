@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -39,8 +39,9 @@ class _Group(ctypes.Structure):
     """`Group` in C."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("variables", "terms", "muscles", "outputs")),
-        *((name, ctypes.c_void_p) for name in ("coordinate", "parent", "variable", "into", "by_output", "by_term")),
+        *((name, ctypes.c_int) for name in ("terms", "outputs")),
+        *((name, ctypes.c_void_p) for name in ("coordinate", "parent", "variable", "into", "terms_of", "outputs_of")),
+        *((name, ctypes.c_void_p) for name in ("by_output", "by_term")),
     )
 
 
@@ -126,16 +127,23 @@ class NativePaths(native.Tables):
         return to
 
     def _group(self, group: PathGroup) -> _Group:
-        into = np.concatenate([group.muscles, group.spans.ravel()])
-        terms, outputs = group.weights.shape
+        """Outputs in the order of how many terms they have, most first."""
+        terms_of = _last(group.weights != 0)
+        order = np.argsort(-terms_of, kind="stable")
+        weights, into = group.weights[:, order], np.concatenate([group.muscles, self.muscles + group.spans.ravel()])
+        outputs_of = np.maximum.accumulate(_last(weights.T != 0)[::-1])[::-1]
         return _Group(
-            len(group.coordinates),
-            terms,
-            len(group.muscles),
-            outputs,
-            *map(self._integers, (group.coordinates, group.parent, group.variable, into)),
-            *map(self._doubles, (group.weights.T, group.weights)),
+            *weights.shape,
+            *map(self._integers, (group.coordinates, group.parent, group.variable, into[order])),
+            *map(self._integers, (terms_of[order], outputs_of)),
+            *map(self._doubles, (weights.T, weights)),
         )
+
+
+def _last(there: Bool[np.ndarray, "row column"]) -> Int[np.ndarray, " column"]:
+    """Number of rows up to the last that is there, of every column."""
+    rows = np.arange(1, len(there) + 1)[:, None]
+    return np.where(there, rows, 0).max(0)
 
 
 class _Paths(torch.autograd.Function):
