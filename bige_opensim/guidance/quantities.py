@@ -18,6 +18,7 @@ from bige_opensim.learning.channels import MIDLINE_ODD
 from bige_opensim.physics.capsules import Capsules, capsules_of
 from bige_opensim.physics.dynamics import State, body_wrenches, kinematics
 from bige_opensim.physics.joint_loads import loaded_joints
+from bige_opensim.physics.native_skeleton import NativeDemand, able
 from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.seat import Seat
 from bige_opensim.physics.skeleton import Poses, Skeleton
@@ -97,6 +98,11 @@ class Frame:
         return self.capsules.overlap(self.skeleton(zero)).clamp(min=0.0)
 
     @cached_property
+    def demand(self) -> NativeDemand | None:
+        """What motions take, in C; None where it is not compiled."""
+        return NativeDemand(self.skeleton) if able(self.skeleton.tables) else None
+
+    @cached_property
     def columns(self) -> list[int]:
         """Place of each channel among the skeleton's coordinates."""
         return [self.skeleton.coordinates.index(name) for name in self.channels]
@@ -134,12 +140,17 @@ class Observation:
         return self.frame.skeleton(self.full(self.q, self.frame.skeleton.get_buffer("default")))
 
     @cached_property
-    def state(self) -> State:
-        """Poses, velocities and accelerations of all bodies."""
+    def coordinates(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All coordinates of the skeleton, their speeds and accelerations."""
         default = self.frame.skeleton.get_buffer("default")
         acceleration = terms.second_time_derivative(self.q, self.duration)
-        rates = (self.full(x, torch.zeros_like(default)) for x in (self.velocity, acceleration))
-        return kinematics(self.frame.skeleton, self.full(self.q, default), *rates)
+        still = torch.zeros_like(default)
+        return self.full(self.q, default), self.full(self.velocity, still), self.full(acceleration, still)
+
+    @cached_property
+    def state(self) -> State:
+        """Poses, velocities and accelerations of all bodies."""
+        return kinematics(self.frame.skeleton, *self.coordinates)
 
     def full(self, channels: Tensor, others: Tensor) -> Tensor:
         """Values of all coordinates of the skeleton, from those of the channels and the others' own."""
@@ -223,8 +234,13 @@ class Observation:
 
 def demand_on_ground(o: Observation) -> tuple[Float[Tensor, "batch time 3"], Float[Tensor, "batch time 3"]]:
     """Force (N) and moment about the ground's origin (N·m) that motions take from their surroundings."""
-    force, moment = body_wrenches(o.frame.skeleton, o.state)
-    return force.sum(-2), moment.sum(-2)
+    in_c = o.frame.demand
+    if in_c is not None and o.q.device.type == "cpu":
+        found = in_c(*(x.flatten(0, 1) for x in o.coordinates))
+        force, moment = (x.to(o.q).unflatten(0, o.q.shape[:2]) for x in found)
+        return force, moment
+    forces, moments = body_wrenches(o.frame.skeleton, o.state)
+    return forces.sum(-2), moments.sum(-2)
 
 
 Measure = Callable[[Observation], Float[Tensor, "batch time channel"]]

@@ -12,7 +12,8 @@ import subprocess
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SOURCES = tuple(FOLDER / f"{name}.c" for name in ("least_effort", "muscle_paths", "stance_loads", "ground_problem"))
+NAMES = ("least_effort", "muscle_paths", "stance_loads", "ground_problem", "demand")
+SOURCES = tuple(FOLDER / f"{name}.c" for name in NAMES)
 HEADERS = tuple(FOLDER / f"{name}.h" for name in ("lanes", "skeleton_motion"))
 COMPILERS = ("cc", "gcc", "clang")
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bige_opensim.physics import native
-from bige_opensim.physics.frames_last import Home
-from bige_opensim.physics.skeleton import ROTATION, SkeletonTables
+from bige_opensim.physics.frames_last import FramesLast, Home
+from bige_opensim.physics.skeleton import ROTATION, Skeleton, SkeletonTables
 
 FEWEST_PER_THREAD = 4_000
 """Frames that are worth a thread, some 10 ms."""
@@ -85,6 +85,17 @@ class OfMotions(native.Tables):
             integers(t.body_primitive[list(bodies)]),
             doubles(places),
         )
+
+
+class NativeDemand(OfMotions):
+    """(q, q', q'') -> force, N, and moment about the ground origin, N·m, that motions take, each (frame, 3)."""
+
+    name = "bige_demand"
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        super().__init__()
+        self.sizes = 3, 3
+        self.structure = self._skeleton(skeleton.tables, FramesLast(skeleton).home, [], np.zeros((0, 3)))
 
 
 class _OfMotions(torch.autograd.Function):

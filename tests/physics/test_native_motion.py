@@ -13,9 +13,10 @@ from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.physics import native
 from bige_opensim.physics.contact import ContactSettings, columns_at, feet_of, feet_on_ground
-from bige_opensim.physics.dynamics import inverse_dynamics, kinematics
+from bige_opensim.physics.dynamics import body_wrenches, inverse_dynamics, kinematics
 from bige_opensim.physics.muscles import Muscles
 from bige_opensim.physics.native_ground import NativeGround
+from bige_opensim.physics.native_skeleton import NativeDemand
 from bige_opensim.physics.predictor import PhysicsPredictor, Predicted
 from bige_opensim.physics.skeleton import Skeleton
 from bige_opensim.physics.stance_loads import StanceLoads
@@ -113,3 +114,14 @@ def test_motions_take_what_they_take_by_torch(model: Path) -> None:
     parts = ("activations", "moments", "grf", "residual_force", "residual_moment", "reserves")
     of = [tuple(getattr(x, name) for name in parts) for x in (mine, theirs)]
     same(*of, (q, duration), 1e-6)
+
+
+def test_what_motions_take_from_their_surroundings_is_what_all_bodies_take(model: Path) -> None:
+    skeleton = Skeleton(compile_skeleton(model))
+    random = torch.Generator().manual_seed(0)
+    q, qd, qdd = (
+        (size * torch.randn(13, len(skeleton.coordinates), generator=random, dtype=torch.float64)).requires_grad_()
+        for size in (0.3, 2.0, 20.0)
+    )
+    theirs = tuple(x.sum(-2) for x in body_wrenches(skeleton, kinematics(skeleton, q, qd, qdd)))
+    same(NativeDemand(skeleton)(q, qd, qdd), theirs, (q, qd, qdd), 1e-10)
