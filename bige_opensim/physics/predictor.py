@@ -66,15 +66,16 @@ class Predicted(NamedTuple):
 
 
 class PhysicsPredictor(torch.nn.Module):
-    """(q (N, T, C), duration (N,)) -> activations (N, T, M) of motions with feet on the ground at height 0. A model
-    in which nothing floats takes its loads from ground through its joints, without feet. Double precision inside.
-    `channels` names the motions' coordinates; others stay at the model's default, and so do those that the model
-    locks, whose equations are left out. `seated` motions start on a seat under the pelvis, of `seat_m` above the
-    ground where that is given, which carries, too. `cost` is what effort costs, its weights by names of muscles or
-    patterns; None for OpenSim's usual cost. With `lines` of action, joint contact forces are predicted, too. Each
-    call starts from the multipliers of the last one of the same size, which saves most iterations in a search and
-    changes no answer. Where C knows the problem (`compiled`), it is solved there. `outside` (N, T) flags the frames
-    of the last call that left the range the muscle paths were fitted on.
+    """(q (N, T, C), duration (N,)) -> activations (N, T, M) of motions with feet on the ground at height 0.
+
+    A model in which nothing floats takes its loads from ground through its joints, without feet. Double precision
+    inside. `channels` names the motions' coordinates; others stay at the model's default, and so do those that the
+    model locks, whose equations are left out. `seated` motions start on a seat under the pelvis, of `seat_m` above
+    the ground where that is given, which carries, too. `cost` is what effort costs, its weights by names of muscles
+    or patterns; None for OpenSim's usual cost. With `lines` of action, joint contact forces are predicted, too.
+    Each call starts from the multipliers of the last one of the same size, which saves most iterations in a search
+    and changes no answer. Where C knows the problem (`compiled`), it is solved there. `outside` (N, T) flags the
+    frames of the last call that left the range the muscle paths were fitted on.
     """
 
     rate: Tensor
@@ -116,8 +117,8 @@ class PhysicsPredictor(torch.nn.Module):
         if self.cost.weighted:
             volume = parameters["max_isometric_force"] * parameters["optimal_fiber_length"]
             self.weight = torch.as_tensor(self.cost.muscle_weights(muscles.names, {}, volume))
-        plain = lines is None and not seated and compilable(skeleton.tables, self.cost)
-        self._in_c = _InC(self) if plain else None
+        stands = any(self.root) and not seated and lines is None
+        self._in_c = _InC(self) if stands and compilable(skeleton.tables, self.cost) else None
         self._multiplier: Tensor | None = None
         self.outside: Tensor | None = None
         self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
