@@ -149,6 +149,32 @@ WIDE int bige_muscle_paths(
     return 0;
 }
 
+/* Gradients in coordinates and speeds from those in lengths and slopes, to which muscle m adds what it has in its active
+ * force, `asked`. */
+INLINED void to_force(const Muscles *p, Work *w, int m, Lanes asked, Lanes of_length, Lanes of_rate) {
+    w->of_length[m] += asked * of_length;
+    for (int s = p->first[m]; s < p->first[m + 1]; s++) {
+        w->of_slope[s] += asked * of_rate * w->speed[p->coordinate[s]];
+        w->of_speed[p->coordinate[s]] += asked * of_rate * w->slope[s];
+    }
+}
+
+INLINED void to_paths(const Muscles *p, Work *w) {
+    for (int c = 0; c < p->coordinates; c++) w->of_x[c] = all(0.0);
+    for (int i = 0; i < p->groups; i++) {
+        const Group *g = p->group + i;
+        monomials(g, w->x, w->monomial);
+        for (int o = 0; o < g->outputs; o++) w->output[o] = w->of_length[g->into[o]];
+        product(g->by_term, g->terms, g->outputs, g->outputs_of, w->output, w->of_monomial);
+        for (int k = g->terms - 1; k > 0; k--) {
+            int c = g->coordinate[g->variable[k]];
+            w->of_x[c] += w->of_monomial[k] * w->monomial[g->parent[k]];
+            w->of_monomial[g->parent[k]] += w->of_monomial[k] * w->x[c];
+        }
+    }
+    for (int c = 0; c < p->coordinates; c++) w->of_x[c] /= p->scale[c];
+}
+
 /* Gradients in q and speed of a function whose own in the three results are the asked_ ones. */
 WIDE int bige_muscle_paths_pullback(
     int frames, const Muscles *p, const double *q, const double *speed, const double *asked_length,
@@ -162,29 +188,59 @@ WIDE int bige_muscle_paths_pullback(
         load_rows(asked_length, p->muscles, from, frames, w.of_length);
         load_rows(asked_slope, p->spans, from, frames, w.of_slope);
         load_rows(asked_active, p->muscles, from, frames, w.active);
-        for (int c = 0; c < p->coordinates; c++) w.of_x[c] = w.of_speed[c] = all(0.0);
+        for (int c = 0; c < p->coordinates; c++) w.of_speed[c] = all(0.0);
         for (int m = 0; m < p->muscles; m++) {
             Lanes of_length, of_rate;
             force(p, m, w.length[m], rate(p, &w, m), &of_length, &of_rate);
-            w.of_length[m] += w.active[m] * of_length;
-            of_rate *= w.active[m];
+            to_force(p, &w, m, w.active[m], of_length, of_rate);
+        }
+        to_paths(p, &w);
+        store_rows(w.of_x, p->coordinates, from, frames, to_q);
+        store_rows(w.of_speed, p->coordinates, from, frames, to_speed);
+    }
+    free(w.memory);
+    return 0;
+}
+
+/* Generalized forces of the muscles at full activation, pull (frames, spans): the active force times minus the slope. */
+WIDE int bige_muscle_pulls(int frames, const Muscles *p, const double *q, const double *speed, double *pull) {
+    Work w;
+    if (!prepare(&w, p)) return -1;
+    for (int from = 0; from < frames; from += LANES) {
+        load(p, q, speed, from, frames, &w);
+        paths(p, &w);
+        for (int m = 0; m < p->muscles; m++) {
+            Lanes ignored[2], active = force(p, m, w.length[m], rate(p, &w, m), ignored, ignored + 1);
+            for (int s = p->first[m]; s < p->first[m + 1]; s++) w.of_slope[s] = -active * w.slope[s];
+        }
+        store_rows(w.of_slope, p->spans, from, frames, pull);
+    }
+    free(w.memory);
+    return 0;
+}
+
+WIDE int bige_muscle_pulls_pullback(
+    int frames, const Muscles *p, const double *q, const double *speed, const double *asked_pull, double *to_q,
+    double *to_speed
+) {
+    Work w;
+    if (!prepare(&w, p)) return -1;
+    for (int from = 0; from < frames; from += LANES) {
+        load(p, q, speed, from, frames, &w);
+        paths(p, &w);
+        load_rows(asked_pull, p->spans, from, frames, w.of_slope);
+        for (int c = 0; c < p->coordinates; c++) w.of_speed[c] = all(0.0);
+        for (int m = 0; m < p->muscles; m++) {
+            Lanes of_length, of_rate, asked = all(0.0);
+            Lanes active = force(p, m, w.length[m], rate(p, &w, m), &of_length, &of_rate);
             for (int s = p->first[m]; s < p->first[m + 1]; s++) {
-                w.of_slope[s] += of_rate * w.speed[p->coordinate[s]];
-                w.of_speed[p->coordinate[s]] += of_rate * w.slope[s];
+                asked -= w.of_slope[s] * w.slope[s];
+                w.of_slope[s] *= -active;
             }
+            w.of_length[m] = all(0.0);
+            to_force(p, &w, m, asked, of_length, of_rate);
         }
-        for (int i = 0; i < p->groups; i++) {
-            const Group *g = p->group + i;
-            monomials(g, w.x, w.monomial);
-            for (int o = 0; o < g->outputs; o++) w.output[o] = w.of_length[g->into[o]];
-            product(g->by_term, g->terms, g->outputs, g->outputs_of, w.output, w.of_monomial);
-            for (int k = g->terms - 1; k > 0; k--) {
-                int c = g->coordinate[g->variable[k]];
-                w.of_x[c] += w.of_monomial[k] * w.monomial[g->parent[k]];
-                w.of_monomial[g->parent[k]] += w.of_monomial[k] * w.x[c];
-            }
-        }
-        for (int c = 0; c < p->coordinates; c++) w.of_x[c] /= p->scale[c];
+        to_paths(p, &w);
         store_rows(w.of_x, p->coordinates, from, frames, to_q);
         store_rows(w.of_speed, p->coordinates, from, frames, to_speed);
     }

@@ -99,8 +99,9 @@ class MuscleCapacity(torch.nn.Module):
     def of(self, states: States) -> Float[Tensor, "batch frame span"]:
         """Capacities of states."""
         posture, speed = (x.to(self.muscles.centre) for x in states[:2])
-        _, slope, force = self.muscles.paths(posture, speed)
-        found = -slope.index_select(1, self.used) * (force / self.weight_n).index_select(-1, self.spans.muscle)
+        found = self.muscles.pulls(posture, speed) / self.weight_n
+        if len(self.used) < found.shape[1]:
+            found = found.index_select(1, self.used)
         return found.unflatten(0, (states.motions, -1))
 
 

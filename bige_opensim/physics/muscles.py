@@ -220,6 +220,15 @@ class Muscles(torch.nn.Module):
         length, slope = self._evaluate(q, slopes=True)
         return length, slope, self.strength(length, self.rates(slope, qd))
 
+    def pulls(
+        self, q: Float[Tensor, "frame coordinate"], qd: Float[Tensor, "frame coordinate"]
+    ) -> Float[Tensor, "frame span"]:
+        """Generalized force of every span at full activation, N·m or N: the active force times -dL/dq_c."""
+        if self._native is not None and q.device.type == "cpu":
+            return self._native.pulls(q, qd)
+        _, slope, active = self.paths(q, qd)
+        return -slope * active.index_select(-1, self._span_muscle)
+
     def strength(
         self, length: Float[Tensor, "*batch muscle"], velocity: Float[Tensor, "*batch muscle"]
     ) -> Float[Tensor, "*batch muscle"]:

@@ -110,20 +110,29 @@ class NativePaths(native.Tables):
         self, q: Float[Tensor, "frame coordinate"], speed: Float[Tensor, "frame coordinate"]
     ) -> tuple[Float[Tensor, "frame muscle"], Float[Tensor, "frame span"], Float[Tensor, "frame muscle"]]:
         """Lengths in m, slopes dL/dq of every span, and active forces at full activation in N; differentiable."""
-        found = _Paths.apply(q.double(), speed.double(), self)
+        return self._called("bige_muscle_paths", (self.muscles, self.spans, self.muscles), q, speed)  # type: ignore[return-value]
+
+    def pulls(
+        self, q: Float[Tensor, "frame coordinate"], speed: Float[Tensor, "frame coordinate"]
+    ) -> Float[Tensor, "frame span"]:
+        """Generalized force of every span at full activation, N·m or N; differentiable."""
+        return self._called("bige_muscle_pulls", (self.spans,), q, speed)[0]
+
+    def _called(self, name: str, sizes: tuple[int, ...], q: Tensor, speed: Tensor) -> tuple[Tensor, ...]:
+        """Results of a function, so many numbers a frame each, in the precision of q."""
+        found = _Paths.apply(q.double(), speed.double(), self, name, sizes)
         return tuple(x.to(q) for x in found)
 
-    def forward(self, q: np.ndarray, speed: np.ndarray) -> tuple[np.ndarray, ...]:
+    def forward(self, name: str, sizes: tuple[int, ...], given: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """The same of contiguous doubles."""
-        sizes = (self.muscles, self.spans, self.muscles)
-        found = tuple(np.empty((len(q), size)) for size in sizes)
-        self._over("bige_muscle_paths", self._muscles, (q, speed, *found), FEWEST_PER_THREAD)
+        found = tuple(np.empty((len(given[0]), size)) for size in sizes)
+        self._over(name, self._muscles, (*given, *found), FEWEST_PER_THREAD)
         return found
 
-    def pull_back(self, q: np.ndarray, speed: np.ndarray, asked: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Gradients in q and speed of what has the gradients `asked` in the three results."""
-        to = np.empty_like(q), np.empty_like(q)
-        self._over("bige_muscle_paths_pullback", self._muscles, (q, speed, *asked, *to), FEWEST_PER_THREAD)
+    def pull_back(self, name: str, given: Sequence[np.ndarray], asked: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Gradients in q and speed of what has the gradients `asked` in the results."""
+        to = tuple(np.empty_like(x) for x in given)
+        self._over(f"{name}_pullback", self._muscles, (*given, *asked, *to), FEWEST_PER_THREAD)
         return to
 
     def _group(self, group: PathGroup) -> _Group:
@@ -148,13 +157,16 @@ def _last(there: Bool[np.ndarray, "row column"]) -> Int[np.ndarray, " column"]:
 
 class _Paths(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, speed: Tensor, paths: NativePaths) -> tuple[Tensor, ...]:
-        ctx.paths, ctx.given = paths, [np.ascontiguousarray(x.detach().numpy()) for x in (q, speed)]
-        return tuple(torch.from_numpy(x) for x in paths.forward(*ctx.given))
+    def forward(
+        ctx: Any, q: Tensor, speed: Tensor, paths: NativePaths, name: str, sizes: tuple[int, ...]
+    ) -> tuple[Tensor, ...]:
+        ctx.paths, ctx.name = paths, name
+        ctx.given = [np.ascontiguousarray(x.detach().numpy()) for x in (q, speed)]
+        return tuple(torch.from_numpy(x) for x in paths.forward(name, sizes, ctx.given))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *asked: Tensor) -> tuple[Tensor | None, ...]:
         contiguous = [np.ascontiguousarray(x.numpy()) for x in asked]
-        of_q, of_speed = ctx.paths.pull_back(*ctx.given, contiguous)
-        return torch.from_numpy(of_q), torch.from_numpy(of_speed), None
+        of_q, of_speed = ctx.paths.pull_back(ctx.name, ctx.given, contiguous)
+        return torch.from_numpy(of_q), torch.from_numpy(of_speed), None, None, None

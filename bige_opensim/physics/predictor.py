@@ -275,11 +275,13 @@ class _InC:
         Forces balance, so what is left to muscles and reserves is what they supply.
         """
         tau, ready, pushes = self.ground(q, qd, qdd)
-        _, slope, active = self.of.muscles.paths(q, qd)
+        pulls, pushes = (
+            x if len(used) == x.shape[1] else x.index_select(1, used)
+            for x, used in ((self.of.muscles.pulls(q, qd), self.spans), (pushes, self.pushes))
+        )
         if factors is not None:
-            active = active * factors
-        pulls = -slope.index_select(1, self.spans) * active.index_select(1, self.muscle)
-        A = torch.cat([pulls, pushes if len(self.pushes) == pushes.shape[1] else pushes[:, self.pushes]], 1)
+            pulls = pulls * factors.index_select(1, self.muscle)
+        A = torch.cat([pulls, pushes], 1)
         found = solve_entries(A, tau * self.free, self.entries, start=start, **self.fixed)
         activations, coefficients = found.x.split([len(self.of.lower), ready.shape[1] * len(self.ground.rays)], 1)
         moments = (pulls * activations.index_select(1, self.muscle)) @ self.into + found.reserve
