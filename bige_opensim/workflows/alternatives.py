@@ -8,8 +8,8 @@ do not.
 
 - `codes`, `prior`, `diffusion`: motions are drawn, and nobody looks at the objective. What they meet, they meet by
   chance, and more time does not help them.
-- `rejection`: motions of the prior, of which the best by the surrogate are proposed; `rejection, diffusion`: the same
-  of diffusion.
+- `rejection`: motions of the prior, of which the best are proposed; `rejection, diffusion`: the same of diffusion.
+  What is drawn is judged by the physics where it is compiled, else by the surrogate.
 - `guided diffusion`: every step down the gradient of the objective, at strengths that take turns.
 - `paper`: the losses, weights and schedule of Maheshwari et al. 2025 with the objective's deciding terms in the place
   of their band (in its scale, where it is a band of activation), shortened to the time; `paper, whole`: with all of
@@ -114,9 +114,15 @@ class Case:
         return search
 
     @cached_property
+    def best(self) -> MotionSearch:
+        """By the physics, where the objective measures muscles and the physics is compiled, else by the surrogate."""
+        exact = self.search.objective.needs_activations and self.physics.throughout
+        return self.physics if exact else self.search
+
+    @cached_property
     def judge(self) -> Judge:
         """Of motions that no search made."""
-        return Judge(self.search)
+        return Judge(self.best)
 
     @property
     def _request(self) -> GenerationRequest:
@@ -234,7 +240,7 @@ def _drawing(case: Case, draw: Callable[[torch.Generator, int], Drawn]) -> Begun
 
     def begun(clock: _Clock) -> tuple[Generated, int]:
         q, duration = draw(torch.Generator().manual_seed(case.seed), case.count)
-        return case.search.generated(judge.result(q, duration, case.seed)), case.count
+        return judge.prepared.generated(judge.result(q, duration, case.seed)), case.count
 
     return begun
 
@@ -292,7 +298,7 @@ def _guided_diffusion(case: Case, show: Show) -> Begun:
 
 def _best(case: Case, batch: Batch, search: MotionSearch | None = None) -> Begun:
     """The best of as many batches as time lasts for, as a search has them written: that by the surrogate by default."""
-    written = search or case.search
+    written = search or case.best
 
     def begun(clock: _Clock) -> tuple[Generated, int]:
         best, searched = _as_long_as_time_lasts(case, batch, clock)
@@ -335,7 +341,7 @@ def _searching(case: Case, search: MotionSearch, *, physics: bool) -> Begun:
 
 
 def _paper(case: Case, show: Show, *, whole: bool) -> Begun:
-    search, judge = case.paper, case.judge
+    search, judge = case.paper, Judge(case.search)
 
     def batch(seed: int, clock: _Clock) -> SearchResult:
         settings = search.settings if whole else _fitting(search, search.settings, clock, count=case.count, begun=False)
@@ -352,10 +358,8 @@ def _paper(case: Case, show: Show, *, whole: bool) -> Begun:
 def _guided(case: Case, show: Show, *, physics: bool = False, refine: int = 0) -> Begun:
     if refine:  # which changes the surrogate
         case = replace(case)
-    search = case.search
-    if physics and search.objective.needs_activations:
-        search = case.physics
-    elif not physics and not refine:
+    search = case.best if physics else case.search
+    if not physics and not refine:
         _with_muscles(case)  # otherwise it is what `guided` does
 
     def begun(clock: _Clock) -> tuple[Generated, int]:

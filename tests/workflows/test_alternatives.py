@@ -16,6 +16,7 @@ from generated_motions import PEAK, vasti_between
 from small_models import biped
 from squat_repetitions import repetitions
 
+from bige_opensim.guidance.judging import Judge
 from bige_opensim.guidance.language import SearchSettings
 from bige_opensim.guidance.search import SearchResult
 from bige_opensim.io.finished_rows import OtherRowError
@@ -141,10 +142,13 @@ def test_a_rejection_keeps_the_best_of_what_the_prior_draws(case: Case, few_toge
     np.testing.assert_allclose([e["loss"] for e in chosen], drawn.loss[np.sort(order[: case.count])], rtol=1e-4)
 
 
-def test_motions_of_a_search_are_judged_as_the_search_judges_them(case: Case):
-    plain = replace(case.search.settings, manifold=0.0)  # which is about latents
-    found = case.search.find(plain, count=3, seed=1)
-    judged = case.judge.result(torch.tensor(found.motions).float(), torch.tensor(found.durations).float(), 1)
+@pytest.mark.parametrize("physics", [False, True])
+def test_motions_of_a_search_are_judged_as_the_search_judges_them(case: Case, physics: bool):
+    search = case.physics if physics else case.search
+    plain = replace(search.settings, manifold=0.0)  # which is about latents
+    found = search.find(plain, count=3, seed=1, physics=physics)
+    judge = Judge(search)
+    judged = judge.result(torch.tensor(found.motions).float(), torch.tensor(found.durations).float(), 1)
     np.testing.assert_allclose(judged.motions, found.motions, atol=1e-4)
     np.testing.assert_allclose(judged.loss, found.loss, rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(judged.nearest, found.nearest, rtol=1e-3)
