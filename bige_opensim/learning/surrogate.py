@@ -65,6 +65,9 @@ WEAKEST, STRONGEST = 0.2, 5.0
 POSES = 400
 """Poses that a network with loads keeps of the motions that it was trained on."""
 
+TOGETHER = 10
+"""Motions that pass through the network at once where no gradients are asked for: more memory at a time is slower."""
+
 LEAST_BEND = 0.3
 """rad; least scale whose square divides 1 - cos: a coordinate that hardly moved in training must not blow up."""
 
@@ -249,7 +252,9 @@ class Surrogate(nn.Module):
         """
         if self.channels.loads:
             limbs = self.carried(q, duration, features, padding, at, mechanics)
-            return self.shared(limbs, self._known(mechanics, limbs))
+            assert mechanics is not None, "`carried` asked for them"
+            return self.shared(limbs, mechanics)
+        self._check(q, duration, features)
         x, subject = self._inputs(q, duration, features, padding, at)
         limb = torch.cat([x.index_select(-1, self.own_kinematics), self.tell(self.ground(x, subject))], -1)
         pull = self.head(self.limb(limb, subject))
@@ -265,9 +270,18 @@ class Surrogate(nn.Module):
         mechanics: Mechanics | None = None,
     ) -> Float[Tensor, "views frame own"]:
         """What the limb of every view carries, scaled; of a network with loads. Parameters and errors as `forward`."""
+        self._check(q, duration, features)
+        known = self._known(mechanics, len(q), q.shape[1] if at is None else len(at))
+        if len(q) > TOGETHER and not torch.is_grad_enabled():
+            found = []
+            for k in range(0, len(q), TOGETHER):
+                part = slice(k, k + TOGETHER)
+                valid = None if padding is None else padding[part]
+                here = self.carried(q[part], duration[part], features[part], valid, at, known.of(part))
+                found.append(here.unflatten(0, (self.sides.count, -1)))
+            return torch.cat(found, 1).flatten(0, 1)
         x, subject = self._inputs(q, duration, features, padding, at)
-        mechanics = self._known(mechanics, x)
-        plain = self.loads(self.sides.views("loads", told(mechanics, q.shape[-1]).to(x)))
+        plain = self.loads(self.sides.views("loads", told(known, q.shape[-1]).to(x)))
         shift = self.shift(self.ground(torch.cat([x, plain], -1), subject))
         return plain[..., self.sides.coordinates] + shift
 
@@ -286,7 +300,6 @@ class Surrogate(nn.Module):
         self, q: Tensor, duration: Tensor, features: Tensor, padding: Tensor | None, at: Tensor | None
     ) -> tuple[Float[Tensor, "views frame input"], Float[Tensor, "views feature"]]:
         """Scaled kinematics at the frames that are asked for, and scaled subjects, of both views."""
-        self._check(q, duration, features)
         dtype = self.position.scale.dtype
         q, duration, features = q.to(dtype), duration.to(dtype), features.to(dtype)
         lengths = None if padding is None else (~padding).sum(1)
@@ -366,9 +379,9 @@ class Surrogate(nn.Module):
                 f"got {tuple(duration.shape)} and {tuple(features.shape)}"
             )
 
-    def _known(self, mechanics: Mechanics | None, views: Tensor) -> Mechanics:
-        """The mechanics, where they are those that are needed for these views and frames."""
-        expected = (len(views) // self.sides.count, views.shape[1], len(self.channels.coordinates) + len(LOADS))
+    def _known(self, mechanics: Mechanics | None, motions: int, frames: int) -> Mechanics:
+        """The mechanics, where they are those that are needed for these motions and frames."""
+        expected = (motions, frames, len(self.channels.coordinates) + len(LOADS))
         if mechanics is None or mechanics.loads.shape != expected or mechanics.capacity.shape[:2] != expected[:2]:
             found = "none" if mechanics is None else f"{tuple(mechanics.loads.shape)}"
             raise ValueError(

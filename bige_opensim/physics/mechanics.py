@@ -23,9 +23,9 @@ class Mechanics(NamedTuple):
     capacity: Float[Tensor, "batch frame span"]
     spans: Spans
 
-    def of(self, motions: Int[Tensor, " motion"]) -> Mechanics:
+    def of(self, motions: Int[Tensor, " motion"] | slice) -> Mechanics:
         """Of some of the motions."""
-        return self._replace(loads=self.loads.index_select(0, motions), capacity=self.capacity.index_select(0, motions))
+        return self._replace(loads=self.loads[motions], capacity=self.capacity[motions])
 
     def at(self, frames: Int[Tensor, " frame"]) -> Mechanics:
         """At some of the frames."""

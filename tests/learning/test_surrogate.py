@@ -11,6 +11,7 @@ from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Norm
 from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.surrogate import (
     SHARPNESS,
+    TOGETHER,
     Surrogate,
     SurrogateConfig,
     rounded_clip,
@@ -124,6 +125,18 @@ def test_muscles_share_what_the_plain_loads_say_until_the_shift_is_learned(
     torch.testing.assert_close(found, share(mechanics.capacity, net, mechanics.spans), atol=1e-4, rtol=0)
     right = [n for n in network.channels.coordinates if n.endswith("_r")]
     assert [network.channels.coordinates[k] for k in network.sides.coordinates] == right
+
+
+def test_many_motions_pass_in_parts_as_they_pass_together(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    network, mechanics = with_loads(synthetic_dataset, inputs)
+    assert len(inputs[0]) > 2 * TOGETHER
+    padding = torch.zeros(inputs[0].shape[:2], dtype=torch.bool)
+    padding[7, 90:] = padding[23, 60:] = True
+    together = network.carried(*inputs, padding, mechanics=mechanics)
+    with torch.no_grad():
+        parts = network.carried(*inputs, padding, mechanics=mechanics)
+    assert together.requires_grad
+    torch.testing.assert_close(parts, together.detach())
 
 
 def test_a_network_with_loads_needs_mechanics_of_the_frames_asked_for(
