@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from bige_opensim.physics import native_skeleton
@@ -32,6 +29,7 @@ from bige_opensim.physics.joint_problem import (
     solve_with_loads,
 )
 from bige_opensim.physics.least_effort import Entries, LeastEffort, solve_entries
+from bige_opensim.physics.motion_states import MotionStates
 from bige_opensim.physics.muscle_lines import FittedLines
 from bige_opensim.physics.muscle_pulls import polynomial_pulls
 from bige_opensim.physics.muscles import Muscles
@@ -78,8 +76,6 @@ class PhysicsPredictor(torch.nn.Module):
     frames of the last call that left the range the muscle paths were fitted on.
     """
 
-    rate: Tensor
-
     def __init__(
         self,
         skeleton: Skeleton,
@@ -103,7 +99,7 @@ class PhysicsPredictor(torch.nn.Module):
         held = skeleton.tables.locked
         self.free = [i for i, locked in enumerate(held) if not locked]
         self.channels = [k for k, n in enumerate(channels) if not held[skeleton.coordinates.index(n)]]
-        self.columns = [skeleton.coordinates.index(channels[k]) for k in self.channels]
+        self.states = MotionStates(skeleton, [channels[k] for k in self.channels], samples)
         parameters = muscles.tables.parameters
         bounds = [torch.as_tensor(parameters[k], dtype=torch.float64) for k in ("min_control", "max_control")]
         self.lower, self.upper = bounds
@@ -121,7 +117,6 @@ class PhysicsPredictor(torch.nn.Module):
         self._in_c = _InC(self) if stands and compilable(skeleton.tables, self.cost) else None
         self._multiplier: Tensor | None = None
         self.outside: Tensor | None = None
-        self.register_buffer("rate", torch.as_tensor(derivative_matrix(samples)), persistent=False)
 
     @property
     def compiled(self) -> bool:
@@ -146,17 +141,10 @@ class PhysicsPredictor(torch.nn.Module):
         `strength` are factors on the muscles' maximum isometric forces, for every motion its own.
         """
         N = len(q)
-        full = self.skeleton.get_buffer("default").double().expand(*q.shape[:2], -1).clone()
-        full[..., self.columns] = q[..., self.channels].double()
-        self.outside = ~self.muscles.in_range(full.detach())
-        rate = self.rate if q.shape[1] == len(self.rate) else torch.as_tensor(derivative_matrix(q.shape[1]))
-        rate = rate / duration.double()[:, None, None]
-        qd = rate @ full
-        qdd = rate @ qd
-        full, qd, qdd = (x[:, ::every] for x in (full, qd, qdd))
-        T = full.shape[1]
+        full, qd, qdd, _ = self.states(q[..., self.channels], duration, every)
+        T = len(full) // N
+        self.outside = ~self.muscles.in_range(full.detach()).reshape(N, T)
         factors = None if strength is None else strength.double().repeat_interleave(T, dim=0)
-        full, qd, qdd = (x.reshape(N * T, -1) for x in (full, qd, qdd))
         start = self._multiplier if self._multiplier is not None and len(self._multiplier) == N * T else None
         loads: Tensor | None = None
         if self._in_c is not None and q.device.type == "cpu":
@@ -287,12 +275,3 @@ class _InC:
         moments = (pulls * activations.index_select(1, self.muscle)) @ self.into + found.reserve
         moments = torch.where(self.free, moments, tau)
         return found, moments, self.ground.forces(ready, coefficients)
-
-
-@lru_cache(maxsize=8)
-def derivative_matrix(samples: int) -> Float[np.ndarray, "sample sample"]:
-    """D with (D x)_i = x'(t_i) of the natural quintic spline through x on `samples` even times from 0 to 1."""
-    t = np.linspace(0.0, 1.0, samples)
-    zero = np.zeros(samples)
-    ends = [(3, zero), (4, zero)]
-    return make_interp_spline(t, np.eye(samples), k=5, bc_type=(ends, ends))(t, 1)

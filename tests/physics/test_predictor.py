@@ -25,8 +25,9 @@ from bige_opensim.osim.model import load
 from bige_opensim.physics.contact import ContactSettings
 from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.physics.joint_problem import solve_with_ground
+from bige_opensim.physics.motion_states import derivative_matrix
 from bige_opensim.physics.muscles import Muscles
-from bige_opensim.physics.predictor import PhysicsPredictor, derivative_matrix
+from bige_opensim.physics.predictor import PhysicsPredictor
 from bige_opensim.physics.skeleton import Skeleton
 from tests.recordings import recorded
 
