@@ -171,9 +171,11 @@ class MotionSearch:
 
     @property
     def by_physics(self) -> bool:
-        """Whether the search ends with the physics of the model, which some terms can do without."""
+        """Whether the search ends with the physics of the model, which some terms can do without where it is slow."""
+        if self.solved is None:
+            return False
         followed = len(self.first.terms) == len(self.objective.terms)
-        return self.solved is not None and (self.objective.needs_activations or not followed)
+        return self.solved.predictor.compiled or self.objective.needs_activations or not followed
 
     @property
     def throughout(self) -> bool:
