@@ -1,7 +1,8 @@
 """The compiled physics, where the package was built with a compiler: least effort with squared costs in C.
 
-The method is `least_effort.c`'s. It takes a sixth of the processor time of the same Newton method on torch batches, and
-gives the same multipliers. What else is in C: `native_paths`, `native_stance`.
+The method is `least_effort.c`'s: the same Newton method as on torch batches, to the same multipliers, over the entries
+that are not zero and eight frames in step. What else is in C: muscle paths, `native_paths`, and what is asked of a
+skeleton that moves, `native_skeleton`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loads of motions on two feet in C, see `stance_loads.c`: a tenth of the processor time of the same by torch."""
+"""Loads of motions on two feet in C, see `stance_loads.c`: a sixth of the processor time of the same by torch."""
 
 from __future__ import annotations
 
