@@ -1,4 +1,4 @@
-"""Muscle paths and strengths in C, see `muscle_paths.c`: a seventh of the processor time of the same on torch batches."""
+"""Muscle paths and strengths in C, see `muscle_paths.c`: a seventh of the processor time of the same by torch."""
 
 from __future__ import annotations
 
