@@ -59,6 +59,7 @@ IN_TABLES = {
     "guided diffusion": "diffusion, guided",
     "rejection": "rejection",
     "rejection, diffusion": "rejection, diffusion",
+    "paper": "the paper's losses",
     GUIDED: GUIDED,
 }
 """Ways that are rows of the paper's tables, by their names there."""
