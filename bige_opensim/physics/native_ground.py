@@ -42,20 +42,24 @@ class NativeGround(OfMotions):
         angle = np.arange(settings.rays) * (2.0 * np.pi / settings.rays)
         along = settings.friction * np.cos(angle), np.ones(settings.rays), settings.friction * np.sin(angle)
         self.foot, self.rays, self.weight_n = foot, np.stack(along, -1), float(skeleton.weight_n)
-        moves = [np.flatnonzero(skeleton.subtree[:, carriers[foot.index(f)]].numpy()) for f in sorted(set(foot))]
+        feet = sorted(set(foot))  # one of them, where only one has points
+        moves = [np.flatnonzero(skeleton.subtree[:, carriers[foot.index(f)]].numpy()) for f in feet]
         of_feet = [np.unique(t.coordinate[links]) for links in moves]
         self.ray: Int[np.ndarray, " entry"]
         self.coordinate: Int[np.ndarray, " entry"]
-        places = [(i * settings.rays + r, of_feet[f]) for i, f in enumerate(foot) for r in range(settings.rays)]
-        self.ray = np.concatenate([np.full(len(coordinates), ray) for ray, coordinates in places])
-        self.coordinate = np.concatenate([coordinates for _, coordinates in places])
+        rays = [
+            (i * settings.rays + r, of_feet[feet.index(f)]) for i, f in enumerate(foot) for r in range(settings.rays)
+        ]
+        self.ray = np.concatenate([np.full(len(coordinates), ray) for ray, coordinates in rays])
+        self.coordinate = np.concatenate([coordinates for _, coordinates in rays])
         self.sizes = len(t.coordinates), len(foot), len(self.ray)
         bodies = t.contact_body.astype(np.int64)
         columns = [np.searchsorted(c, t.coordinate[links]) for c, links in zip(of_feet, moves, strict=True)]
         self.structure = _Contact(
             self._skeleton(t, frames.home, bodies.tolist(), frames.from_carrier(bodies, t.contact_centre)),
             *(len(moves), settings.rays, len(self.ray)),
-            *map(self._integers, (foot, np.cumsum([0, *map(len, moves)]), *map(np.concatenate, (moves, columns)))),
+            self._integers([feet.index(f) for f in foot]),
+            *map(self._integers, (np.cumsum([0, *map(len, moves)]), *map(np.concatenate, (moves, columns)))),
             self._integers([len(c) for c in of_feet]),
             *map(self._doubles, (t.contact_radius, self.rays)),
             *(self.weight_n, settings.height_m, settings.height_scale_m, settings.speed_ms, settings.speed_scale_ms),

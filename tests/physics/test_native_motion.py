@@ -1,6 +1,7 @@
 """Motions in C move, push and carry as those by torch do, and so do their gradients."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,13 @@ def test_loads_and_their_slopes_are_those_by_torch(model: Path, size: float, sam
     same((mine,), (loads(q, duration),), (q, duration), 1e-10)
 
 
-def test_what_moving_takes_and_the_ground_can_do_is_what_the_joint_problem_is_told(model: Path) -> None:
-    skeleton, settings = Skeleton(compile_skeleton(model)), ContactSettings(rays=3)
+@pytest.mark.parametrize("sides", ["rl", "l"])
+def test_what_moving_takes_and_the_ground_can_do_is_what_the_joint_problem_is_told(model: Path, sides: str) -> None:
+    """Of a model with contact points under one foot alone, too."""
+    tables, settings = compile_skeleton(model), ContactSettings(rays=3)
+    mine = [i for i, name in enumerate(tables.contact_names) if name[-1] in sides]
+    points = {name: getattr(tables, name)[mine] for name in ("contact_body", "contact_centre", "contact_radius")}
+    skeleton = Skeleton(replace(tables, contact_names=tuple(tables.contact_names[i] for i in mine), **points))
     random = torch.Generator().manual_seed(0)
     q, qd, qdd = (
         (size * torch.randn(21, len(skeleton.coordinates), generator=random, dtype=torch.float64)).requires_grad_()
