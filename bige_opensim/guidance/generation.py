@@ -93,6 +93,8 @@ class GenerationRequest:
 
 
 Tell = Callable[[int, int, float], None]
+Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(q, duration) -> activations."""
 
 
 def generate(request: GenerationRequest, progress: Tell | None = None) -> Generated:
@@ -170,17 +172,22 @@ class MotionSearch:
         return self.networks.generator.channels.coordinates
 
     @property
-    def by_physics(self) -> bool:
-        """Whether the search ends with the physics of the model, which some terms can do without where it is slow."""
-        if self.solved is None:
-            return False
-        followed = len(self.first.terms) == len(self.objective.terms)
-        return self.solved.predictor.compiled or self.objective.needs_activations or not followed
-
-    @property
     def throughout(self) -> bool:
         """Whether the search goes by the physics from its first step."""
-        return self.by_physics and self.solved is not None and self.solved.predictor.compiled
+        return self.solved is not None and self.solved.predictor.compiled
+
+    @property
+    def by_physics(self) -> bool:
+        """Whether the search ends with the physics of the model, which some terms can do without where it is slow."""
+        followed = len(self.first.terms) == len(self.objective.terms)
+        return self.solved is not None and (self.throughout or self.objective.needs_activations or not followed)
+
+    @property
+    def last(self) -> tuple[BoundObjective, Predict]:
+        """The objective, and what predicts activations, that the search ends with."""
+        if self.by_physics and self.solved is not None:
+            return self.objective, self.solved.activations
+        return self.first, self.by_surrogate
 
     @property
     def iterations(self) -> int:
@@ -275,9 +282,7 @@ class MotionSearch:
     def values(self, result: SearchResult) -> dict[str, np.ndarray]:
         """By term, what the surrogate as it is now, or the physics, says of motions, in the units of the objective."""
         q, duration = torch.as_tensor(result.motions), torch.as_tensor(result.durations)
-        objective, predict = self.first, self.by_surrogate
-        if self.by_physics and self.solved is not None:
-            objective, predict = self.objective, self.solved.activations
+        objective, predict = self.last
         with torch.no_grad():
             found = objective.evaluate(q, duration, predict(q, duration))
         return {name: x.numpy() for name, x in found.values.items()}

@@ -29,7 +29,7 @@ class _Judged:
 class Judge:
     """The loss of a search, without the part that is about latents, on motions of any origin.
 
-    Activations come from what the search has them from: the surrogate, or the physics from its first step.
+    Activations come from what the search ends with: the surrogate, or the physics.
 
     Motions have their feet planted first, as a search has them: a drawn motion whose feet slide would be refused for
     them alone.
@@ -96,9 +96,7 @@ class Judge:
 
     def _judged(self, q: Tensor, duration: Tensor, muscles: bool = False) -> _Judged:
         prepared, settings = self.prepared, self.prepared.settings
-        objective, predict = prepared.first, prepared.by_surrogate
-        if prepared.throughout and prepared.solved is not None:
-            objective, predict = prepared.objective, prepared.solved.activations
+        objective, predict = prepared.last
         active = predict(q, duration) if muscles or objective.needs_activations else None
         observation = objective.observe(q, duration, active)
         plausibility = objective.plausibility(observation)

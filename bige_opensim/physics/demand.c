@@ -2,13 +2,6 @@
  * gradients: see skeleton_motion.h. */
 #include "skeleton_motion.h"
 
-INLINED void load(const Skeleton *t, Motion *m, const double *q, const double *qd, const double *qdd, int from, int frames) {
-    load_rows(q, t->coordinates, from, frames, m->q);
-    load_rows(qd, t->coordinates, from, frames, m->qd);
-    load_rows(qdd, t->coordinates, from, frames, m->qdd);
-    move(t, m);
-}
-
 /* Arrays of all frames: q, qd and qdd, and gradients in them (frames, coordinates); force and moment (frames, 3). -1 is
  * returned where there is no memory. */
 WIDE int bige_demand(
@@ -17,9 +10,8 @@ WIDE int bige_demand(
     Motion m;
     if (!prepare_motion(&m, t)) return -1;
     for (int from = 0; from < frames; from += LANES) {
-        load(t, &m, q, qd, qdd, from, frames);
-        bodies_take(t, &m);
-        gather_up(t, &m);
+        load_states(t, &m, q, qd, qdd, from, frames);
+        move_and_take(t, &m);
         store_rows(&m.ground.force.x, 3, from, frames, force);
         store_rows(&m.ground.moment.x, 3, from, frames, moment);
     }
@@ -34,7 +26,8 @@ WIDE int bige_demand_pullback(
     Motion m;
     if (!prepare_motion(&m, t)) return -1;
     for (int from = 0; from < frames; from += LANES) {
-        load(t, &m, q, qd, qdd, from, frames);
+        load_states(t, &m, q, qd, qdd, from, frames);
+        move(t, &m);
         no_gradients(t, &m);
         Vector to_force, to_moment;
         load_rows(asked_force, 3, from, frames, &to_force.x);
@@ -45,9 +38,7 @@ WIDE int bige_demand_pullback(
         }
         to_bodies_take(t, &m);
         to_move(t, &m);
-        store_rows(m.to_q, t->coordinates, from, frames, to_q);
-        store_rows(m.to_qd, t->coordinates, from, frames, to_qd);
-        store_rows(m.to_qdd, t->coordinates, from, frames, to_qdd);
+        store_gradients(t, &m, from, frames, to_q, to_qd, to_qdd);
     }
     free(m.memory);
     return 0;

@@ -3,9 +3,10 @@
 #include "skeleton_motion.h"
 #include <math.h>
 
-/* Feet on a ground at height 0. `foot` and `radius` (points) of every point, which is the lowest of a sphere; those that move foot f are link[first[f]] to
- * link[first[f + 1]], each about or along coordinate number `column` of the foot's `coordinates_of` (feet). Rays (rays, 3)
- * of a point; `weight` is what a ray of a point that is ready pushes with. */
+/* Feet on a ground at height 0. `foot` and `radius` (points) are of every point, which is the lowest of a sphere; those
+ * that move foot f are link[first[f]] to link[first[f + 1]], each about or along coordinate number `column` of the
+ * foot's `coordinates_of` (feet). Rays (rays, 3) of a point; `weight` is what a ray of a point that is ready pushes
+ * with. */
 typedef struct {
     Skeleton skeleton;
     int feet, rays, entries;
@@ -76,9 +77,7 @@ INLINED void columns_of(const Contact *c, const Motion *m, int foot, Vector on_g
 INLINED void pose(const Contact *c, Work *w) {
     const Skeleton *t = &c->skeleton;
     Motion *m = &w->motion;
-    move(t, m);
-    bodies_take(t, m);
-    gather_up(t, m);
+    move_and_take(t, m);
     generalize(t, m, w->tau);
     Lanes *entry = w->entry;
     for (int i = 0; i < t->points; i++) {
@@ -151,12 +150,6 @@ INLINED void to_pose(const Contact *c, Work *w) {
     to_move(t, m);
 }
 
-INLINED void load(const Skeleton *t, Work *w, const double *q, const double *qd, const double *qdd, int from, int frames) {
-    load_rows(q, t->coordinates, from, frames, w->motion.q);
-    load_rows(qd, t->coordinates, from, frames, w->motion.qd);
-    load_rows(qdd, t->coordinates, from, frames, w->motion.qdd);
-}
-
 /* Arrays of all frames: q, qd and qdd, tau, and gradients in them (frames, coordinates); ready (frames, points); entry
  * (frames, entries): generalized forces of the rays, by point, ray and coordinate of the point's foot. -1 is returned
  * where there is no memory. */
@@ -168,7 +161,7 @@ WIDE int bige_ground_problem(
     Work w;
     if (!prepare(&w, c)) return -1;
     for (int from = 0; from < frames; from += LANES) {
-        load(t, &w, q, qd, qdd, from, frames);
+        load_states(t, &w.motion, q, qd, qdd, from, frames);
         pose(c, &w);
         store_rows(w.tau, t->coordinates, from, frames, tau);
         store_rows(w.ready, t->points, from, frames, ready);
@@ -186,17 +179,13 @@ WIDE int bige_ground_problem_pullback(
     Work w;
     if (!prepare(&w, c)) return -1;
     for (int from = 0; from < frames; from += LANES) {
-        load(t, &w, q, qd, qdd, from, frames);
-        move(t, &w.motion);
-        bodies_take(t, &w.motion);
-        gather_up(t, &w.motion);
+        load_states(t, &w.motion, q, qd, qdd, from, frames);
+        move_and_take(t, &w.motion);
         load_rows(asked_tau, t->coordinates, from, frames, w.to_tau);
         load_rows(asked_ready, t->points, from, frames, w.to_ready);
         load_rows(asked_entry, c->entries, from, frames, w.to_entry);
         to_pose(c, &w);
-        store_rows(w.motion.to_q, t->coordinates, from, frames, to_q);
-        store_rows(w.motion.to_qd, t->coordinates, from, frames, to_qd);
-        store_rows(w.motion.to_qdd, t->coordinates, from, frames, to_qdd);
+        store_gradients(t, &w.motion, from, frames, to_q, to_qd, to_qdd);
     }
     done_with(&w);
     return 0;

@@ -120,6 +120,23 @@ INLINED void displace(const Skeleton *t, int k, Lanes q, Primitive *p) {
     p->jerk = jerk_of(&c);
 }
 
+/* States of the frames from `from` on, and the gradients in them. */
+INLINED void load_states(
+    const Skeleton *t, Motion *m, const double *q, const double *qd, const double *qdd, int from, int frames
+) {
+    load_rows(q, t->coordinates, from, frames, m->q);
+    load_rows(qd, t->coordinates, from, frames, m->qd);
+    load_rows(qdd, t->coordinates, from, frames, m->qdd);
+}
+
+INLINED void store_gradients(
+    const Skeleton *t, const Motion *m, int from, int frames, double *to_q, double *to_qd, double *to_qdd
+) {
+    store_rows(m->to_q, t->coordinates, from, frames, to_q);
+    store_rows(m->to_qd, t->coordinates, from, frames, to_qd);
+    store_rows(m->to_qdd, t->coordinates, from, frames, to_qdd);
+}
+
 INLINED Primitive *above(const Skeleton *t, Motion *m, int k) {
     return t->parent[k] < 0 ? &m->ground : m->k + t->parent[k];
 }
@@ -199,6 +216,13 @@ INLINED void gather_up(const Skeleton *t, Motion *m) {
         add(&up->force, m->k[k].force);
         add(&up->moment, m->k[k].moment);
     }
+}
+
+/* All of the above. */
+INLINED void move_and_take(const Skeleton *t, Motion *m) {
+    move(t, m);
+    bodies_take(t, m);
+    gather_up(t, m);
 }
 
 /* What a primitive carries. */

@@ -151,9 +151,7 @@ INLINED void to_stand(const Stance *s, Motion *m, const Ground *g, const Lanes *
 }
 
 INLINED void stance(const Stance *s, Motion *m, Ground *g, Lanes *tau, Lanes *told) {
-    move(&s->skeleton, m);
-    bodies_take(&s->skeleton, m);
-    gather_up(&s->skeleton, m);
+    move_and_take(&s->skeleton, m);
     stand(s, m, g, told);
     push(s, m, g);
     generalize(&s->skeleton, m, tau);
@@ -172,9 +170,7 @@ WIDE int bige_stance_loads(
     Lanes *tau = lanes((size_t)(t->coordinates + s->channels + TOLD), &memory), *out = tau + t->coordinates;
     for (int from = 0; memory && from < frames; from += LANES) {
         Ground ground;
-        load_rows(q, t->coordinates, from, frames, m.q);
-        load_rows(qd, t->coordinates, from, frames, m.qd);
-        load_rows(qdd, t->coordinates, from, frames, m.qdd);
+        load_states(t, &m, q, qd, qdd, from, frames);
         stance(s, &m, &ground, tau, out + s->channels);
         for (int c = 0; c < s->channels; c++) out[c] = tau[s->column[c]] / s->weight;
         store_rows(out, s->channels + TOLD, from, frames, loads);
@@ -196,9 +192,7 @@ WIDE int bige_stance_loads_pullback(
     Lanes *tau = lanes((size_t)(t->coordinates + s->channels + 2 * TOLD), &memory), *asked = tau + t->coordinates;
     for (int from = 0; memory && from < frames; from += LANES) {
         Ground ground;
-        load_rows(q, t->coordinates, from, frames, m.q);
-        load_rows(qd, t->coordinates, from, frames, m.qd);
-        load_rows(qdd, t->coordinates, from, frames, m.qdd);
+        load_states(t, &m, q, qd, qdd, from, frames);
         stance(s, &m, &ground, tau, asked + s->channels + TOLD);
         load_rows(asked_loads, s->channels + TOLD, from, frames, asked);
         for (int c = 0; c < t->coordinates; c++) tau[c] = all(0.0);
@@ -209,9 +203,7 @@ WIDE int bige_stance_loads_pullback(
         to_stand(s, &m, &ground, asked + s->channels);
         to_bodies_take(t, &m);
         to_move(t, &m);
-        store_rows(m.to_q, t->coordinates, from, frames, to_q);
-        store_rows(m.to_qd, t->coordinates, from, frames, to_qd);
-        store_rows(m.to_qdd, t->coordinates, from, frames, to_qdd);
+        store_gradients(t, &m, from, frames, to_q, to_qd, to_qdd);
     }
     int done = memory ? 0 : -1;
     free(memory);
