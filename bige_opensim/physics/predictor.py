@@ -114,7 +114,7 @@ class PhysicsPredictor(torch.nn.Module):
             volume = parameters["max_isometric_force"] * parameters["optimal_fiber_length"]
             self.weight = torch.as_tensor(self.cost.muscle_weights(muscles.names, {}, volume))
         stands = any(self.root) and not seated and lines is None
-        self._in_c = _InC(self) if stands and compilable(skeleton.tables, self.cost) else None
+        self._in_c = _InC(self) if stands and _compilable(skeleton.tables, self.cost) else None
         self._multiplier: Tensor | None = None
         self.outside: Tensor | None = None
 
@@ -216,7 +216,7 @@ class PhysicsPredictor(torch.nn.Module):
         ]
 
 
-def compilable(skeleton: SkeletonTables, cost: EffortCost) -> bool:
+def _compilable(skeleton: SkeletonTables, cost: EffortCost) -> bool:
     """Whether C knows the problem of somebody who stands: squared costs, no passive fibres, feet on the ground."""
     stands = bool(skeleton.contact_names) and any(skeleton.root[name] for name in ("rotations", "translations"))
     return stands and cost.exponent == 2.0 and not cost.passive and native_skeleton.able(skeleton)

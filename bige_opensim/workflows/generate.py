@@ -36,7 +36,6 @@ from bige_opensim.osim.model import load
 from bige_opensim.physics.anthropometry import STRENGTH
 from bige_opensim.physics.carried_loads import Loads, loads_of
 from bige_opensim.physics.muscle_tables import MuscleTables
-from bige_opensim.physics.predictor import compilable
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 from bige_opensim.physics.stance_loads import stands
 from bige_opensim.settings import in_range, one_of
@@ -217,9 +216,10 @@ def search_motions(
     bind_to_model(asked, load(model), skeleton)
     forces = any(needs_dynamics(term) for term in asked.terms)
     physics = settings.predictor == PHYSICS or (settings.predictor == AUTO and forces)
-    if settings.predictor == AUTO and not settings.refine and _unnamed(surrogate):
-        physics = physics or _exact_at_once(asked, tables)
-    muscles = muscles_of(model, generator, tables) if physics or shares(surrogate, skeleton) else None
+    shared = shares(surrogate, skeleton)
+    free = settings.predictor == AUTO and not settings.refine and surrogate == folder_of(BUILT_IN, "surrogate")
+    exact = free and shared and not tables.passive_forces  # nobody asked for a surrogate, nor for the physics
+    muscles = muscles_of(model, generator, tables) if physics or shared else None
     pressed = any(term.quantity == "joint_load" for term in asked.terms)
     request = GenerationRequest(
         generator=generator,
@@ -231,12 +231,14 @@ def search_motions(
         seed=settings.seed,
         iterations=settings.iterations,
         muscles=muscles,
-        by_physics=physics,
+        by_physics=physics or exact,
         physics_share=settings.physics_share,
         lines=compile_lines(model, skeleton, muscles) if pressed and muscles is not None else None,
         seat_m=settings.seat_m,
     )
     prepared = MotionSearch(request)
+    if not (physics or prepared.throughout) and request.by_physics:  # it would take longer than the surrogate
+        prepared = MotionSearch(replace(request, by_physics=False))
     total = prepared.iterations
     with PROCESSES.kept():
         if settings.rehearsals:  # they import OpenSim while the search runs
@@ -250,16 +252,6 @@ def search_motions(
         known = settings.predictor == AUTO and not tables.passive_forces
         through = partial(through_physics, prepared) if known else None
         return rehearsed(prepared, result, settings.rehearsals, show, refine=settings.refine, physics=through)
-
-
-def _unnamed(surrogate: Path) -> bool:
-    """Whether nobody asked for a surrogate of their own."""
-    return surrogate == folder_of(BUILT_IN, "surrogate")
-
-
-def _exact_at_once(asked: Objective, tables: SkeletonTables) -> bool:
-    """Whether the physics of the model is at hand and takes no longer than a surrogate does."""
-    return not tables.passive_forces and stands(Skeleton(tables)) and compilable(tables, asked.cost)
 
 
 def through_physics(prepared: MotionSearch) -> MotionSearch:
