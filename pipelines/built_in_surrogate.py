@@ -4,7 +4,6 @@ UI-PRMD is in the public domain (PDDL 1.0; Vakanski et al. 2018, doi:10.3390/dat
 
     bige synth --out people/synthetic --subjects 36 --reps 1 --model osim_models/fullbody80.osim
     bige import ui-prmd UI-PRMD --out people/ui_prmd --model LaiUhlrich2022.osim
-    bige ik people/ui_prmd
     bige label people/synthetic people/ui_prmd --out labels --solver fast --geometry exact
     python pipelines/built_in_surrogate.py --labels labels --people people/ui_prmd people/synthetic \\
         --out bige_opensim/networks/surrogate

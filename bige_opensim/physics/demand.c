@@ -4,7 +4,7 @@
 
 /* Arrays of all frames: q, qd and qdd, and gradients in them (frames, coordinates); force and moment (frames, 3). -1 is
  * returned where there is no memory. */
-WIDE int bige_demand(
+int NAMED(bige_demand)(
     int frames, const Skeleton *t, const double *q, const double *qd, const double *qdd, double *force, double *moment
 ) {
     Motion m;
@@ -19,7 +19,7 @@ WIDE int bige_demand(
     return 0;
 }
 
-WIDE int bige_demand_pullback(
+int NAMED(bige_demand_pullback)(
     int frames, const Skeleton *t, const double *q, const double *qd, const double *qdd, const double *asked_force,
     const double *asked_moment, double *to_q, double *to_qd, double *to_qdd
 ) {

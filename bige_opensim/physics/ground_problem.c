@@ -153,7 +153,7 @@ INLINED void to_pose(const Contact *c, Work *w) {
 /* Arrays of all frames: q, qd and qdd, tau, and gradients in them (frames, coordinates); ready (frames, points); entry
  * (frames, entries): generalized forces of the rays, by point, ray and coordinate of the point's foot. -1 is returned
  * where there is no memory. */
-WIDE int bige_ground_problem(
+int NAMED(bige_ground_problem)(
     int frames, const Contact *c, const double *q, const double *qd, const double *qdd, double *tau, double *ready,
     double *entry
 ) {
@@ -171,7 +171,7 @@ WIDE int bige_ground_problem(
     return 0;
 }
 
-WIDE int bige_ground_problem_pullback(
+int NAMED(bige_ground_problem_pullback)(
     int frames, const Contact *c, const double *q, const double *qd, const double *qdd, const double *asked_tau,
     const double *asked_ready, const double *asked_entry, double *to_q, double *to_qd, double *to_qdd
 ) {

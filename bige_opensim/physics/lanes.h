@@ -1,18 +1,19 @@
-/* LANES frames side by side: one number of each is a vector of the compiler's, as wide as the processor can be. */
+/* LANES frames side by side: one number of each is a vector of the compiler's, as wide as those of the processor, since
+ * compilers take wider ones to pieces badly. The sources are compiled once for every width, see native_build.py. */
 #ifndef BIGE_LANES_H
 #define BIGE_LANES_H
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LANES = 8 };
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDE
+#ifndef LANES
+#define LANES 2
+#define LEVEL
 #endif
-#define INLINED static inline __attribute__((always_inline)) /* into what is made WIDE */
+#define JOINED(name, level) name##level
+#define AT_LEVEL(name, level) JOINED(name, level)
+#define NAMED(name) AT_LEVEL(name, LEVEL) /* of a function that Python calls: one for every width */
+#define INLINED static inline __attribute__((always_inline)) /* into what is NAMED */
 
 typedef double Lanes __attribute__((vector_size(8 * LANES)));
 /* All bits of a lane, or none. */

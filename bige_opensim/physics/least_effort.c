@@ -292,7 +292,7 @@ INLINED void newton(Work *k, Mask used, Mask started, Lanes enough, int most, in
 
 /* Solve one block of every frame. Frames that are NOT_FINITE are left alone, and status, imbalance and iterations take
  * the worse of what they are and what this block brings. */
-WIDE int bige_least_effort(
+int NAMED(bige_least_effort)(
     int frames, const Block *block, const double *A, const double *b, const double *enough, int started, int most,
     double *multiplier, double *x, double *reserve, double *imbalance, int *status, int *iterations
 ) {
@@ -341,7 +341,7 @@ WIDE int bige_least_effort(
  *
  * With y = D asked_x and H = A D A' + diag(c), the multipliers' adjoint is mu = H^-1 (asked_multiplier + A y), and
  * of b it is mu, of A it is lam (y - D A' mu)' - mu x'. */
-WIDE int bige_least_effort_pullback(
+int NAMED(bige_least_effort_pullback)(
     int frames, const Block *block, const double *A, const double *multiplier, const double *asked_x,
     const double *asked_multiplier, const int *status, double *to_A, double *to_b
 ) {

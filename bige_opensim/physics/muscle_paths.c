@@ -7,7 +7,7 @@
  */
 #include "lanes.h"
 
-enum { OUTPUTS = 4 };
+enum { OUTPUTS = 8 };
 
 /* Muscles that span the same coordinates. Monomial k > 0 is number `parent` times coordinate `variable` of the group;
  * outputs are the lengths of the muscles and the slopes of each; by_output (outputs, terms) and by_term (terms, outputs)
@@ -68,15 +68,19 @@ INLINED void product(
         const double *row[OUTPUTS];
         for (int j = 0; j < OUTPUTS; j++) row[j] = weights + (size_t)(i + (j < some ? j : 0)) * (size_t)width;
         int count = counts[i];
-        Lanes a = {0}, b = {0}, c = {0}, d = {0};
+        Lanes a = all(0.0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
         for (int k = 0; k < count; k++) {
             Lanes m = from[k];
             a += row[0][k] * m;
             b += row[1][k] * m;
             c += row[2][k] * m;
             d += row[3][k] * m;
+            e += row[4][k] * m;
+            f += row[5][k] * m;
+            g += row[6][k] * m;
+            h += row[7][k] * m;
         }
-        Lanes sums[OUTPUTS] = {a, b, c, d};
+        const Lanes sums[OUTPUTS] = {a, b, c, d, e, f, g, h};
         for (int j = 0; j < some; j++) into[i + j] = sums[j];
     }
 }
@@ -129,7 +133,7 @@ INLINED Lanes rate(const Muscles *p, const Work *w, int m) {
 
 /* Arrays of all frames: q and speed (frames, coordinates); length and active (frames, muscles), slope (frames, spans).
  * -1 is returned where there is no memory. */
-WIDE int bige_muscle_paths(
+int NAMED(bige_muscle_paths)(
     int frames, const Muscles *p, const double *q, const double *speed, double *length, double *slope, double *active
 ) {
     Work w;
@@ -176,7 +180,7 @@ INLINED void to_paths(const Muscles *p, Work *w) {
 }
 
 /* Gradients in q and speed of a function whose own in the three results are the asked_ ones. */
-WIDE int bige_muscle_paths_pullback(
+int NAMED(bige_muscle_paths_pullback)(
     int frames, const Muscles *p, const double *q, const double *speed, const double *asked_length,
     const double *asked_slope, const double *asked_active, double *to_q, double *to_speed
 ) {
@@ -203,7 +207,7 @@ WIDE int bige_muscle_paths_pullback(
 }
 
 /* Generalized forces of the muscles at full activation, pull (frames, spans): the active force times minus the slope. */
-WIDE int bige_muscle_pulls(int frames, const Muscles *p, const double *q, const double *speed, double *pull) {
+int NAMED(bige_muscle_pulls)(int frames, const Muscles *p, const double *q, const double *speed, double *pull) {
     Work w;
     if (!prepare(&w, p)) return -1;
     for (int from = 0; from < frames; from += LANES) {
@@ -219,7 +223,7 @@ WIDE int bige_muscle_pulls(int frames, const Muscles *p, const double *q, const 
     return 0;
 }
 
-WIDE int bige_muscle_pulls_pullback(
+int NAMED(bige_muscle_pulls_pullback)(
     int frames, const Muscles *p, const double *q, const double *speed, const double *asked_pull, double *to_q,
     double *to_speed
 ) {

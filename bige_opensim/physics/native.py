@@ -1,7 +1,7 @@
 """The compiled physics, where the package was built with a compiler: least effort with squared costs in C.
 
 The method is `least_effort.c`'s: the same Newton method as on torch batches, to the same multipliers, over the entries
-that are not zero and eight frames in step. What else is in C: muscle paths, `native_paths`, and what is asked of a
+that are not zero and some frames in step. What else is in C: muscle paths, `native_paths`, and what is asked of a
 skeleton that moves, `native_skeleton`.
 """
 
@@ -41,11 +41,23 @@ class Block(NamedTuple):
     place: Int[np.ndarray, " entry"] | None = None
 
 
+class Library:
+    """The compiled functions, each at the width of this processor's vectors."""
+
+    def __init__(self, compiled: ctypes.CDLL) -> None:
+        compiled.bige_level.restype = ctypes.c_char_p
+        self._compiled, self.level = compiled, compiled.bige_level().decode()
+
+    def __getitem__(self, name: str) -> Callable[..., int]:
+        function: Callable[..., int] = self._compiled[name + self.level]
+        return function
+
+
 @cache
-def library() -> ctypes.CDLL | None:
+def library() -> Library | None:
     """The compiled code, None where it was not compiled from this source, or for another kind of machine."""
     try:
-        return ctypes.CDLL(str(library_path()))
+        return Library(ctypes.CDLL(str(library_path())))
     except OSError:
         return None
 
@@ -106,10 +118,10 @@ def solve(frames: Frames, blocks: Sequence[Block], fixed: Fixed, *, start: int, 
 
     """
 
-    def call(compiled: ctypes.CDLL, block: _Block, rows: slice) -> int:
+    def call(compiled: Library, block: _Block, rows: slice) -> int:
         A, b, enough, *answer = (_pointer(x[rows]) for x in frames)
         count = len(frames.b[rows])
-        return int(compiled.bige_least_effort(count, ctypes.byref(block), A, b, enough, start, most, *answer))
+        return compiled["bige_least_effort"](count, ctypes.byref(block), A, b, enough, start, most, *answer)
 
     _over(frames.A, frames.b.shape[1], frames.x.shape[1], blocks, fixed, call)
 
@@ -117,9 +129,9 @@ def solve(frames: Frames, blocks: Sequence[Block], fixed: Fixed, *, start: int, 
 def pull_back(given: Pullback, blocks: Sequence[Block], fixed: Fixed) -> None:
     """Gradients in A and b of a function of the answer, by the implicit function theorem on the active set."""
 
-    def call(compiled: ctypes.CDLL, block: _Block, rows: slice) -> int:
+    def call(compiled: Library, block: _Block, rows: slice) -> int:
         arrays = (_pointer(x[rows]) for x in given)
-        return int(compiled.bige_least_effort_pullback(len(given.A[rows]), ctypes.byref(block), *arrays))
+        return compiled["bige_least_effort_pullback"](len(given.A[rows]), ctypes.byref(block), *arrays)
 
     _over(given.A, given.of_b.shape[1], given.asked_x.shape[1], blocks, fixed, call)
 
@@ -140,7 +152,7 @@ def _over(
     unknowns: int,
     blocks: Sequence[Block],
     fixed: Fixed,
-    call: Callable[[ctypes.CDLL, _Block, slice], int],
+    call: Callable[[Library, _Block, slice], int],
 ) -> None:
     """Call C for every block, on as many threads as there is work for; C lets other threads of Python run."""
     compiled = library()
@@ -202,7 +214,7 @@ class Tables:
         """Call function `name` for all frames of contiguous arrays, on as many threads as there is work for."""
         compiled = library()
         assert compiled is not None, "the caller asks `library` first"
-        function: Callable[..., int] = compiled[name]
+        function = compiled[name]
 
         def part(rows: slice) -> None:
             pointers = [_pointer(x[rows]) for x in arrays]

@@ -160,7 +160,7 @@ INLINED void stance(const Stance *s, Motion *m, Ground *g, Lanes *tau, Lanes *to
 /* Arrays of all frames: q, qd and qdd, and gradients in them (frames, coordinates); loads and asked_loads (frames,
  * channels + TOLD): generalized forces of the channels over body weight, then what is told of the ground and the feet.
  * -1 is returned where there is no memory. */
-WIDE int bige_stance_loads(
+int NAMED(bige_stance_loads)(
     int frames, const Stance *s, const double *q, const double *qd, const double *qdd, double *loads
 ) {
     const Skeleton *t = &s->skeleton;
@@ -181,7 +181,7 @@ WIDE int bige_stance_loads(
     return done;
 }
 
-WIDE int bige_stance_loads_pullback(
+int NAMED(bige_stance_loads_pullback)(
     int frames, const Stance *s, const double *q, const double *qd, const double *qdd, const double *asked_loads,
     double *to_q, double *to_qd, double *to_qdd
 ) {
