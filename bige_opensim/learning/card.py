@@ -43,16 +43,20 @@ def surrogate_card(
 ) -> str:
     """The surrogate's card, with the error per main muscle."""
     lines = ["# Surrogate: kinematics to muscle activations", ""]
+    inputs = f"{len(data.coordinates)} coordinates with their speeds and accelerations"
+    if model.channels.loads:
+        inputs = "Postures of legs and trunk, what the joints carry, what the muscles can do about it"
     lines += [
-        f"{len(data.coordinates)} coordinates with their speeds and accelerations, and {len(data.feature_names)} "
-        f"subject features ({', '.join(data.feature_names)}), to the activations of {len(data.muscles)} muscles.",
+        f"{inputs}, and {len(data.feature_names)} subject features ({', '.join(data.feature_names)}), to the "
+        f"activations of {len(data.muscles)} muscles.",
         "",
     ]
     if model.channels.loads:
         lines += [
             "It starts from what joints carry with the ground force shared plainly between the feet, by inverse "
-            "dynamics of the person's own skeleton, and predicts how the feet share it; the person's own muscles then "
-            "share what is left to the joints by least effort. It needs the person's model.",
+            "dynamics of the person's own skeleton, and predicts how the feet share it, in two steps, the second told "
+            "what the first would cost each leg; the person's own muscles then share what is left to the joints by "
+            "least effort. It needs the person's model.",
             "",
         ]
     lines += _data(data) + _metrics(data, measure, SURROGATE_NAMES) + _per_muscle(model, data)

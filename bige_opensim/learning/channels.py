@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bige_opensim.learning.derivatives import time_derivatives
-from bige_opensim.physics.stance_loads import LOADS, REFLECTED
+from bige_opensim.physics.stance_loads import LOADS, REFLECTED, STANDING_LOADS
 
 MIDLINE_ODD = frozenset({"pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_rotation"})
 """Midline coordinates that a left-right mirror negates (rotations about X and Y, translation along Z)."""
@@ -67,9 +67,11 @@ class Channels:
         Subject features (SI units); empty for a generator.
     scaling
         By training statistics: "position", "velocity", "acceleration" (per coordinate; real time), "features" (per
-        feature) and "log_duration" (natural logarithm of the duration in s, one entry). With "loads" (those of
-        `physics.stance_loads`, and of `physics.muscle_share.able`) the network is told what joints carry and muscles
-        can do.
+        feature) and "log_duration" (natural logarithm of the duration in s, one entry). With "loads" the network is
+        told what joints carry and muscles can do: net moments of the moved coordinates, `STANDING_LOADS` of
+        `physics.stance_loads`, and those of `physics.muscle_share.able`.
+    moved
+        With "loads": the coordinates that muscles move.
 
     """
 
@@ -78,6 +80,7 @@ class Channels:
     muscles: tuple[str, ...]
     features: tuple[str, ...]
     scaling: dict[str, Scaling]
+    moved: tuple[str, ...] = ()
 
     @classmethod
     def measure(
@@ -91,6 +94,7 @@ class Channels:
         muscles: Sequence[str] = (),
         feature_names: Sequence[str] = (),
         loads: Float[Tensor, "repetition time load"] | None = None,
+        moved: Sequence[str] = (),
     ) -> "Channels":
         """Channels with the scaling of the given repetitions (those trained on, no others)."""
         velocity, acceleration = time_derivatives(q, duration)
@@ -105,12 +109,12 @@ class Channels:
             known = loads[torch.isfinite(loads).all(-1)]
             scaling["loads"] = Scaling.measure(known, torch.full((loads.shape[-1],), LOAD_FLOOR))
         kinds = tuple(bool(r) for r in rotational)
-        return cls(tuple(coordinates), kinds, tuple(muscles), tuple(feature_names), scaling)
+        return cls(tuple(coordinates), kinds, tuple(muscles), tuple(feature_names), scaling, tuple(moved))
 
     @property
     def loads(self) -> tuple[str, ...]:
         """Names of what the network is told of loads and of what muscles can do; none where it is told nothing."""
-        return (*self.coordinates, *LOADS, *_ways(self.coordinates)) if "loads" in self.scaling else ()
+        return (*self.moved, *STANDING_LOADS, *_ways(self.moved)) if "loads" in self.scaling else ()
 
     def to_json(self) -> dict[str, Any]:
         """As written to channels.json: one entry per channel with its unit and scaling."""
@@ -135,7 +139,8 @@ class Channels:
             scaling = {kind: _collect([c[kind] for c in coordinates]) for kind in kinds}
             scaling["features"] = _collect([f["scaling"] for f in data["features"]])
             scaling["log_duration"] = _collect([data["log_duration"]["scaling"]])
-            if data.get("loads"):
+            told = [str(load["name"]) for load in data.get("loads", ())]
+            if told:
                 scaling["loads"] = _collect([load["scaling"] for load in data["loads"]])
             channels = cls(
                 coordinates=tuple(str(c["name"]) for c in coordinates),
@@ -143,12 +148,12 @@ class Channels:
                 muscles=tuple(str(m["name"]) for m in data["muscles"]),
                 features=tuple(str(f["name"]) for f in data["features"]),
                 scaling=scaling,
+                moved=tuple(told[: told.index(STANDING_LOADS[0])]) if STANDING_LOADS[0] in told else (),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ChannelsError(f"not a description of channels, {type(error).__name__}: {error}") from error
-        told = tuple(str(load["name"]) for load in data.get("loads", ()))
-        if told != channels.loads:
-            other = sorted(set(told) ^ set(channels.loads))
+        other = sorted({*channels.moved} - {*channels.coordinates}) or sorted({*told} ^ {*channels.loads})
+        if tuple(told) != channels.loads or other:
             raise ChannelsError(
                 "the network is told of other loads than this version has "
                 f"({', '.join(other[:3])} of one of them only): train it again"
@@ -220,6 +225,11 @@ def mirror_name(name: str) -> str:
     return re.sub(r"_([rl])(?=_|$)", lambda m: "_l" if m[1] == "r" else "_r", name)
 
 
+def is_right(name: str) -> bool:
+    """Whether a channel is the right one of a pair."""
+    return re.search(r"_r(?=_|$)", name) is not None
+
+
 @dataclass(frozen=True, eq=False)
 class Mirror:
     """The reflection through the sagittal plane: right becomes left, midline list, bending and rotation change sign."""
@@ -247,9 +257,9 @@ class Mirror:
         return cls(both.order, both.sign * torch.tensor([-1.0 if name in REFLECTED else 1.0 for name in names]))
 
     @classmethod
-    def of_told(cls, coordinates: Sequence[str]) -> "Mirror":
-        """For these loads, and what muscles can do about the coordinates: up, and then down."""
-        loads, one, count = cls.of_loads(coordinates), cls.of(coordinates), len(coordinates)
+    def of_told(cls, moved: Sequence[str]) -> "Mirror":
+        """For loads on these coordinates, and what muscles can do about them: up, and then down."""
+        loads, one, count = cls.of_loads(moved), cls.of(moved), len(moved)
         up = torch.where(one.sign > 0, one.order, one.order + count)
         ways = torch.cat([up, (up + count) % (2 * count)])
         return cls(

@@ -316,7 +316,7 @@ def _variable(name: str, values: list[Any]) -> tuple[tuple[str, ...], np.ndarray
 def _provenance(trials: Sequence[LabelledTrial]) -> dict[str, str]:
     return {
         "labels_sha256": json.dumps({trial.name: trial.sha256 for trial in trials}),
-        "models": json.dumps({trial.name: _models(trial) for trial in trials}),
+        "models": json.dumps({f"{t.label['session']}/{t.label['trial']}": _models(t) for t in trials}),
         "label_provenance": json.dumps({trial.name: trial.label.get("provenance", {}) for trial in trials}),
         "bige_opensim": __version__,
         "numpy": np.__version__,

@@ -10,11 +10,20 @@ Muscles act on one leg each, and once it is known what the joints of a leg carry
 problem of its own, solved in microseconds for anyone's own muscles (`physics.muscle_share`). What takes long is how the
 ground shares the load between the feet, which all muscles decide together. Hence the network learns that alone,
 
-    z = ground(kinematics, loads, body),    carried = loads + shift(z),    a = share(carried, capacities of muscles),
+    z = ground(posture, loads, body),         guess = loads + shift(z),
+    y = descent(posture, loads, body, guess, asinh(lam / 30)),
+    carried = guess + step(y),                a = share(carried, capacities of muscles),
 
-by the labels' activations, through the share, and by the labels' own net forces. A body is nearly the mirror image of
-itself: one network predicts what the right leg carries, of the motion for the right and of its mirror image for the
-left. (A perceptron in place of the share, told what a leg carries, cannot know the muscle paths of another body.)
+by the labels' activations, through the share, and by the labels' own net forces. The feet share the load so that all
+muscles together take the least effort E, and the share of a guess says how E changes about it: its multipliers are
+lam = dE / d carried. Where moving load from foot to foot costs one leg what the other saves, nothing is to be gained.
+So the second network goes down a slope that it is told, as gradient descent whose steps are learned (Gregor and LeCun
+2010, ICML; Adler and Öktem 2017, doi:10.1088/1361-6420/aa9581), and need not know what a body's muscles would take.
+It is told no speeds, accelerations or arms: loads and capacities have what they do to the legs.
+
+A body is nearly the mirror image of itself: one network predicts what the right leg carries, of the motion for the
+right and of its mirror image for the left. (A perceptron in place of the share, told what a leg carries, cannot know
+the muscle paths of another body.)
 
 Models that stand on no two feet, and data whose models are not at hand, have no loads: a second perceptron gives the
 pull u of every muscle of a side from what the first one tells, or of the whole body, where it has no two sides,
@@ -29,7 +38,6 @@ the strength of the muscle and of all muscles against those that are usual, both
 clip are rounded: gradients of motions reach muscles that are at rest.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +47,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, mirror_name
+from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, is_right, mirror_name
 from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.familiarity import Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION, PHASES, phase_of
+from bige_opensim.learning.legs import LEAST_BEND, Carried, Legs, some_of
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
 from bige_opensim.physics.mechanics import Mechanics
-from bige_opensim.physics.muscle_share import able, share
 from bige_opensim.physics.stance_loads import LOADS
 
 FEATURE_LIMIT = 3.0
@@ -68,16 +76,17 @@ POSES = 400
 TOGETHER = 10
 """Motions that pass through the network at once where no gradients are asked for: more memory at a time is slower."""
 
-LEAST_BEND = 0.3
-"""rad; least scale whose square divides 1 - cos: a coordinate that hardly moved in training must not blow up."""
+STEEP = 30.0
+"""Multiplier of a moment, 1/m, up to which it is told in proportion: where reserves move joints, it has no bound."""
 
 
 @dataclass(frozen=True)
 class SurrogateConfig:
     """Size of the surrogate, and what of it is dropped at random in training.
 
-    ground_width, ground_layers: units and hidden layers of the perceptron that sees the whole body. Without loads,
-    width, layers: of the one of a limb; told: how many numbers the first tells it.
+    ground_width, ground_layers: units and hidden layers of the perceptron that sees the whole body; width, layers: of
+    the second one, with loads that of the descent, without them that of a limb; told: how many numbers a limb's is told
+    by the first.
     """
 
     ground_width: int = 128
@@ -114,7 +123,11 @@ class Perceptron(nn.Module):
         self, frame: Float[Tensor, "batch time input"], subject: Float[Tensor, "batch feature"]
     ) -> Float[Tensor, "batch time unit"]:
         """h = silu(A x + B s), then h + silu(W h) for every hidden layer."""
-        x = functional.silu(self.from_frame(frame) + self.from_subject(subject)[:, None])
+        return self.after(self.from_frame(frame) + self.from_subject(subject)[:, None])
+
+    def after(self, first: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch unit"]:
+        """The units, A x + B s being known."""
+        x = functional.silu(first)
         for layer in self.hidden:
             x = x + self.drop(functional.silu(layer(x)))
         return x
@@ -129,27 +142,17 @@ class Sides(nn.Module):
 
     order: Tensor
     place: Tensor
-    turned: Tensor
-    carrier: Tensor
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
-        names = channels.coordinates
         self.mirrors = _mirrors(channels)
-        self.muscles = [m for m, name in enumerate(channels.muscles) if self.mirrors is None or _is_right(name)]
-        own = [k for k, name in enumerate(names) if self.mirrors is not None and _is_right(name)]
-        self.coordinates = own or list(range(len(names)))
+        self.muscles = [m for m, name in enumerate(channels.muscles) if self.mirrors is None or is_right(name)]
+        own = [k for k, name in enumerate(channels.coordinates) if self.mirrors is not None and is_right(name)]
+        self.coordinates = own or list(range(len(channels.coordinates)))
         across = () if self.mirrors is None else self.muscles
         partner = [channels.muscles.index(mirror_name(channels.muscles[m])) for m in across]
         self.register_buffer("order", torch.tensor([*self.muscles, *partner]), persistent=False)
         self.register_buffer("place", self.order.argsort(), persistent=False)
-        own_places = torch.tensor(self.coordinates)
-        turned = None if self.mirrors is None else self.mirrors["q"]
-        places = own_places if turned is None else torch.cat([own_places, turned.order[own_places]])
-        carrier = torch.arange(len(names)).index_copy(0, places, len(names) + torch.arange(len(places)))
-        self.register_buffer("carrier", carrier, persistent=False)
-        sign = torch.ones(len(own_places)) if turned is None else turned.sign[own_places]
-        self.register_buffer("turned", sign, persistent=False)
 
     @property
     def count(self) -> int:
@@ -157,19 +160,12 @@ class Sides(nn.Module):
         return 1 if self.mirrors is None else 2
 
     def views(self, what: str, x: Float[Tensor, "batch *rest"]) -> Float[Tensor, "views *rest"]:
-        """Both views of q, its derivatives, the features or the loads, one batch after the other."""
+        """Both views of q, its derivatives or the features, one batch after the other."""
         return x if self.mirrors is None else torch.cat([x, self.mirrors[what](x)])
 
     def joined(self, x: Float[Tensor, "views time muscle"]) -> Float[Tensor, "batch time all"]:
         """All muscles from those of the limb of every view."""
         return torch.cat(x.chunk(self.count), -1).index_select(-1, self.place)
-
-    def whole(
-        self, own: Float[Tensor, "views time own"], others: Float[Tensor, "batch time coordinate"]
-    ) -> Float[Tensor, "batch time coordinate"]:
-        """All coordinates: the limb's of every view, and those of no limb."""
-        first, *second = own.chunk(self.count)
-        return torch.cat([others, first, *(x * self.turned for x in second)], -1).index_select(-1, self.carrier)
 
 
 class Surrogate(nn.Module):
@@ -197,18 +193,23 @@ class Surrogate(nn.Module):
         self.strengths = _columns(channels.features, [f"strength_{name}" for name in channels.muscles])
         C, own = len(channels.coordinates), self.sides.coordinates
         bent = [k for k, turns in enumerate(channels.rotational) if turns]
-        postures = C + len(bent)
-        inputs, subject = postures + 2 * C + len(channels.loads), len(channels.features) + 1
-        self.ground = Perceptron(inputs, subject, config.ground_width, config.ground_layers, config.dropout)
+        subject = len(channels.features) + 1
         if channels.loads:
-            self.loads = Normaliser(channels.scaling["loads"])
-            self.shift = nn.Linear(config.ground_width, len(own))
-            nn.init.zeros_(self.shift.weight)
-            nn.init.zeros_(self.shift.bias)
+            self.legs = Legs(channels, self.sides.mirrors)
+            inputs, more = self.legs.inputs
+            self.ground = Perceptron(inputs, subject, config.ground_width, config.ground_layers, config.dropout)
+            self.descent = Perceptron(inputs + more, subject, config.width, config.layers, config.dropout)
+            self.shift, self.step = (nn.Linear(n, len(self.legs.own)) for n in (config.ground_width, config.width))
+            for layer in (self.shift, self.step):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
             self.register_buffer("poses", torch.zeros(POSES, C))
         else:
+            postures = C + len(bent)
             own_kinematics = [*own, *(C + bent.index(k) for k in own if k in bent), *(postures + k for k in own)]
             self.register_buffer("own_kinematics", torch.tensor(own_kinematics), persistent=False)
+            inputs = postures + 2 * C
+            self.ground = Perceptron(inputs, subject, config.ground_width, config.ground_layers, config.dropout)
             self.tell = nn.Linear(config.ground_width, config.told)
             of_limb = len(own_kinematics) + config.told
             self.limb = Perceptron(of_limb, subject, config.width, config.layers, config.dropout)
@@ -251,11 +252,11 @@ class Surrogate(nn.Module):
 
         """
         if self.channels.loads:
-            limbs = self.carried(q, duration, features, padding, at, mechanics)
+            carried = self.carried(q, duration, features, padding, at, mechanics)
             assert mechanics is not None, "`carried` asked for them"
-            return self.shared(limbs, mechanics)
+            return self.shared(carried, mechanics)
         self._check(q, duration, features)
-        x, subject = self._inputs(q, duration, features, padding, at)
+        x, subject = self._kinematics(q, duration, features, padding, at)
         limb = torch.cat([x.index_select(-1, self.own_kinematics), self.tell(self.ground(x, subject))], -1)
         pull = self.head(self.limb(limb, subject))
         return rounded_clip(self.sides.joined(pull) * self._stronger(features.to(pull))[:, None])
@@ -268,35 +269,39 @@ class Surrogate(nn.Module):
         padding: Bool[Tensor, "batch time"] | None = None,
         at: Int[Tensor, " frame"] | None = None,
         mechanics: Mechanics | None = None,
-    ) -> Float[Tensor, "views frame own"]:
-        """What the limb of every view carries, scaled; of a network with loads. Parameters and errors as `forward`."""
+    ) -> Carried:
+        """Net moments, of a network with loads. Parameters and errors as `forward`."""
         self._check(q, duration, features)
         known = self._known(mechanics, len(q), q.shape[1] if at is None else len(at))
         if len(q) > TOGETHER and not torch.is_grad_enabled():
-            found = []
+            parts = []
             for k in range(0, len(q), TOGETHER):
                 part = slice(k, k + TOGETHER)
                 valid = None if padding is None else padding[part]
-                here = self.carried(q[part], duration[part], features[part], valid, at, known.of(part))
-                found.append(here.unflatten(0, (self.sides.count, -1)))
-            return torch.cat(found, 1).flatten(0, 1)
-        x, subject = self._inputs(q, duration, features, padding, at)
-        plain = self.loads(self.sides.views("loads", told(known, q.shape[-1]).to(x)))
-        shift = self.shift(self.ground(torch.cat([x, plain], -1), subject))
-        return plain[..., self.sides.coordinates] + shift
+                parts.append(self.carried(q[part], duration[part], features[part], valid, at, known.of(part)))
+            return Carried(*map(torch.cat, zip(*parts, strict=True)))
+        dtype, legs = self.position.scale.dtype, self.legs
+        q, duration, features = q.to(dtype), duration.to(dtype), features.to(dtype)
+        if padding is not None:
+            q = q.masked_fill(padding[..., None], 0.0)
+        q = q if at is None else q.index_select(1, at.to(q.device))
+        both = self.sides.views("features", features)
+        subject = self._subject(duration.repeat(self.sides.count), both).unflatten(0, (self.sides.count, -1))
+        frame = legs.numbers(q, known)
+        plain = some_of(known.loads, legs.moved).to(dtype)
+        guess = plain + legs.joined(self.shift(legs.units(self.ground, frame, subject)))
+        multipliers = legs.share(guess, known).multipliers
+        beside = torch.cat([guess, (multipliers / STEEP).asinh()], -1)
+        step = legs.joined(self.step(legs.units(self.descent, frame, subject, beside)))
+        return Carried(guess, guess + step, multipliers)
 
-    def shared(
-        self, carried: Float[Tensor, "views frame own"], mechanics: Mechanics
-    ) -> Float[Tensor, "batch frame muscle"]:
-        """Activations of the person's own muscles that move what limbs carry, as `carried` gives it."""
-        own, coordinates = self.sides.coordinates, len(self.channels.coordinates)
-        others = mechanics.loads[..., :coordinates].to(carried)
-        net = self.sides.whole(carried * self.loads.scale[own] + self.loads.offset[own], others)
-        found = share(mechanics.capacity, net, mechanics.spans)
+    def shared(self, carried: Carried, mechanics: Mechanics) -> Float[Tensor, "batch frame muscle"]:
+        """Activations of the person's own muscles that make net moments."""
+        found = self.legs.share(carried.net, mechanics, carried.multipliers).activations
         names = mechanics.spans.muscles
         return found if names == self.channels.muscles else found[..., [names.index(m) for m in self.channels.muscles]]
 
-    def _inputs(
+    def _kinematics(
         self, q: Tensor, duration: Tensor, features: Tensor, padding: Tensor | None, at: Tensor | None
     ) -> tuple[Float[Tensor, "views frame input"], Float[Tensor, "views feature"]]:
         """Scaled kinematics at the frames that are asked for, and scaled subjects, of both views."""
@@ -356,9 +361,10 @@ class Surrogate(nn.Module):
         return self.features(subject_inputs(features.to(self.position.scale.dtype), self.channels.features))
 
     @property
-    def output(self) -> nn.Linear:
-        """The last layer."""
-        return self.shift if self.channels.loads else self.head
+    def outputs(self) -> list[nn.Parameter]:
+        """Weights of the last layers."""
+        last = (self.shift, self.step) if self.channels.loads else (self.head,)
+        return [p for layer in last for p in layer.parameters()]
 
     def start_from(self, mean_activation: Float[Tensor, " muscle"]) -> None:
         """Let an untrained surrogate predict each muscle's mean, of both sides together; not one that is told loads."""
@@ -411,11 +417,6 @@ class Surrogate(nn.Module):
         bent = (1.0 - torch.cos(turn.index_select(-1, self.bending))) / scale[self.bending].clamp(min=LEAST_BEND) ** 2
         return torch.cat([position, bent], dim=-1)
 
-    def scaled_carried(self, carried: Float[Tensor, "batch frame coordinate"]) -> Float[Tensor, "views frame own"]:
-        """What the limbs of both views carry, as `carried` gives it, from net forces over body weight."""
-        own = self.sides.coordinates
-        return (self.sides.views("q", carried)[..., own] - self.loads.offset[own]) / self.loads.scale[own]
-
     def _subject(self, duration: Tensor, features: Tensor) -> Tensor:
         """The scaled subject and duration; in training the subject is forgotten now and then."""
         inputs = subject_inputs(features, self.channels.features)
@@ -427,11 +428,6 @@ class Surrogate(nn.Module):
         return torch.cat([scaled, log_duration], dim=-1)
 
 
-def told(mechanics: Mechanics, coordinates: int) -> Float[Tensor, "batch frame load"]:
-    """What the network is told, in the order of `Channels.loads`: loads, and what muscles can do."""
-    return torch.cat([mechanics.loads, able(mechanics.capacity, mechanics.spans, coordinates)], -1)
-
-
 def _mirrors(channels: Channels) -> dict[str, Mirror] | None:
     """Reflections of coordinates, features and loads; None where a channel lacks its partner, or a muscle a side."""
     names = channels.coordinates
@@ -439,14 +435,10 @@ def _mirrors(channels: Channels) -> dict[str, Mirror] | None:
         return None
     try:
         Mirror.of(channels.muscles)
-        return {"q": Mirror.of(names), "features": Mirror.of(channels.features), "loads": Mirror.of_told(names)}
+        found = {"q": Mirror.of(names), "features": Mirror.of(channels.features)}
+        return found | ({"moved": Mirror.of(channels.moved), "loads": Mirror.of_told(channels.moved)})
     except ChannelsError:
         return None
-
-
-def _is_right(name: str) -> bool:
-    """Whether a channel is the right one of a pair."""
-    return re.search(r"_r(?=_|$)", name) is not None
 
 
 def _columns(names: Sequence[str], wanted: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -47,11 +47,12 @@ from bige_opensim.learning.checkpoint import (
 )
 from bige_opensim.learning.familiarity import FAMILIAR, Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION
+from bige_opensim.learning.legs import Carried, told
 from bige_opensim.learning.motion_stream import MotionStream, StreamSettings
 from bige_opensim.learning.muon import Muon
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
-from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss, told
+from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig, surrogate_loss
 from bige_opensim.learning.training_data import Repetitions, TrainingError, spread_over
 from bige_opensim.learning.training_state import Progress, load_state, remove_state, save_state
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
@@ -68,6 +69,9 @@ MEASURED = 2000
 REFINING, REFINING_SHARES = 0.1, 0.02
 """Share of the learning rate with which a trained network goes on, which must not forget what it knows; and one that
 knows how feet share the load, which few people's repetitions hardly know better."""
+
+GUESS = 0.5
+"""What the error of what limbs carry by the network's guess counts beside that of what they carry in the end."""
 
 TOGETHER = 256
 """Repetitions that are predicted together."""
@@ -294,7 +298,8 @@ class SurrogateTask:
             rotational=data.rotational,
             muscles=data.muscles,
             feature_names=data.feature_names,
-            loads=None if mechanics is None else told(mechanics, len(data.coordinates)).cpu(),
+            loads=None if mechanics is None else told(mechanics, len(data.coordinates), mechanics.spans.moved).cpu(),
+            moved=() if mechanics is None else [data.coordinates[k] for k in mechanics.spans.moved],
         )
         self.model = Surrogate(config.model, channels).to(config.device)
         self.model.start_from(data.activations[fit].mean((0, 1)))
@@ -305,27 +310,27 @@ class SurrogateTask:
         at = self._thinned(q.shape[1], random)
         target, mechanics = target[:, at], self.data.mechanics(rows, at)
         if mechanics is not None and self.model.channels.loads:
-            limbs = self.model.carried(q, self.data.duration[rows], features, at=at, mechanics=mechanics)
-            return self._loss_of(limbs, target, mechanics, self.data.carried[rows][:, at])
+            found = self.model.carried(q, self.data.duration[rows], features, at=at, mechanics=mechanics)
+            return self._loss_of(found, target, mechanics, self.data.carried[rows][:, at])
         if self.mirrors is not None and self.model.sides.count == 1:
             flip = torch.rand(len(rows), generator=random) < 0.5
             both = zip((q, target, features), self.mirrors, strict=True)
             q, target, features = (mirrored_rows(x, m, flip) for x, m in both)
         return self._off(self.model(q, self.data.duration[rows], features, at=at), target)
 
-    def _loss_of(self, limbs: Tensor, target: Tensor, mechanics: Mechanics, carried: Tensor) -> Float[Tensor, ""]:
+    def _loss_of(self, found: Carried, target: Tensor, mechanics: Mechanics, carried: Tensor) -> Float[Tensor, ""]:
         """Of what limbs carry. Where labels do not tell it, activations alone teach, whatever they weigh elsewhere."""
-        config, motions = self.config, len(target)
-        true = self.model.scaled_carried(carried)
-        known = torch.isfinite(true).flatten(1).all(1).view(-1, motions).all(0)
-        error = torch.where(known.repeat(len(limbs) // motions)[:, None, None], limbs - true, 0.0)
-        loss = config.carried_weight * error.abs().mean()
+        config, legs = self.config, self.model.legs
+        true = carried[..., legs.moved]
+        known = torch.isfinite(true).flatten(1).all(1)
+        of_known = known[:, None, None]
+        errors = [torch.where(of_known, legs.error(net, true), 0.0).abs().mean() for net in (found.net, found.guess)]
+        loss = config.carried_weight * (errors[0] + GUESS * errors[1])
         for chosen, weight in ((known, config.activation_weight), (~known, 1.0)):
             if weight and chosen.any():
                 some = torch.nonzero(chosen).flatten()
-                of_some = limbs.unflatten(0, (-1, motions))[:, some].flatten(0, 1)
-                found = self.model.shared(of_some, mechanics.of(some))
-                loss = loss + weight * chosen.float().mean() * self._off(found, target[some])
+                shared = self.model.shared(Carried(*(x[some] for x in found)), mechanics.of(some))
+                loss = loss + weight * chosen.float().mean() * self._off(shared, target[some])
         return loss
 
     def _off(self, found: Tensor, target: Tensor) -> Float[Tensor, ""]:
@@ -345,7 +350,7 @@ class SurrogateTask:
         """Muon; the output learns by Adam."""
         slower = REFINING_SHARES if self.model.channels.loads else REFINING
         share = slower if self.config.start else 1.0
-        return Muon(self.model, self.model.output.parameters(), config.learning_rate, config.weight_decay, share)
+        return Muon(self.model, self.model.outputs, config.learning_rate, config.weight_decay, share)
 
     def predict(self, rows: Int[Tensor, " row"], every: int = 1) -> Float[Tensor, "row time muscle"]:
         """Activations of repetitions as they are, at every so many frames."""

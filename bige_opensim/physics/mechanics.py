@@ -33,7 +33,7 @@ class Mechanics(NamedTuple):
 
 
 class PersonMechanics(torch.nn.Module):
-    """Loads and capacities of a person who stands on two feet, in single precision, differentiable in the motion.
+    """Loads and capacities of a person who stands on two feet, in double precision, differentiable in the motion.
 
     `channels` names the coordinates of the motions, of `samples` frames each.
 
@@ -48,9 +48,9 @@ class PersonMechanics(torch.nn.Module):
         self, skeleton: SkeletonTables, muscles: MuscleTables, channels: Sequence[str], samples: int = 101
     ) -> None:
         super().__init__()
-        body = Skeleton(skeleton, dtype=torch.float32)
+        body = Skeleton(skeleton)
         self.loads = StanceLoads(body, channels, samples)
-        self.capacity = MuscleCapacity(body, Muscles(muscles, dtype=torch.float32), channels, samples)
+        self.capacity = MuscleCapacity(body, Muscles(muscles), channels, samples)
 
     def forward(
         self, q: Float[Tensor, "batch time channel"], duration: Float[Tensor, " batch"], every: int = 1

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Spans:
     """Which muscles act on which coordinates, and what they may do.
 
     muscles: names; muscle, coordinate (S,): number of each, of every capacity; lower, upper (M,): bounds of
-    activations.
+    activations. Net moments are those of the coordinates that muscles move, `moved`, in their order.
     """
 
     muscles: tuple[str, ...]
@@ -63,15 +64,21 @@ class Spans:
         alike = (torch.equal(getattr(self, name), getattr(other, name)) for name in numbers)
         return self.muscles == other.muscles and all(alike)
 
-    def entries(self, coordinates: int) -> Entries:
-        """Where capacities are in the least-effort problem of so many coordinates."""
-        if coordinates not in self._entries:
-            self._entries[coordinates] = Entries(self.muscle, self.coordinate, len(self.lower), coordinates)
-        return self._entries[coordinates]
+    @cached_property
+    def moved(self) -> list[int]:
+        """Numbers of the coordinates that muscles move."""
+        found: list[int] = self.coordinate.unique().tolist()
+        return found
 
     @cached_property
-    def _entries(self) -> dict[int, Entries]:
-        return {}
+    def place(self) -> Int[Tensor, " span"]:
+        """Which of the moved coordinates every capacity is about."""
+        return torch.searchsorted(torch.tensor(self.moved), self.coordinate.contiguous())
+
+    @cached_property
+    def entries(self) -> Entries:
+        """Where capacities are in the least-effort problem of the moved coordinates."""
+        return Entries(self.muscle, self.place, len(self.lower), len(self.moved))
 
 
 class MuscleCapacity(torch.nn.Module):
@@ -117,28 +124,49 @@ def _used(skeleton: SkeletonTables, muscles: MuscleTables, channels: Sequence[st
     return [s for s, column in enumerate(muscles.span_coordinates.tolist()) if column in place]
 
 
+class Shared(NamedTuple):
+    """Activations that make net moments with least effort, and the multipliers of the moments, 1/m.
+
+    A multiplier is what its moment costs: the derivative of the least effort in it.
+    """
+
+    activations: Float[Tensor, "*batch muscle"]
+    multipliers: Float[Tensor, "*batch moved"]
+
+
 def share(
-    capacity: Float[Tensor, "*batch span"], net: Float[Tensor, "*batch coordinate"], spans: Spans
-) -> Float[Tensor, "*batch muscle"]:
-    """Activations that make net moments over body weight, m, with least effort; differentiable, as precise as `net`."""
+    capacity: Float[Tensor, "*batch span"],
+    net: Float[Tensor, "*batch moved"],
+    spans: Spans,
+    start: Float[Tensor, "*batch moved"] | None = None,
+) -> Shared:
+    """How muscles share net moments over body weight, m; differentiable, as precise as `net`.
+
+    `start` are multipliers to begin from, such as those of moments nearby; without them a frame begins where the one
+    before it ended.
+    """
     b = net.flatten(0, -2).double()
     found = solve_entries(
         capacity.flatten(0, -2).double(),
         b,
-        spans.entries(b.shape[-1]),
+        spans.entries,
         weight=torch.ones_like(spans.lower, dtype=torch.float64),
         lower=spans.lower.double(),
         upper=spans.upper.double(),
         reserve_optimal=torch.full(b.shape[-1:], RESERVE_M, dtype=torch.float64),
-        follow=True,
+        start=None if start is None else start.detach().flatten(0, -2).double(),
+        follow=start is None,
         tolerance=BALANCED_M,
     )
-    known = torch.where((found.status == NOT_FINITE)[:, None], torch.nan, found.x)
-    return known.to(net).unflatten(0, net.shape[:-1])
+    unknown = (found.status == NOT_FINITE)[:, None]
+    known = (torch.where(unknown, torch.nan, x) for x in (found.x, found.multiplier))
+    return Shared(*(x.to(net).unflatten(0, net.shape[:-1]) for x in known))
 
 
-def able(capacity: Float[Tensor, "*batch span"], spans: Spans, coordinates: int) -> Float[Tensor, "*batch way"]:
+def able(
+    capacity: Float[Tensor, "*batch span"], spans: Spans, coordinates: Sequence[int]
+) -> Float[Tensor, "*batch way"]:
     """Moment over body weight, m, with which all muscles together can move every coordinate up, and then down."""
-    into = capacity.new_zeros(len(spans.coordinate), coordinates)
-    into[torch.arange(len(into)), spans.coordinate] = 1.0
-    return torch.cat([capacity.clamp(min=0.0) @ into, (-capacity).clamp(min=0.0) @ into], -1)
+    ways = (spans.coordinate[:, None] == torch.tensor(list(coordinates))).to(capacity)
+    up = capacity.clamp(min=0.0) @ ways
+    return torch.cat([up, up - capacity @ ways], -1)

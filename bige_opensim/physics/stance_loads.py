@@ -45,6 +45,12 @@ They say which points the ground can push, and how far the load can go from one 
 
 LOADS = (*GROUND_LOADS, *FOOT_LOADS)
 
+HEIGHTS = tuple(name.startswith("height_") for name in LOADS)
+"""Which of `LOADS` are heights."""
+
+STANDING_LOADS = tuple(name.replace("height_", "above_") for name in LOADS)
+"""Those of `standing_loads`."""
+
 REFLECTED = frozenset(
     {"force_z", "point_z", "right_share", "free_moment", "zmp_z_r", "zmp_z_l", "heading_z_r", "heading_z_l"}
 )
@@ -61,6 +67,16 @@ LEAST_APART_M2 = 1e-4
 
 LEAST_WEIGHT = 0.05
 """Body weights below which the vertical force does not fall in the zero-moment point: nobody stands then."""
+
+
+def standing_loads(loads: Float[Tensor, "*batch load"]) -> Float[Tensor, "*batch load"]:
+    """`LOADS` with heights of contact points above the lowest one, m, on which somebody stands.
+
+    People who are recorded stand some centimetres in the ground, or over it, where those who are planted do not.
+    """
+    heights = torch.tensor(HEIGHTS, device=loads.device)
+    lowest = loads.masked_fill(~heights, torch.inf).amin(-1, keepdim=True)
+    return torch.where(heights, loads - lowest, loads)
 
 
 def stands(skeleton: Skeleton) -> bool:

@@ -137,7 +137,7 @@ def mechanics_of(
     for model, (rows, mechanics) in parts.items():
         if not mechanics.spans.same(found.spans):
             raise StreamError(f"{model}: its muscles are not those of {first}: {OTHER_SPANS}")
-        loads[rows], capacity[rows] = mechanics.loads, mechanics.capacity
+        loads[rows], capacity[rows] = mechanics.loads.float(), mechanics.capacity.float()
     return Mechanics(loads, capacity, found.spans)
 
 

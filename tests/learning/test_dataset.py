@@ -288,12 +288,23 @@ def test_an_oblique_root_axis_is_an_error_that_names_the_trial(tmp_path: Path):
 
 
 def test_provenance_names_labels_models_and_versions(labels: Path):
-    attrs = build_dataset(labels, seed=5).attrs
+    found = build_dataset(labels, seed=5)
+    attrs = found.attrs
     assert attrs["seed"] == 5
     assert {len(sha) for sha in json.loads(attrs["labels_sha256"]).values()} == {64}
-    assert json.loads(attrs["models"])["one/squats1"]["file"] == "m.osim"
+    first = f"{found['session'].values[0]}/{found['trial'].values[0]}"
+    assert json.loads(attrs["models"])[first]["file"] == "m.osim"
     assert json.loads(attrs["root"]) == ROOT
     assert attrs["bige_opensim"]
+
+
+def test_models_are_known_by_session_and_trial_wherever_labels_lie(tmp_path: Path):
+    """A single label has no folders around it; rounds of labels have one more."""
+    write_trial(tmp_path, "round 1/one/squats1", subject="a")
+    deeper, alone = (build_dataset(tmp_path / place) for place in ("", "round 1/one/squats1"))
+    for found in (deeper, alone):
+        names = {f"{s}/{t}" for s, t in zip(found["session"].values, found["trial"].values, strict=True)}
+        assert json.loads(found.attrs["models"]).keys() == names
 
 
 @pytest.mark.parametrize("exists", [True, False])

@@ -7,8 +7,10 @@ import xarray as xr
 from squat_like_repetitions import squat_like_mechanics
 from torch import Tensor
 
+from bige_opensim.learning.augmentation import ARMS
 from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Normaliser, Scaling, mirror_name
 from bige_opensim.learning.derivatives import time_derivatives
+from bige_opensim.learning.legs import told
 from bige_opensim.learning.surrogate import (
     SHARPNESS,
     TOGETHER,
@@ -17,7 +19,6 @@ from bige_opensim.learning.surrogate import (
     rounded_clip,
     rounded_clip_inverse,
     surrogate_loss,
-    told,
 )
 from bige_opensim.physics.mechanics import Mechanics
 from bige_opensim.physics.muscle_share import share
@@ -82,9 +83,10 @@ def test_some_frames_are_those_of_all(surrogate: Surrogate, inputs: Inputs) -> N
 def with_loads(dataset: xr.Dataset, inputs: Inputs) -> tuple[Surrogate, Mechanics]:
     """A network with loads, and mechanics of the repetitions."""
     mechanics, known = squat_like_mechanics(dataset), channels_of(dataset, inputs)
-    count = told(mechanics, len(known.coordinates)).shape[-1]
+    count = told(mechanics, len(known.coordinates), mechanics.spans.moved).shape[-1]
     scaling = known.scaling | {"loads": Scaling((0.0,) * count, (0.1,) * count)}
-    return awake(Surrogate(TINY, replace(known, scaling=scaling))).eval(), mechanics
+    moved = tuple(known.coordinates[k] for k in mechanics.spans.moved)
+    return awake(Surrogate(TINY, replace(known, scaling=scaling, moved=moved))).eval(), mechanics
 
 
 def mirrored(mechanics: Mechanics, coordinates: tuple[str, ...]) -> Mechanics:
@@ -103,12 +105,14 @@ def test_the_mirror_image_of_a_motion_takes_the_mirrored_muscles(synthetic_datas
     q_mirror, muscles, bodies = (Mirror.of(n) for n in (names.coordinates, names.muscles, names.features))
     q, duration, features = inputs
     with torch.no_grad():
-        limbs = network.carried(q, duration, features, mechanics=mechanics)
+        carried = network.carried(q, duration, features, mechanics=mechanics)
         turned = mirrored(mechanics, names.coordinates)
         swapped = network.carried(q_mirror(q), duration, bodies(features), mechanics=turned)
-        once, other = network.shared(limbs, mechanics), network.shared(swapped, turned)
-        torch.testing.assert_close(once, network(q, duration, features, mechanics=mechanics))
-    torch.testing.assert_close(torch.cat(swapped.chunk(2)[::-1]), limbs, atol=2e-5, rtol=0)
+        once, other = network.shared(carried, mechanics), network.shared(swapped, turned)
+        torch.testing.assert_close(once, network(q, duration, features, mechanics=mechanics), atol=2e-5, rtol=0)
+    moved = Mirror.of(names.moved)
+    for mine, theirs in ((carried.guess, swapped.guess), (carried.net, swapped.net)):
+        torch.testing.assert_close(moved(theirs), mine, atol=1e-5, rtol=0)
     torch.testing.assert_close(other, muscles(once), atol=1e-4, rtol=0)
     assert float((muscles(once) - once).abs().max()) > 0.01
 
@@ -117,14 +121,51 @@ def test_muscles_share_what_the_plain_loads_say_until_the_shift_is_learned(
     synthetic_dataset: xr.Dataset, inputs: Inputs
 ) -> None:
     network, mechanics = with_loads(synthetic_dataset, inputs)
-    torch.nn.init.zeros_(network.shift.weight)
+    for layer in (network.shift, network.step):
+        torch.nn.init.zeros_(layer.weight)
     net = mechanics.loads[..., : inputs[0].shape[-1]]
     with torch.no_grad():
-        found, limbs = (ask(*inputs, mechanics=mechanics) for ask in (network, network.carried))
-    torch.testing.assert_close(limbs, network.scaled_carried(net))
-    torch.testing.assert_close(found, share(mechanics.capacity, net, mechanics.spans), atol=1e-4, rtol=0)
-    right = [n for n in network.channels.coordinates if n.endswith("_r")]
-    assert [network.channels.coordinates[k] for k in network.sides.coordinates] == right
+        found, carried = (ask(*inputs, mechanics=mechanics) for ask in (network, network.carried))
+    plain = net[..., mechanics.spans.moved]
+    torch.testing.assert_close(carried.guess, plain)
+    torch.testing.assert_close(carried.net, plain)
+    shared = share(mechanics.capacity, plain, mechanics.spans)
+    torch.testing.assert_close(found, shared.activations, atol=1e-4, rtol=0)
+    torch.testing.assert_close(carried.multipliers, shared.multipliers, atol=1e-2, rtol=1e-3)
+    moved = network.channels.moved
+    assert [moved[k] for k in network.legs.own] == [n for n in moved if n.endswith("_r")]
+
+
+def test_a_frame_is_seen_scaled_and_in_the_mirror(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    """P n + c are the scaled numbers of the motion, and of its mirror image."""
+    network, mechanics = with_loads(synthetic_dataset, inputs)
+    legs, channels, q = network.legs, network.channels, inputs[0]
+    numbers = legs.numbers(q, mechanics)
+    right, left = (numbers @ matrix.T + c for matrix, c in zip(legs.frame_matrix, legs.frame_constant, strict=True))
+    turned = mirrored(mechanics, channels.coordinates)
+    for found, motion, known in ((right, q, mechanics), (left, Mirror.of(channels.coordinates)(q), turned)):
+        postures = network._postures(motion)
+        bent = [k for k, turns in enumerate(channels.rotational) if turns]
+        legs_seen = legs.seen.tolist()
+        seen = [*legs_seen, *(len(channels.coordinates) + bent.index(k) for k in legs_seen if k in bent)]
+        loads = Normaliser(channels.scaling["loads"])(told(known, q.shape[-1], legs.moved))
+        torch.testing.assert_close(found, torch.cat([postures[..., seen], loads], -1), atol=1e-4, rtol=1e-4)
+
+
+def test_arms_and_speeds_tell_the_legs_nothing_that_loads_do_not(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    network, mechanics = with_loads(synthetic_dataset, inputs)
+    q, duration, features = inputs
+    arms = [k for k, name in enumerate(network.channels.coordinates) if name.startswith(ARMS)]
+    others = q.clone()
+    others[..., arms] += 1.0
+    with torch.no_grad():
+        usual = network(q, duration, features, mechanics=mechanics)
+        torch.testing.assert_close(network(others, duration, features, mechanics=mechanics), usual)
+        bent = network(q + 0.1, duration, features, mechanics=mechanics)
+        whole = network(q, duration, features, mechanics=mechanics._replace(loads=1.1 * mechanics.loads))
+    assert len(arms) == 10
+    assert float((bent - usual).abs().max()) > 1e-3
+    assert float((whole - usual).abs().max()) > 1e-3
 
 
 def test_many_motions_pass_in_parts_as_they_pass_together(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
@@ -135,8 +176,9 @@ def test_many_motions_pass_in_parts_as_they_pass_together(synthetic_dataset: xr.
     together = network.carried(*inputs, padding, mechanics=mechanics)
     with torch.no_grad():
         parts = network.carried(*inputs, padding, mechanics=mechanics)
-    assert together.requires_grad
-    torch.testing.assert_close(parts, together.detach())
+    assert together.net.requires_grad
+    for mine, theirs in zip(parts, together, strict=True):
+        torch.testing.assert_close(mine, theirs.detach(), atol=2e-4, rtol=1e-4)
 
 
 def test_a_network_with_loads_needs_mechanics_of_the_frames_asked_for(
@@ -170,6 +212,32 @@ def test_a_model_may_have_its_muscles_in_another_order_and_more_of_them(
         torch.testing.assert_close(
             network(*inputs, mechanics=mechanics._replace(spans=turned)), network(*inputs, mechanics=mechanics)
         )
+
+
+def test_a_model_may_move_other_coordinates(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:
+    """Ankles that no muscle moves are as ankles about which muscles can do nothing, and a trunk is carried plainly."""
+    network, mechanics = with_loads(synthetic_dataset, inputs)
+    spans, names = mechanics.spans, list(network.channels.coordinates)
+    trunk, ankles = names.index("lumbar_extension"), [names.index(f"ankle_angle_{side}") for side in "rl"]
+    kept = ~torch.isin(spans.coordinate, torch.tensor(ankles))
+    others = replace(
+        spans,
+        muscle=torch.cat([spans.muscle[kept], torch.tensor([0])]),
+        coordinate=torch.cat([spans.coordinate[kept], torch.tensor([trunk])]),
+    )
+    weak = mechanics._replace(capacity=torch.where(kept, mechanics.capacity, 0.0))
+    nothing = torch.zeros_like(mechanics.capacity[..., :1])
+    moved = mechanics._replace(capacity=torch.cat([mechanics.capacity[..., kept], nothing], -1), spans=others)
+    assert trunk in others.moved
+    assert not set(ankles) & set(others.moved)
+    with torch.no_grad():
+        expected, found = (network.carried(*inputs, mechanics=m) for m in (weak, moved))
+        turned, legs = network.legs.share(found.guess, moved), network.legs.share(found.guess, weak)
+    torch.testing.assert_close(found.guess, expected.guess)
+    torch.testing.assert_close(turned.activations, legs.activations, atol=1e-5, rtol=0)
+    at = [k for k, c in enumerate(network.legs.moved) if c not in ankles]
+    torch.testing.assert_close(turned.multipliers[..., at], legs.multipliers[..., at], atol=1e-2, rtol=1e-3)
+    assert not turned.multipliers[..., [network.legs.moved.index(k) for k in ankles]].any()
 
 
 def test_a_model_without_two_sides_has_one_limb(synthetic_dataset: xr.Dataset, inputs: Inputs) -> None:

@@ -54,36 +54,70 @@ def test_the_share_is_that_of_the_whole_problem(where: str) -> None:
     opt = torch.full((6,), RESERVE_M, dtype=torch.float64)
     ends = {"lower": SPANS.lower, "upper": SPANS.upper}
     whole = solve(dense(capacity), net, weight=torch.ones(7).double(), reserve_optimal=opt, **ends)
-    found = share(capacity, net, SPANS)
+    found, multipliers = share(capacity, net[:, SPANS.moved], SPANS)
     assert whole.solved.all()
     torch.testing.assert_close(found, whole.x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(multipliers, whole.multiplier[:, SPANS.moved], atol=1e-2, rtol=1e-4)
     assert 0.05 < float(((found > 0.011) & (found < 0.999)).double().mean()) < 0.95
-    single = share(capacity.float()[None], net.float()[None], SPANS)
+    single = share(capacity.float()[None], net.float()[None][..., SPANS.moved], SPANS).activations
     assert single.dtype == torch.float32
     torch.testing.assert_close(single[0].double(), found, atol=1e-4, rtol=0)
+
+
+def test_a_start_changes_nothing_but_how_long_it_takes(where: str) -> None:
+    capacity, net = problem()
+    usual = share(capacity, net[:, SPANS.moved], SPANS)
+    for start in (usual.multipliers, -usual.multipliers):
+        again = share(capacity, net[:, SPANS.moved], SPANS, start)
+        torch.testing.assert_close(again.activations, usual.activations, atol=1e-5, rtol=0)
+
+
+def test_multipliers_are_the_slope_of_the_least_effort() -> None:
+    """dE / db = lam, by central differences of E = sum a^2 + sum (r / opt)^2."""
+    capacity, net = problem(6)
+    net = 0.3 * net[:, SPANS.moved]
+    multipliers = share(capacity, net, SPANS).multipliers
+
+    def effort(b: Tensor) -> Tensor:
+        a = share(capacity, b, SPANS).activations
+        moments = torch.zeros_like(b).index_add(1, SPANS.place, capacity * a[:, SPANS.muscle])
+        return a.square().sum(1) + ((b - moments) / RESERVE_M).square().sum(1)
+
+    for c in range(len(SPANS.moved)):
+        step = torch.zeros_like(net)
+        step[:, c] = 1e-6
+        slope = (effort(net + step) - effort(net - step)) / 2e-6
+        torch.testing.assert_close(slope, multipliers[:, c], atol=2e-2, rtol=2e-3)
 
 
 def test_gradients_are_those_of_the_active_set(where: str) -> None:
     capacity, net = (x.requires_grad_() for x in problem(6))
     assert torch.autograd.gradcheck(
-        lambda c, b: share(c * 1.0, b, SPANS), (capacity, net), eps=1e-7, atol=1e-4, rtol=1e-3, nondet_tol=1e-8
+        lambda c, b: share(c * 1.0, b[:, SPANS.moved], SPANS).activations,
+        (capacity, net),
+        eps=1e-7,
+        atol=1e-4,
+        rtol=1e-3,
+        nondet_tol=1e-8,
     )
 
 
 def test_a_frame_that_is_no_number_spoils_no_other(where: str) -> None:
     capacity, net = problem(5)
-    usual = share(capacity, net, SPANS)
+    usual = share(capacity, net[:, SPANS.moved], SPANS).activations
     net[2, 1] = torch.nan
-    found = share(capacity, net, SPANS)
+    found, multipliers = share(capacity, net[:, SPANS.moved], SPANS)
     others = [0, 1, 3, 4]
     torch.testing.assert_close(found[others], usual[others], atol=1e-6, rtol=0)
     if where == "C":
         assert torch.isnan(found[2]).all()
+        assert torch.isnan(multipliers[2]).all()
 
 
 def test_legs_are_problems_of_their_own() -> None:
-    blocks = SPANS.entries(6).blocks
-    assert [b.coordinates.tolist() for b in blocks] == [[1, 2], [4, 5]]
+    assert SPANS.moved == [1, 2, 4, 5]
+    blocks = SPANS.entries.blocks
+    assert [b.coordinates.tolist() for b in blocks] == [[0, 1], [2, 3]]
     assert [b.unknowns.tolist() for b in blocks] == [[0, 1, 2, 3], [4, 5, 6]]
     assert blocks[1].first is not None
     assert blocks[1].first.tolist() == [0, 1, 2, 4]
@@ -98,9 +132,9 @@ def test_spans_are_the_same_where_all_of_them_are() -> None:
 
 def test_what_muscles_can_do_is_summed_up_and_down() -> None:
     capacity = torch.tensor([[0.1, -0.2, 0.3, 0.4, -0.5, 0.0, 0.0, 0.0, 1.0]])
-    up, down = able(capacity, SPANS, 6).chunk(2, -1)
-    torch.testing.assert_close(up, torch.tensor([[0.0, 0.4, 0.4, 0.0, 0.0, 1.0]]))
-    torch.testing.assert_close(down, torch.tensor([[0.0, 0.0, 0.7, 0.0, 0.0, 0.0]]))
+    up, down = able(capacity, SPANS, [0, 1, 2, 5]).chunk(2, -1)
+    torch.testing.assert_close(up, torch.tensor([[0.0, 0.4, 0.4, 1.0]]))
+    torch.testing.assert_close(down, torch.tensor([[0.0, 0.0, 0.7, 0.0]]))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +163,8 @@ def test_with_the_predictors_net_moments_the_share_is_the_predictors(
     capacity = MuscleCapacity(skeleton, muscles, skeleton.coordinates, samples=21)
     with torch.no_grad():
         solved = predictor.solve(q, duration)
-        found = share(capacity(q, duration), solved.moments / float(skeleton.weight_n), capacity.spans)
+        net = solved.moments[..., capacity.spans.moved] / float(skeleton.weight_n)
+        found = share(capacity(q, duration), net, capacity.spans).activations
         half = capacity(q, duration, 2)
     assert solved.solved.all()
     assert float(solved.activations.std()) > 0.02

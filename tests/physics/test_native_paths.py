@@ -1,5 +1,6 @@
 """Muscle paths in C are those of torch: lengths, slopes, forces and their gradients."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from bige_opensim.osim.compile_muscles import compile_muscles
 from bige_opensim.physics import native, native_paths
 from bige_opensim.physics.muscle_tables import THELEN
 from bige_opensim.physics.muscles import Muscles
+from bige_opensim.physics.native_build import WIDTHS
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="not compiled here")
 
@@ -103,3 +105,24 @@ def test_single_precision_comes_back_single(muscles: Muscles) -> None:
     for mine, theirs in zip(single, muscles.paths(q, speed), strict=True):
         assert mine.dtype == torch.float32
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_every_width_of_vectors_that_this_processor_has_gives_the_same(
+    muscles: Muscles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = native.library()
+    assert compiled is not None
+    widths = list(WIDTHS)
+    given, found = moving(muscles, 13), {}
+    for level in widths[: widths.index(compiled.level) + 1]:
+        narrower = copy(compiled)
+        narrower.level = level
+        monkeypatch.setattr(native, "library", lambda narrower=narrower: narrower)
+        q, speed = (x.clone().requires_grad_() for x in given)
+        pulls = muscles.pulls(q, speed)
+        pulls.square().sum().backward()
+        assert q.grad is not None
+        found[level] = pulls.detach(), q.grad
+    for level, results in found.items():
+        for mine, theirs in zip(results, found[""], strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9 * float(theirs.abs().max()), msg=level)

@@ -11,7 +11,15 @@ from bige_opensim.built_in import MODEL, built_in
 from bige_opensim.learning.channels import Mirror
 from bige_opensim.osim.compile import compile_skeleton
 from bige_opensim.physics.skeleton import Skeleton
-from bige_opensim.physics.stance_loads import LOADS, POINTS, StanceLoads, stands
+from bige_opensim.physics.stance_loads import (
+    HEIGHTS,
+    LOADS,
+    POINTS,
+    STANDING_LOADS,
+    StanceLoads,
+    standing_loads,
+    stands,
+)
 
 SAMPLES = 31
 
@@ -114,3 +122,15 @@ def test_a_body_without_feet_on_the_ground_is_refused(model: Path) -> None:
     assert not stands(skeleton)
     with pytest.raises(ValueError, match="contact points under both feet"):
         StanceLoads(skeleton, skeleton.coordinates, SAMPLES)
+
+
+def test_heights_count_from_where_somebody_stands() -> None:
+    random = torch.Generator().manual_seed(0)
+    loads, heights = torch.randn(3, 5, len(LOADS), generator=random), torch.tensor(HEIGHTS)
+    found = standing_loads(loads)
+    assert (found[..., heights].amin(-1) == 0).all()
+    torch.testing.assert_close(found[..., heights].diff(), loads[..., heights].diff())
+    torch.testing.assert_close(found[..., ~heights], loads[..., ~heights])
+    sunk = torch.where(heights, loads - 0.03, loads)
+    torch.testing.assert_close(standing_loads(sunk), found)
+    assert [name.startswith("above_") for name in STANDING_LOADS] == list(HEIGHTS)
