@@ -1,6 +1,7 @@
 """More motions out of few: mirrored, mixed, bent and retimed repetitions, drawn on the CPU from one generator."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,6 +105,29 @@ def lopsided(
     even = 0.5 * (q + mirror(q))
     factor = torch.exp(size * torch.randn(len(q), generator=random)).to(q)
     return even + factor[:, None, None] * (q - even)
+
+
+FORWARD = {"ankle_angle": 1.0, "knee_angle": 2.0, "hip_flexion": 1.0}
+"""What the joints of a leg bend more, where its shank leans by 1 more and the trunk as before."""
+
+
+def knees_forward(
+    q: Float[Tensor, "batch time coordinate"], coordinates: Sequence[str], size_deg: float, random: torch.Generator
+) -> Float[Tensor, "batch time coordinate"]:
+    """Motions whose knees go further forward as they bend, the shanks leaning by size |n| more at most, n normal.
+
+    The ankle gives d, the knee 2 d and the hip d, so that foot and trunk keep their slope and the body stays over the
+    feet. d grows with the flexion of both knees. Joints by the names that models of the Rajagopal family give them.
+    """
+    bends = {coordinates.index(f"{n}_{s}"): b for n, b in FORWARD.items() for s in "rl" if f"{n}_{s}" in coordinates}
+    knees = [k for k, bend in bends.items() if bend == FORWARD["knee_angle"]]
+    if len(bends) < 2 * len(FORWARD):
+        return q
+    bent = q[..., knees].mean(-1)
+    least, most = bent.amin(1, keepdim=True), bent.amax(1, keepdim=True)
+    lean = math.radians(size_deg) * torch.randn(len(q), 1, generator=random).abs().to(q)
+    more = lean * (bent - least) / (most - least).clamp(min=1e-3)
+    return q.index_add(-1, torch.tensor(list(bends)), more[..., None] * torch.tensor(list(bends.values())).to(q))
 
 
 def trembling(

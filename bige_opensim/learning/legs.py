@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,12 +12,10 @@ from torch.nn import functional
 
 from bige_opensim.learning.augmentation import ARMS
 from bige_opensim.learning.channels import Channels, Mirror, Scaling, is_right
+from bige_opensim.learning.perceptron import Perceptron
 from bige_opensim.physics.mechanics import Mechanics
 from bige_opensim.physics.muscle_share import Shared, able, share
 from bige_opensim.physics.stance_loads import standing_loads
-
-if TYPE_CHECKING:
-    from bige_opensim.learning.surrogate import Perceptron
 
 LEAST_BEND = 0.3
 """rad; least scale whose square divides 1 - cos: a coordinate that hardly moved in training must not blow up."""
@@ -145,12 +143,16 @@ class Legs(nn.Module):
         spans, capacity = mechanics.spans, mechanics.capacity
         if spans.moved == self.moved:
             return share(capacity, net, spans, start)
-        here = [k for k, c in enumerate(self.moved) if c in spans.moved]
-        there = torch.tensor([spans.moved.index(self.moved[k]) for k in here], device=net.device)
-        theirs = some_of(mechanics.loads, spans.moved).to(net).index_copy(-1, there, some_of(net, here))
-        begun = None if start is None else torch.zeros_like(theirs).index_copy(-1, there, some_of(start, here))
+        both = [c for c in self.moved if c in spans.moved]
+        here, there = (
+            torch.tensor([moved.index(c) for c in both], device=net.device) for moved in (self.moved, spans.moved)
+        )
+        theirs = some_of(mechanics.loads, spans.moved).to(net).index_copy(-1, there, net.index_select(-1, here))
+        begun = None
+        if start is not None:
+            begun = torch.zeros_like(theirs).index_copy(-1, there, start.index_select(-1, here))
         found = share(capacity, theirs, spans, begun)
-        own = torch.zeros_like(net).index_copy(-1, torch.tensor(here), found.multipliers.index_select(-1, there))
+        own = torch.zeros_like(net).index_copy(-1, here, found.multipliers.index_select(-1, there))
         return found._replace(multipliers=own)
 
     def error(

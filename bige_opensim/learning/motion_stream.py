@@ -3,9 +3,9 @@
 Real repetitions alone do not reach unseen people: a few hundred motions on a few bodies leave the surrogate guessing
 what another body does. The least-effort problem of `physics` labels motions at thousands of frames a second, so that
 every motion can be had on every body. A streamed motion is made of a recorded one, step by step: put on one branch of
-its angles, mirrored, mixed with another person's, bent by smooth curves, retimed (`augmentation`); planted on a body
-drawn from those given, with masses varied, and each with strengths of its own (`bodies`); labelled; and kept if the
-ground carries it.
+its angles, mirrored, mixed with another person's, bent with its knees further forward and by smooth curves, retimed
+(`augmentation`); planted on a body drawn from those given, with masses varied, and each with strengths of its own
+(`bodies`); labelled; and kept if the ground carries it.
 
 Motions come in shards, files that are whole or absent. Shard k depends on the data, the bodies, the settings and k
 alone: a stopped stream goes on where it was, and a longer one begins with the shards of a shorter one.
@@ -32,6 +32,7 @@ from torch import Tensor
 from bige_opensim.learning.augmentation import (
     ARMS,
     Augmentation,
+    knees_forward,
     lopsided,
     mirrored_rows,
     trembling,
@@ -48,7 +49,7 @@ from bige_opensim.physics.rotations import rotation_triples
 from bige_opensim.physics.skeleton import Skeleton, SkeletonTables
 from bige_opensim.physics.stance_loads import LOADS, StanceLoads
 
-FORMAT = "bige-stream/5"
+FORMAT = "bige-stream/6"
 HALVED = ("activations", "loads", "carried")
 """What shards keep in half precision, beside capacities, which they keep at the labelled frames alone."""
 
@@ -79,12 +80,12 @@ class StreamSettings:
     motions: how many, 0 for none; own_bodies: how many of the models given are bodies, 0 for all; wide_bodies: how many
     bodies of wide proportions besides the models given; shard: motions of a shard; mirrored: share that is reflected;
     redescribed: share whose arms, and other ball-like joints that no muscle drives, change to the other angles of the
-    same orientation; other_arms: share that gets the arms of other motions, bent by curves of arm_deg; lopsided: see
-    there; tremble_rad_s2, tremble_m_s2: accelerations of angles, and of the pelvis up and down, by which motions
-    tremble; held_deg: standard deviation of the angle at which a coordinate stands that recordings hold still;
-    residual: largest residual force, in body weights, of a motion that is kept, and moment in body weights times
-    metres; every: every so many frames are labelled, those between by straight lines, since more motions teach more
-    than more frames; motion, body: how both vary.
+    same orientation; other_arms: share that gets the arms of other motions, bent by curves of arm_deg; lopsided,
+    forward_deg: see `lopsided` and `knees_forward`; tremble_rad_s2, tremble_m_s2: accelerations of angles, and of the
+    pelvis up and down, by which motions tremble; held_deg: standard deviation of the angle at which a coordinate stands
+    that recordings hold still; residual: largest residual force, in body weights, of a motion that is kept, and moment
+    in body weights times metres; every: every so many frames are labelled, those between by straight lines, since more
+    motions teach more than more frames; motion, body: how both vary.
     """
 
     motions: int = 0
@@ -96,6 +97,7 @@ class StreamSettings:
     other_arms: float = 0.5
     arm_deg: float = 15.0
     lopsided: float = 0.4
+    forward_deg: float = 6.0
     tremble_rad_s2: float = 3.0
     tremble_m_s2: float = 0.8
     held_deg: float = 5.0
@@ -119,6 +121,7 @@ class StreamSettings:
                 "other_arms": (0.0, 1.0),
                 "arm_deg": (0.0, 90.0),
                 "lopsided": (0.0, 2.0),
+                "forward_deg": (0.0, 30.0),
                 "tremble_rad_s2": (0.0, 100.0),
                 "tremble_m_s2": (0.0, 20.0),
                 "held_deg": (0.0, 45.0),
@@ -151,6 +154,7 @@ class MotionMix:
         flip = torch.rand(BATCH, generator=random) < s.mirrored
         q = one_branch(mirrored_rows(self.q[rows], self.mirror, flip), self.triples)
         q = lopsided(q, self.mirror, s.lopsided, random)
+        q = knees_forward(q, self.coordinates, s.forward_deg, random)
         q = with_arms_of_others(q, self.arms, s.other_arms, s.arm_deg, random)
         q, duration = varied(q, self.duration[rows], self.rotational, s.motion, random)
         q = q + self.held * torch.randn(BATCH, 1, q.shape[-1], generator=random)

@@ -52,6 +52,7 @@ from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.familiarity import Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION, PHASES, phase_of
 from bige_opensim.learning.legs import LEAST_BEND, Carried, Legs, some_of
+from bige_opensim.learning.perceptron import Perceptron
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
 from bige_opensim.physics.mechanics import Mechanics
@@ -103,34 +104,6 @@ class SurrogateConfig:
         rates = (self.dropout, self.subject_dropout)
         if not all(0 <= rate < 1 for rate in rates):
             raise ValueError(f"dropout rates lie in [0, 1), got {', '.join(map(str, rates))}")
-
-
-class Perceptron(nn.Module):
-    """Hidden units of frames; every layer adds to what was before it.
-
-    The weights of the subject start at zero: a feature that all training subjects share must not move a new one.
-    """
-
-    def __init__(self, inputs: int, subject: int, width: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.from_frame = nn.Linear(inputs, width, bias=False)
-        self.from_subject = nn.Linear(subject, width)
-        nn.init.zeros_(self.from_subject.weight)
-        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.drop = nn.Dropout(dropout)
-
-    def forward(
-        self, frame: Float[Tensor, "batch time input"], subject: Float[Tensor, "batch feature"]
-    ) -> Float[Tensor, "batch time unit"]:
-        """h = silu(A x + B s), then h + silu(W h) for every hidden layer."""
-        return self.after(self.from_frame(frame) + self.from_subject(subject)[:, None])
-
-    def after(self, first: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch unit"]:
-        """The units, A x + B s being known."""
-        x = functional.silu(first)
-        for layer in self.hidden:
-            x = x + self.drop(functional.silu(layer(x)))
-        return x
 
 
 class Sides(nn.Module):

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from bige_opensim.learning.augmentation import TREMBLE_HZ, lopsided, trembling, warped, with_arms_of_others
+from bige_opensim.learning.augmentation import (
+    TREMBLE_HZ,
+    knees_forward,
+    lopsided,
+    trembling,
+    warped,
+    with_arms_of_others,
+)
 from bige_opensim.learning.channels import Mirror
 
 ARMS = [3, 5]
@@ -85,3 +92,23 @@ def test_no_warp_is_no_change() -> None:
 def test_the_share_is_that_of_the_motions(share: float) -> None:
     found = with_arms_of_others(motions(), ARMS, share, 0.0, torch.Generator().manual_seed(3))
     assert ((found != motions()).any(-1).any(-1).float().mean() - share).abs() < 0.1
+
+
+def test_knees_go_forward_as_they_bend_and_foot_and_trunk_keep_their_slope() -> None:
+    legs = [f"{name}_{side}" for side in "rl" for name in ("hip_flexion", "knee_angle", "ankle_angle")]
+    names, random = ["pelvis_tilt", *legs, "arm_flex_r"], torch.Generator().manual_seed(0)
+    q = 0.2 * torch.randn(200, 1, len(names), generator=random, dtype=torch.float64)
+    bend = torch.sin(torch.linspace(0.0, torch.pi, 21)).double()
+    q = q + bend[:, None] * torch.tensor([float("knee" in n) for n in names])
+    more = knees_forward(q, names, 6.0, random) - q
+    hip, knee, ankle = (
+        more[..., [names.index(f"{n}_{s}") for s in "rl"]] for n in ("hip_flexion", "knee_angle", "ankle_angle")
+    )
+    torch.testing.assert_close(hip - knee + ankle, torch.zeros_like(hip), atol=1e-12, rtol=0)
+    torch.testing.assert_close(knee, 2.0 * ankle)
+    assert not more[..., [0, -1]].any()
+    assert float(more[:, [0, -1]].abs().amax()) < 1e-6
+    assert (ankle >= -1e-12).all()
+    lean = torch.rad2deg(ankle[:, 10, 0])
+    assert 5.0 < float(lean.square().mean().sqrt()) < 7.0
+    torch.testing.assert_close(knees_forward(q[..., :-2], names[:-2], 6.0, random), q[..., :-2])

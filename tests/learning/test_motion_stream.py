@@ -211,7 +211,7 @@ def test_a_shard_that_is_damaged_or_of_another_stream_is_a_sentence(
     if spoil == "cut":
         path.write_bytes(path.read_bytes()[:-200])
     elif spoil == "format":
-        path.write_bytes(path.read_bytes().replace(b"bige-stream/5", b"bige-stream/0"))
+        path.write_bytes(path.read_bytes().replace(b"bige-stream/6", b"bige-stream/0"))
     else:
         stream = MotionStream(data, [body], replace(settings, residual=0.25), tmp_path / "s", 0)
     expected = {"cut": "cut off", "other": "other data, bodies or settings", "format": "bige-stream/0"}[spoil]
