@@ -9,7 +9,7 @@ UI-PRMD is in the public domain (PDDL 1.0; Vakanski et al. 2018, doi:10.3390/dat
         --out bige_opensim/networks/surrogate
 
 The same data, seed, versions and device give the same motions; weights are the same on a processor, and up to the order
-of its sums on a graphics card. On one core of a processor bodies and motions take half an hour, training as long. One
+of its sums on a graphics card. On one core of a processor bodies and motions take 25 minutes, training 20. One
 validation person is a recorded one, the others are synthetic; all others train.
 """
 
