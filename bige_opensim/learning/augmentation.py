@@ -119,15 +119,15 @@ def knees_forward(
     The ankle gives d, the knee 2 d and the hip d, so that foot and trunk keep their slope and the body stays over the
     feet. d grows with the flexion of both knees. Joints by the names that models of the Rajagopal family give them.
     """
-    bends = {coordinates.index(f"{n}_{s}"): b for n, b in FORWARD.items() for s in "rl" if f"{n}_{s}" in coordinates}
-    knees = [k for k, bend in bends.items() if bend == FORWARD["knee_angle"]]
-    if len(bends) < 2 * len(FORWARD):
+    bends = {f"{name}_{side}": bend for name, bend in FORWARD.items() for side in "rl"}
+    if not bends.keys() <= set(coordinates):
         return q
-    bent = q[..., knees].mean(-1)
+    bent = q[..., [coordinates.index(f"knee_angle_{side}") for side in "rl"]].mean(-1)
     least, most = bent.amin(1, keepdim=True), bent.amax(1, keepdim=True)
     lean = math.radians(size_deg) * torch.randn(len(q), 1, generator=random).abs().to(q)
     more = lean * (bent - least) / (most - least).clamp(min=1e-3)
-    return q.index_add(-1, torch.tensor(list(bends)), more[..., None] * torch.tensor(list(bends.values())).to(q))
+    legs = torch.tensor([coordinates.index(name) for name in bends])
+    return q.index_add(-1, legs, more[..., None] * torch.tensor(list(bends.values())).to(q))
 
 
 def trembling(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -76,7 +76,12 @@ class Legs(nn.Module):
             if mirror is not None:
                 cosine = cosine.index_select(-1, mirror["seen"].order)
                 sine, told = mirror["seen"](sine), mirror["loads"](told)
-            return torch.cat([self._postures(sine, cosine, *posture), _scaled(told, *loads)], -1)
+            offset, scale = posture
+            bending = torch.nonzero(self.angle).flatten()
+            turned_sine = sine * offset.cos() - cosine * offset.sin()
+            turned_cosine = cosine * offset.cos() + sine * offset.sin()
+            x = scaled_postures(turned_sine, turned_cosine, sine - offset, scale, self.angle, bending)
+            return torch.cat([x, _scaled(told, *loads)], -1)
 
         def of_moved(n: Tensor, mirror: dict[str, Mirror] | None) -> Tensor:
             found, slope = n.chunk(2, -1) if mirror is None else map(mirror["moved"], n.chunk(2, -1))
@@ -175,12 +180,23 @@ class Legs(nn.Module):
         self.register_buffer(f"{name}_constant", torch.cat(constant), persistent=False)
         self.register_buffer(f"{name}_matrix", torch.stack(matrix), persistent=False)
 
-    def _postures(self, sine: Tensor, cosine: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
-        """Sines of angles about their mean, translations, and 1 - cosines, as `Surrogate` scales them."""
-        size = scale.clamp(max=1.0)
-        turned = (sine * offset.cos() - cosine * offset.sin()) / size
-        bent = (1.0 - cosine * offset.cos() - sine * offset.sin()) / size.clamp(min=LEAST_BEND) ** 2
-        return torch.cat([torch.where(self.angle, turned, (sine - offset) / scale), bent[..., self.angle]], -1)
+
+def scaled_postures(
+    sine: Float[Tensor, "*batch coordinate"],
+    cosine: Float[Tensor, "*batch coordinate"],
+    off: Float[Tensor, "*batch coordinate"],
+    scale: Float[Tensor, " coordinate"],
+    angle: Bool[Tensor, " coordinate"],
+    bending: Int[Tensor, " angle"],
+) -> Float[Tensor, "*batch posture"]:
+    """Sines of angles about their mean, and translations `off` theirs; then 1 - cosine of the angles, number `bending`.
+
+    Whole turns change nothing. Scales are those of the positions, so that small angles go in as they would unbent;
+    1 - cos goes in with the square of its scale, which is not small.
+    """
+    size = scale.clamp(max=1.0)
+    bent = (1.0 - cosine) / size.clamp(min=LEAST_BEND) ** 2
+    return torch.cat([torch.where(angle, sine / size, off / scale), bent.index_select(-1, bending)], -1)
 
 
 def told(mechanics: Mechanics, coordinates: int, moved: Sequence[int]) -> Float[Tensor, "batch frame load"]:

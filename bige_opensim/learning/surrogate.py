@@ -51,7 +51,7 @@ from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Norm
 from bige_opensim.learning.derivatives import time_derivatives
 from bige_opensim.learning.familiarity import Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION, PHASES, phase_of
-from bige_opensim.learning.legs import LEAST_BEND, Carried, Legs, some_of
+from bige_opensim.learning.legs import Carried, Legs, scaled_postures, some_of
 from bige_opensim.learning.perceptron import Perceptron
 from bige_opensim.learning.setting_limits import require_within
 from bige_opensim.learning.subject_inputs import subject_inputs
@@ -380,15 +380,9 @@ class Surrogate(nn.Module):
         return factor.exp().clamp(WEAKEST, STRONGEST)
 
     def _postures(self, q: Tensor) -> Tensor:
-        """(batch, time, coordinate + angle): sines of angles about their mean, translations, and cosines.
-
-        Whole turns change nothing. Scales are those of the positions, so that small angles go in as they would unbent;
-        1 - cos goes in with the square of its scale, which is not small.
-        """
-        turn, scale = q - self.position.offset, self.position.scale.clamp(max=1.0)
-        position = torch.where(self.angle, torch.sin(turn) / scale, turn / self.position.scale)
-        bent = (1.0 - torch.cos(turn.index_select(-1, self.bending))) / scale[self.bending].clamp(min=LEAST_BEND) ** 2
-        return torch.cat([position, bent], dim=-1)
+        """(batch, time, coordinate + angle): see `scaled_postures`."""
+        turn = q - self.position.offset
+        return scaled_postures(turn.sin(), turn.cos(), turn, self.position.scale, self.angle, self.bending)
 
     def _subject(self, duration: Tensor, features: Tensor) -> Tensor:
         """The scaled subject and duration; in training the subject is forgotten now and then."""

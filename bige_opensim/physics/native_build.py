@@ -66,7 +66,11 @@ def compile_c(folder: Path = FOLDER) -> Path:
         ]
         for one in made:
             one.result()
-        _run([*compiler, "-shared", "-o", str(fresh), *map(str, parts), "-lm"])
+        try:
+            _run([*compiler, "-shared", "-o", str(fresh), *map(str, parts), "-lm"])
+        except RuntimeError:
+            fresh.unlink(missing_ok=True)
+            raise
     for other in folder.glob("*.native"):
         if other != target:
             other.unlink()
