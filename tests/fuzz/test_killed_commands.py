@@ -241,8 +241,7 @@ def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 
 MOMENTS = [
-    pytest.param("train", 1),
-    pytest.param("generate", 1),
+    ("train", 1),
     *(pytest.param(name, count, marks=pytest.mark.slow) for name, count in
       (("train", 10), ("generate", 8), ("report", 6), ("validate", 8), ("run", 8))),
 ]  # fmt: skip
