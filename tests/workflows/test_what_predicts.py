@@ -51,3 +51,15 @@ def test_alternatives_know_the_muscles_of_the_person_whom_they_search_for() -> N
     )
     assert case.search.mechanics is not None
     assert case.physics.throughout == (native.library() is not None)
+
+
+def test_what_a_model_moves_and_the_surrogate_does_not_know_is_said(shared_data: Path) -> None:
+    """The knees of this model adduct, which decides how its vasti share the load: they are off by half."""
+    model = shared_data / "data/rajagopal_dls/final.osim"
+    squat = bige.sample_motion().between(0.5, 2.5)
+    (said,) = [s for s in bige.predict(squat, model=model).outside if "does not know" in s]
+    assert "also move knee_adduction_r, knee_adduction_l, which" in said
+    found = bige.generate("vasti_35_45", model=model, **SHORT, predictor="surrogate")
+    assert said in found.record["notes"]
+    if native.library() is not None:
+        assert bige.generate("vasti_35_45", model=model, **SHORT).record["notes"] == []
