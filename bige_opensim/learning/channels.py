@@ -123,7 +123,7 @@ class Channels:
             return ""
         return (
             f"Muscles of this model also move {', '.join(others)}, which the surrogate does not know. OpenSim balances "
-            "their moments and the surrogate does not: muscles that could take over from each other, such as the vasti, "
+            "their moments and the surrogate does not: muscles that could take over from each other, as the vasti can, "
             "may be far off. Label the motion, or search with the physics."
         )
 
