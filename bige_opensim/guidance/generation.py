@@ -264,8 +264,11 @@ class MotionSearch:
             with torch.no_grad():
                 self.solved.predictor(torch.as_tensor(result.motions), torch.as_tensor(result.durations))
             outside = self.solved.predictor.outside
-        by = "physics" if self.throughout else "surrogate, then physics" if self.by_physics else "surrogate"
-        return _generated(self.request, self.objective, self.networks, result, outside, by)
+        by, notes = "physics", self.networks.notes
+        if not self.throughout:
+            by = "surrogate, then physics" if self.by_physics else "surrogate"
+            notes += self.networks.surrogate.channels.untold(self.request.tables.muscle_driven)
+        return _generated(self.request, self.objective, self.networks, result, outside, by, notes)
 
     def _decode(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         q, duration = self.networks.generator.decode(z, body=self.build.expand(len(z), -1))
@@ -434,6 +437,7 @@ def _generated(
     result: SearchResult,
     outside: torch.Tensor | None,
     predictor: str,
+    notes: tuple[str, ...],
 ) -> Generated:
     references, muscles = networks.references, networks.surrogate.channels.muscles
     planted = FootPlanting(Skeleton(request.tables), result.channels, again=True)
@@ -457,7 +461,7 @@ def _generated(
         "generator": request.generator.name,
         "surrogate": request.surrogate.name,
     }
-    record = generation_record(objective, result, references, outside, predictor, networks.notes, made_by)
+    record = generation_record(objective, result, references, outside, predictor, notes, made_by)
     if objective.frame.seated:
         record["chair"] = "auto" if request.seat_m is None else f"{request.seat_m:g}"
     model, asked = request.model.read_bytes(), request.objective.read_bytes()

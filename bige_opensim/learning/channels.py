@@ -116,15 +116,15 @@ class Channels:
         """Names of what the network is told of loads and of what muscles can do; none where it is told nothing."""
         return (*self.moved, *STANDING_LOADS, *_ways(self.moved)) if "loads" in self.scaling else ()
 
-    def untold(self, driven: Sequence[str]) -> str:
-        """What a network does not know of a model whose muscles move these coordinates; empty where it knows all."""
+    def untold(self, driven: Sequence[str]) -> tuple[str, ...]:
+        """A sentence where the muscles of a model move coordinates, of those `driven`, that a network does not know."""
         others = [name for name in driven if name not in self.coordinates]
         if not others:
-            return ""
+            return ()
         return (
             f"Muscles of this model also move {', '.join(others)}, which the surrogate does not know. OpenSim balances "
             "their moments and the surrogate does not: muscles that could take over from each other, as the vasti can, "
-            "may be far off. Label the motion, or search with the physics."
+            "may be far off. Label the motion, or search with the physics.",
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -197,9 +197,6 @@ def generate(
         found.record["notes"].append(UNLOADED)
     if person.strength and predictor != PHYSICS and not _knows_single_muscles(networks[1]):
         found.record["notes"].append(WEAKNESS)
-    if not str(found.record["predictor"]).startswith(PHYSICS):
-        untold = load_surrogate(networks[1]).channels.untold(compile_skeleton(own).muscle_driven)
-        found.record["notes"] += [untold] if untold else []
     return found
 
 

@@ -120,8 +120,7 @@ def predict(
     activations, lower, upper = (
         Motion(cut.time, x[0].double().numpy(), network.channels.muscles).to_frame() for x in (found, *ends)
     )
-    untold = network.channels.untold(skeleton.tables.muscle_driven)
-    outside = (*_outside(network, given, strange), *([untold] if untold else []))
+    outside = _outside(network, given, strange) + network.channels.untold(skeleton.tables.muscle_driven)
     record = {
         "format": "bige-prediction/1",
         "surrogate": network.folder.name if network.folder else None,
