@@ -127,8 +127,7 @@ def main() -> None:
     keep_freed_memory()
     warnings.filterwarnings("ignore", message="enable_nested_tensor")
     warnings.showwarning = show_warning
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # dask leaves waits behind when it closes,
-    logging.getLogger("distributed.batched").setLevel(logging.ERROR)  # and says what could not be sent any more
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # dask leaves waits behind when it closes
     try:
         sys.exit(app(result_action="return_value") or 0)
     except BrokenPipeError:  # who reads has seen enough, as `head` does

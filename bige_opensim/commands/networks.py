@@ -109,7 +109,13 @@ def train_surrogate(
 
 
 def train_generator(
-    *, data: Path, out: Path, seed: int = 0, config: Path | None = None, epochs: int | None = None
+    *,
+    data: Path,
+    out: Path,
+    seed: int = 0,
+    config: Path | None = None,
+    epochs: int | None = None,
+    start: str | None = None,
 ) -> int:
     """Train the network that generates motions.
 
@@ -125,9 +131,12 @@ def train_generator(
         TOML or JSON file with training settings.
     epochs
         Replaces the configured number of epochs.
+    start
+        Checkpoint to go on from; built-in is the generator that comes with the package. What taught that one is
+        rehearsed, so that it learns your people and does not forget others.
 
     """
-    return _train("generator", data, out, seed, config, epochs)
+    return _train("generator", data, out, seed, config, epochs, start=start)
 
 
 def train_prior(

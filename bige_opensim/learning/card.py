@@ -125,6 +125,12 @@ def _data(data: Repetitions) -> list[str]:
             "planted on many bodies and labelled by the physics; on bodies that were not trained on, "
             f"{kept} more calibrated the intervals.",
         ]
+    if data.rehearsed:
+        lines += [
+            "",
+            f"Trained on besides: {data.rehearsed} repetitions that the network it went on from has learned from "
+            "before, so that it does not forget other people.",
+        ]
     if not data.by_subject:
         lines += [
             "",

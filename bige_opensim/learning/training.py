@@ -37,14 +37,17 @@ from bige_opensim.learning.augmentation import (
 from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Scaling
 from bige_opensim.learning.checkpoint import (
+    REFERENCES,
     CheckpointError,
     Network,
     is_checkpoint,
+    load_generator,
     load_surrogate,
     read_config,
     require_free,
     save_checkpoint,
 )
+from bige_opensim.learning.dataset import DatasetError, load_dataset
 from bige_opensim.learning.familiarity import FAMILIAR, Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION
 from bige_opensim.learning.legs import Carried, told
@@ -66,9 +69,9 @@ Report = Callable[[int, int, dict[str, int | float]], None]
 MEASURED = 2000
 """Repetitions, evenly among those trained on, that scalings are measured of."""
 
-REFINING, REFINING_SHARES = 0.1, 0.02
-"""Share of the learning rate with which a trained network goes on, which must not forget what it knows; and one that
-knows how feet share the load, which few people's repetitions hardly know better."""
+REFINING, REFINING_SLOWLY = 0.1, 0.02
+"""Share of the learning rate with which a trained network goes on, which must not forget what it knows; and those that
+few people's repetitions hardly know better: surrogates that know how feet share the load, and generators."""
 
 GUESS = 0.5
 """What the error of what limbs carry by the network's guess counts beside that of what they carry in the end."""
@@ -114,15 +117,23 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class SurrogateTraining(TrainingConfig):
+class Refining(TrainingConfig):
+    """How a network is trained that may go on from another: `start`, a checkpoint whose weights and scaling training
+    starts from, at a part of the learning rate; none for random weights.
+    """
+
+    start: str = ""
+
+
+@dataclass(frozen=True)
+class SurrogateTraining(Refining):
     """How the surrogate is trained.
 
     `peak_weight`: see `surrogate_loss`; `evenness`: errors of a muscle count with the power -evenness of the standard
     deviation of its activation (plus 0.02), so that muscles which do little are learned, too; `activation_weight`: of
     that error; `carried_weight`: of the mean absolute error, in standard deviations, of what limbs carry, where the
     labels tell it; `thinning`: every so
-    many of a motion's labelled frames are trained on at once; `start`: checkpoint whose weights and scaling training
-    starts from, at a part of the learning rate, none for random weights; `stream`: motions besides the recorded.
+    many of a motion's labelled frames are trained on at once; `stream`: motions besides the recorded.
     """
 
     learning_rate: float = 5e-3
@@ -132,7 +143,6 @@ class SurrogateTraining(TrainingConfig):
     activation_weight: float = 1.0
     carried_weight: float = 1.0
     thinning: int = 4
-    start: str = ""
     stream: StreamSettings = field(default_factory=StreamSettings)
     model: SurrogateConfig = field(default_factory=SurrogateConfig)
 
@@ -149,7 +159,7 @@ class SurrogateTraining(TrainingConfig):
 
 
 @dataclass(frozen=True)
-class GeneratorTraining(TrainingConfig):
+class GeneratorTraining(Refining):
     """How the generator is trained.
 
     Beside `augmentation`: `other_arms`, share of repetitions that get other people's arms; `arm_deg`, size of the
@@ -264,10 +274,14 @@ def train_generator(
     """Train the VQ-VAE of repetitions and write the checkpoint folder `out`; errors as `train_surrogate`.
 
     `references` go along as `references.nc`: where searches start and what they call new; the training repetitions,
-    where none are given.
+    where none are given. A network that is gone on from (`start`) rehearses its own references besides, without which
+    it would forget other people: few people's repetitions tell it of themselves alone.
     """
     config = GeneratorTraining() if config is None else config
     data = Repetitions.read(dataset, labelled=False, seed=config.seed, device=config.device)
+    if config.start:
+        generator_from(Path(config.start), data)
+        data = data.rehearsing(_references_of(Path(config.start)))
     if references is None:
         references = dataset.isel(repetition=dataset["split"].values == "train")
     return train_network(
@@ -287,7 +301,7 @@ class SurrogateTask:
         weight = (spread + LEAST_ACTIVATION) ** -config.evenness
         self.muscle_weight = weight / weight.mean()
         if config.start:
-            self.model = started_from(Path(config.start), data).to(config.device)
+            self.model = surrogate_from(Path(config.start), data).to(config.device)
             return
         mechanics = data.mechanics(fit)
         channels = Channels.measure(
@@ -348,7 +362,7 @@ class SurrogateTask:
 
     def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """Muon; the output learns by Adam."""
-        slower = REFINING_SHARES if self.model.channels.loads else REFINING
+        slower = REFINING_SLOWLY if self.model.channels.loads else REFINING
         share = slower if self.config.start else 1.0
         return Muon(self.model, self.model.outputs, config.learning_rate, config.weight_decay, share)
 
@@ -416,17 +430,21 @@ class GeneratorTask:
 
     def __init__(self, data: Repetitions, config: GeneratorTraining) -> None:
         self.data, self.config = data, config
-        if data.q.shape[1] != config.model.samples:
+        if not config.start and data.q.shape[1] != config.model.samples:
             raise TrainingError(f"repetitions have {data.q.shape[1]} samples, the generator {config.model.samples}")
         known, self.body = body_of(data)
-        channels = generator_channels(data, known, self.body)
         power = {"m": 1.0, "kg": 3.0}
-        self.power = self.body.new_tensor([power[name.rpartition("_")[2]] for name in channels.features])
-        of_bodies = channels.scaling["features"]
-        spread = config.body_size * self.power.cpu().numpy() * of_bodies.offset
-        wider = Scaling(of_bodies.offset, tuple(float(x) for x in np.hypot(of_bodies.scale, spread)))
-        channels = dataclasses.replace(channels, scaling=channels.scaling | {"features": wider})
-        self.model = Generator(config.model, channels).to(config.device)
+        self.power = self.body.new_tensor([power[name.rpartition("_")[2]] for name in known])
+        if config.start:
+            network = generator_from(Path(config.start), data)
+        else:
+            channels = generator_channels(data, known, self.body)
+            of_bodies = channels.scaling["features"]
+            spread = config.body_size * self.power.cpu().numpy() * of_bodies.offset
+            wider = Scaling(of_bodies.offset, tuple(float(x) for x in np.hypot(of_bodies.scale, spread)))
+            channels = dataclasses.replace(channels, scaling=channels.scaling | {"features": wider})
+            network = Generator(config.model, channels)
+        self.model = network.to(config.device)
         self.mirror = Mirror.of(data.coordinates) if config.mirror else None
         self.arms = [k for k, name in enumerate(data.coordinates) if name.startswith(ARMS)]
 
@@ -447,7 +465,7 @@ class GeneratorTask:
 
     def optimiser(self, config: TrainingConfig) -> torch.optim.Optimizer:
         """AdamW."""
-        return adam(self.model, config)
+        return adam(self.model, config, REFINING_SLOWLY if self.config.start else 1.0)
 
     def measure(self, rows: Int[Tensor, " row"]) -> dict[str, float]:
         """Loss less commitment (the score), reconstruction errors in degrees, mm and s, and share of codes in use."""
@@ -488,7 +506,7 @@ def generator_channels(
     )
 
 
-def started_from(folder: Path, data: Repetitions) -> Surrogate:
+def surrogate_from(folder: Path, data: Repetitions) -> Surrogate:
     """A trained surrogate, to be trained on; TrainingError where the data have other channels."""
     try:
         model = load_surrogate(folder)
@@ -500,11 +518,41 @@ def started_from(folder: Path, data: Repetitions) -> Surrogate:
             f"start: {folder.name} shares what joints carry among people's own muscles: give the models that the "
             "repetitions were labelled on, or folders with them (--models)"
         )
-    for what, mine, theirs in (
+    _require_same(
+        folder,
         ("coordinates", data.coordinates, known.coordinates),
         ("muscles", data.muscles, known.muscles),
         ("features", data.feature_names, known.features),
-    ):
+    )
+    return model
+
+
+def generator_from(folder: Path, data: Repetitions) -> Generator:
+    """A trained generator, to be trained on; TrainingError where the data have other coordinates or features."""
+    try:
+        model = load_generator(folder)
+    except CheckpointError as error:
+        raise TrainingError(f"start: {error}") from error
+    known = model.channels
+    _require_same(
+        folder, ("coordinates", data.coordinates, known.coordinates), ("features", body_of(data)[0], known.features)
+    )
+    if data.q.shape[1] != model.config.samples:
+        raise TrainingError(
+            f"start: repetitions have {data.q.shape[1]} samples, {folder.name} knows {model.config.samples}"
+        )
+    return model
+
+
+def _references_of(generator: Path) -> xr.Dataset:
+    try:
+        return load_dataset(generator / REFERENCES)
+    except (DatasetError, FileNotFoundError) as error:
+        raise TrainingError(f"start: {error}; a generator that is gone on from rehearses them") from error
+
+
+def _require_same(folder: Path, *channels: tuple[str, tuple[str, ...], tuple[str, ...]]) -> None:
+    for what, mine, theirs in channels:
         if mine != theirs:
             alone = sorted(set(mine) ^ set(theirs))
             difference = f"in one of them only: {', '.join(alone[:5])}" if alone else "in another order"
@@ -512,14 +560,13 @@ def started_from(folder: Path, data: Repetitions) -> Surrogate:
                 f"start: the {what} of {folder.name} are not those of the data, {difference}. Label the recordings "
                 "with models of the family that it was trained on, or train from nothing"
             )
-    return model
 
 
-def adam(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW with the rate and the decay of a configuration."""
+def adam(model: torch.nn.Module, config: TrainingConfig, share: float = 1.0) -> torch.optim.Optimizer:
+    """AdamW with the decay of a configuration, and a share of its rate."""
     return torch.optim.AdamW(
-        model.parameters(),
-        lr=config.learning_rate,
+        [{"params": list(model.parameters()), "share": share}],
+        lr=share * config.learning_rate,
         weight_decay=config.weight_decay,
         fused=config.device.startswith("cuda"),
     )
@@ -538,7 +585,7 @@ def fit(
     progress = Progress(0, 0, math.inf, {}, [])
     if state.is_file():
         progress = load_state(state, run, task.model, optimiser, random)
-    elif isinstance(config, SurrogateTraining) and config.start:  # what is gone on from is a candidate, too
+    elif isinstance(config, Refining) and config.start:  # what is gone on from is a candidate, too
         progress.best_score = measured_as(task, data.rows["validation"])["score"]
         progress.best_weights = {k: v.detach().clone() for k, v in task.model.state_dict().items()}
     while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:

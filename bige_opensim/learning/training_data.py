@@ -16,8 +16,8 @@ from bige_opensim.physics.mechanics import Mechanics
 from bige_opensim.physics.muscle_share import Spans
 
 NEEDED = ("q", "duration", "features", "activations", "subject", "split", "rotational")
-STREAMED = "streamed motions on body"
-"""Begins the subject's name of streamed motions."""
+STREAMED, REHEARSED = "streamed motions on body", "rehearsed"
+"""Begin the subject's name of streamed motions, and of repetitions that a network learned from before."""
 
 CALIBRATION_BODY = 8
 """Motions on every so many bodies of a stream are not trained on: they calibrate the intervals."""
@@ -27,6 +27,9 @@ HELD_OUT = 0.2
 
 FEWEST_FIT = 2
 """Repetitions that are the least to train on."""
+
+UNKNOWN = ("activations", "carried")
+"""What repetitions that are rehearsed do not tell."""
 
 OTHER_SPANS = "the models must have the same muscles, which act on the same coordinates"
 
@@ -60,7 +63,8 @@ class Repetitions:
     `rows["fit"]` are trained on, `rows["validation"]` choose the checkpoint, `rows["test"]` are measured once at the
     end. `by_subject`: whether validation is by subjects that are not trained on. `held_out_models`: sha256 of the
     models of subjects that are not. `streamed`: how many are motions of a stream; those of
-    `rows["calibration"]` are on bodies that are not trained on. `loads` and `capacity` (in half precision) are those of
+    `rows["calibration"]` are on bodies that are not trained on. `rehearsed`: how many taught the network before that is
+    gone on from; they have kinematics alone. `loads` and `capacity` (in half precision) are those of
     `physics.mechanics`, by `spans`; None where nobody has given the people's models.
     """
 
@@ -80,6 +84,7 @@ class Repetitions:
     fingerprint: str
     held_out_models: tuple[str, ...] = ()
     streamed: int = 0
+    rehearsed: int = 0
     loads: Float[Tensor, "repetition time load"] | None = None
     capacity: Float[Tensor, "repetition time span"] | None = None
     spans: Spans | None = None
@@ -159,6 +164,24 @@ class Repetitions:
             streamed=more,
         )
 
+    def rehearsing(self, before: xr.Dataset) -> "Repetitions":
+        """These repetitions, and the kinematics of others besides, to train on; its coordinates are the same."""
+        first, more = len(self.q), before.sizes["repetition"]
+        before = before.reindex(feature=list(self.feature_names))
+        told = {name: torch.tensor(np.nan_to_num(before[name].values)) for name in ("q", "duration", "features")}
+        both = {name: torch.cat([old := getattr(self, name), x.to(old)]) for name, x in told.items()}
+        blank = {name: torch.cat([old := getattr(self, name), old.new_zeros(more, *old.shape[1:])]) for name in UNKNOWN}
+        rows = torch.arange(first, first + more)
+        return replace(
+            self,
+            **both,  # type: ignore[arg-type]
+            **blank,  # type: ignore[arg-type]
+            subjects=(*self.subjects, *(f"{REHEARSED} {name}" for name in before["subject"].values)),
+            rows=self.rows | {"fit": torch.cat([self.rows["fit"], rows])},
+            fingerprint=hashlib.sha256(f"{self.fingerprint} {_fingerprint(before)}".encode()).hexdigest(),
+            rehearsed=more,
+        )
+
     def with_mechanics(self, mechanics: Mechanics) -> "Repetitions":
         """These repetitions with what the people's models say of them; those of which it is not known are left out.
 
@@ -211,7 +234,7 @@ class Repetitions:
     def subjects_of(self, role: str) -> list[str]:
         """Names of the subjects with repetitions in a role."""
         found = {self.subjects[i] for i in self.rows[role].tolist()}
-        return sorted(name for name in found if not name.startswith(STREAMED))
+        return sorted(name for name in found if not name.startswith((STREAMED, REHEARSED)))
 
 
 def spread_over(rows: Int[Tensor, " row"], most: int) -> Int[Tensor, " chosen"]:

@@ -93,6 +93,7 @@ def workers(count: int, scheduler: str | None = None) -> Iterator[Client]:
         with _connected(scheduler) as client:
             yield client
         return
+    logging.getLogger("distributed.batched").addFilter(_not_closed)
     with PROCESSES.kept():
         PROCESSES.start(count)
         with (
@@ -110,6 +111,11 @@ def workers(count: int, scheduler: str | None = None) -> Iterator[Client]:
             Client(cluster, set_as_default=False) as client,
         ):
             yield client
+
+
+def _not_closed(record: logging.LogRecord) -> bool:
+    """Not what the workers of this process could not tell each other any more when they were closed."""
+    return "inproc://" not in record.getMessage()
 
 
 def _connected(scheduler: str) -> Client:

@@ -16,7 +16,7 @@ from bige_opensim.learning import checkpoint, training
 from bige_opensim.learning.bodies import Body
 from bige_opensim.learning.motion_stream import MotionStream, StreamError
 from bige_opensim.learning.surrogate import Surrogate
-from bige_opensim.learning.training import GeneratorTraining, SurrogateTraining, TrainingConfig
+from bige_opensim.learning.training import GeneratorTraining, Refining, SurrogateTraining, TrainingConfig
 from bige_opensim.learning.training_data import Repetitions
 from bige_opensim.learning.vqvae import Generator
 from bige_opensim.workflows.dataset import dataset_of
@@ -24,6 +24,7 @@ from bige_opensim.workflows.progress import Show, Silent
 
 PathLike = str | os.PathLike[str]
 SettingsT = TypeVar("SettingsT", bound=TrainingConfig)
+RefiningT = TypeVar("RefiningT", bound=Refining)
 
 
 def train_surrogate(
@@ -82,9 +83,7 @@ def train_surrogate(
         The file is no dataset; the folder is taken.
 
     """
-    chosen = training_settings(SurrogateTraining, settings, seed, epochs)
-    if start is not None:
-        chosen = replace(chosen, start=str(_network(start, "surrogate")))
+    chosen = _going_on(training_settings(SurrogateTraining, settings, seed, epochs), start, "surrogate")
     if stream is not None:
         chosen = replace(chosen, stream=replace(chosen.stream, motions=stream))
     data = dataset_of(repetitions)
@@ -131,9 +130,13 @@ def train_generator(
     seed: int | None = None,
     epochs: int | None = None,
     settings: GeneratorTraining | Mapping[str, Any] | PathLike | None = None,
+    start: PathLike | None = None,
     show: Show = Silent,
 ) -> Generator:
     """Train the network that makes motions; arguments and errors as of `train_surrogate`.
+
+    One that goes on from another (`start`), such as "built-in", is trained on that one's own `references.nc` besides,
+    lest it forget other people while it learns these.
 
     Returns
     -------
@@ -141,7 +144,7 @@ def train_generator(
         In evaluation mode; its `folder` is `out`, which also holds the training repetitions.
 
     """
-    chosen = training_settings(GeneratorTraining, settings, seed, epochs)
+    chosen = _going_on(training_settings(GeneratorTraining, settings, seed, epochs), start, "generator")
     run_training(training.train_generator, repetitions, Path(out), chosen, "training generator", show)
     return load_generator(out)
 
@@ -156,6 +159,12 @@ def load_surrogate(folder: PathLike) -> Surrogate:
 
     """
     return checkpoint.load_surrogate(_network(folder, "surrogate"))
+
+
+def _going_on(settings: RefiningT, start: PathLike | None, kind: str) -> RefiningT:
+    """Settings with the folder of the network that is gone on from: `start`, or theirs."""
+    chosen = settings.start if start is None else start
+    return replace(settings, start=str(_network(chosen, kind))) if chosen else settings
 
 
 def _network(folder: PathLike, kind: str) -> Path:

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import bige_opensim as bige
 from bige_opensim import built_in
 from bige_opensim.built_in import built_in_network
 from bige_opensim.learning.checkpoint import REFERENCES, load_generator, read_config
@@ -63,6 +65,16 @@ def test_people_of_the_references_come_back(generator: Path) -> None:
     assert torch.rad2deg(off[angle].square().mean().sqrt()) < LARGEST_ERROR_DEG
     assert off[~angle].max() < LARGEST_ERROR_M
     assert np.abs((through.duration / duration - 1.0).numpy()).mean() < 0.1
+
+
+@pytest.mark.parametrize("given", [{"start": "built-in"}, {"settings": {"start": "built-in"}}])
+def test_it_is_gone_on_from_by_name(given: dict[str, Any], generator: Path, tmp_path: Path) -> None:
+    people = load_dataset(generator / REFERENCES)
+    split = np.where(np.arange(people.sizes["repetition"]) < 20, "train", "validation")
+    data = people.assign(split=("repetition", split), subject=("repetition", [str(k) for k in range(len(split))]))
+    refined = bige.train_generator(data, out=tmp_path / "refined", epochs=1, **given)
+    assert refined.channels == load_generator(generator).channels
+    assert "Trained on besides: 24 repetitions" in (tmp_path / "refined" / "card.md").read_text()
 
 
 def test_an_installation_without_networks_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

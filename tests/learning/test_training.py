@@ -573,6 +573,73 @@ def test_a_refined_network_is_not_surer_than_it_was(synthetic_dataset: xr.Datase
     assert not (load_surrogate(alone).interval >= before).all()
 
 
+@pytest.fixture
+def labs(synthetic_dataset: xr.Dataset) -> xr.Dataset:
+    """Repetitions of a lab that tells more of its people than a generator is told."""
+    wider = synthetic_dataset.reindex(feature=["strength_vasmed_r", *synthetic_dataset["feature"].values])
+    return wider.assign(q=wider["q"] + 0.05)
+
+
+def test_a_generator_goes_on_and_rehearses_what_taught_it(
+    labs: xr.Dataset, synthetic_dataset: xr.Dataset, tmp_path: Path
+) -> None:
+    first = train_generator(synthetic_dataset, tmp_path / "first", GENERATOR)
+    config = replace(GENERATOR, start=str(first), epochs=4)
+    with pytest.raises(StoppedError):
+        train_generator(labs, tmp_path / "again", config, stop_after(2))
+    again = train_generator(labs, tmp_path / "again", config)
+    assert same(again, train_generator(labs, tmp_path / "whole", config))
+    assert not same(again, first)
+    before, after = load_generator(first), load_generator(again)
+    assert after.channels == before.channels
+    assert np.allclose(pd.read_csv(again / "metrics.csv")["learning_rate"][0], 0.5 * GENERATOR.learning_rate)
+    card = (again / "card.md").read_text()
+    rehearsed = (synthetic_dataset["split"] == "train").sum().item()
+    assert f"Trained on besides: {rehearsed} repetitions that the network it went on from" in card
+    assert "rehearsed" not in card.partition("## Errors")[0].partition("Trained on besides")[0]
+    with xr.open_dataset(again / "references.nc", engine="h5netcdf") as references:
+        np.testing.assert_array_equal(references["q"], labs["q"][labs["split"].values == "train"])
+
+
+def test_rehearsed_repetitions_are_trained_on_and_told_by_name(labs: xr.Dataset, synthetic_dataset: xr.Dataset) -> None:
+    data = Repetitions.read(labs, labelled=False, seed=0, device="cpu")
+    both = data.rehearsing(synthetic_dataset)
+    count = len(data.q)
+    assert len(both.rows["fit"]) == len(data.rows["fit"]) + synthetic_dataset.sizes["repetition"]
+    for role in ("validation", "test"):
+        assert torch.equal(both.rows[role], data.rows[role])
+    np.testing.assert_allclose(both.q[count:], synthetic_dataset["q"], rtol=1e-6)
+    np.testing.assert_allclose(both.features[count:, 1:], synthetic_dataset["features"], rtol=1e-6)
+    assert both.subjects_of("fit") == data.subjects_of("fit")
+    assert both.fingerprint != data.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.isel(coordinate=slice(1, None)), "start: the coordinates of first are not those of the data"),
+        (lambda d: d.isel(coordinate=slice(None, None, -1)), "in another order"),
+        (lambda d: d.drop_sel(feature="femur_length_m"), "the features of first .* only: femur_length_m"),
+        (lambda d: d.isel(sample=slice(0, 97)), "repetitions have 97 samples, first knows 101"),
+    ],
+)
+def test_a_generator_does_not_go_on_with_other_channels(
+    change: Any, message: str, synthetic_dataset: xr.Dataset, tmp_path: Path
+) -> None:
+    first = train_generator(synthetic_dataset, tmp_path / "first", replace(GENERATOR, epochs=1))
+    config = replace(GENERATOR, start=str(first))
+    with pytest.raises(TrainingError, match=message):
+        train_generator(change(synthetic_dataset), tmp_path / "again", config)
+
+
+def test_a_generator_without_references_is_not_gone_on_from(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
+    first = train_generator(synthetic_dataset, tmp_path / "first", replace(GENERATOR, epochs=1))
+    (first / "references.nc").unlink()
+    config = replace(GENERATOR, start=str(first))
+    with pytest.raises(TrainingError, match=r"start: .*gone on from rehearses them"):
+        train_generator(synthetic_dataset, tmp_path / "again", config)
+
+
 def test_a_checkpoint_of_another_version_is_told(synthetic_dataset: xr.Dataset, tmp_path: Path) -> None:
     out = train_surrogate(synthetic_dataset, tmp_path / "s", SURROGATE)
     config = json.loads((out / "config.json").read_text())

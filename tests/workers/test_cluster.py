@@ -1,5 +1,6 @@
 """Items go through a cluster in their order, each comes back once, and what is lost says why."""
 
+import logging
 import re
 import signal
 import subprocess
@@ -58,6 +59,18 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setattr(cluster.PROCESSES, "start", lambda count: None)
     with workers(2) as found:
         yield found
+
+
+def test_what_workers_of_this_process_leave_unsaid_when_they_close_is_not_shown(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    logger = logging.getLogger("distributed.batched")
+    for address in ("inproc://192.0.2.2/1/2", "tcp://192.0.2.2:1"):
+        logger.info("Batched Comm Closed %r", address)
+    assert [r.getMessage() for r in caplog.records if r.name == logger.name] == [
+        "Batched Comm Closed 'tcp://192.0.2.2:1'"
+    ]
 
 
 def test_every_item_comes_back_once_with_what_was_told_before(client):
