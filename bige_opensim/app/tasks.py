@@ -22,7 +22,7 @@ from bige_opensim.io.opencap import Session, SessionError, find_sessions
 from bige_opensim.io.partial_folders import OutFolderError
 from bige_opensim.io.whole_files import StorageError, write_whole
 from bige_opensim.labelling.label import LabelError
-from bige_opensim.labelling.label_trials import Outcome
+from bige_opensim.labelling.outcome import Outcome
 from bige_opensim.labelling.status_table import StatusError
 from bige_opensim.learning.checkpoint import CheckpointError
 from bige_opensim.learning.dataset import DatasetError

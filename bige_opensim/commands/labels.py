@@ -14,7 +14,7 @@ from bige_opensim.commands.label_options import CostOptions, LabelOptions, Worke
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bige_opensim.labelling.label_trials import Outcome
+    from bige_opensim.labelling.outcome import Outcome
 
 
 def label(

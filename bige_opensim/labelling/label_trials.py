@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,48 +15,17 @@ from bige_opensim.io.opencap import Session
 from bige_opensim.io.partial_folders import remove_abandoned, remove_partial
 from bige_opensim.labelling.chair import Declared
 from bige_opensim.labelling.label_task import audit_labels, label_and_place, label_that_is_there
+from bige_opensim.labelling.outcome import FAILED, SKIPPED, Outcome
 from bige_opensim.labelling.person_model import MOST_TRIALS
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.physics.effort_cost import EffortCost
 from bige_opensim.workers.cluster import Lost, TaskContext, each, local_count, workers
 from bige_opensim.workers.worker_process import PROCESSES, Limits, ProcessLostError, TaskStoppedError, TooLargeError
 
-PASSED, GATES_FAILED, FAILED, SKIPPED = "passed", "gates_failed", "failed", "skipped"
 TRIES, TRY = 2, "try"
 LEFT_ON_DISK = ("coordinates", "muscles", "rotational", "muscle_paths", "subject_features", "provenance")
 """What `label.json` says at length; outcomes of thousands of trials stay in memory."""
 NEED_BYTES = {"opensim": 1.5e9, "fast": 1.0e9}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one trial: status, one sentence, and the record of its label but for LEFT_ON_DISK.
-
-    `tries` counts how often this run began it, on which `worker` last; 0 where the label was there before. `motion` is
-    the file of its coordinates.
-    """
-
-    session: str
-    trial: str
-    status: str
-    reason: str
-    seconds: float = 0.0
-    label: dict[str, Any] = field(default_factory=dict)
-    tries: int = 0
-    worker: str = ""
-    motion: str = ""
-
-    @property
-    def labelled(self) -> bool:
-        """Whether a label folder exists."""
-        return self.status in (PASSED, GATES_FAILED)
-
-    @property
-    def this_run(self) -> str:
-        """What this run did: done, skipped (labelled before, or nothing to label) or failed."""
-        if self.labelled:
-            return "done" if self.tries else SKIPPED
-        return self.status
 
 
 Kind = TypeVar("Kind")

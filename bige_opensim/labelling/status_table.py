@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bige_opensim.io.file_lock import locked
-from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.label_trials import SKIPPED, Outcome
-from bige_opensim.labelling.request import TrialRequest
+from bige_opensim.io.whole_files import write_whole
+from bige_opensim.labelling.outcome import SKIPPED, Outcome
+
+if TYPE_CHECKING:
+    from bige_opensim.labelling.request import TrialRequest
 
 STATUS_FILE = "status.csv"
 KEY = ("session", "trial")

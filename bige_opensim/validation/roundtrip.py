@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bige_opensim.io.storage import write_whole
-from bige_opensim.labelling.label_trials import FAILED, Outcome, label_trials
+from bige_opensim.labelling.label_trials import label_trials
+from bige_opensim.labelling.outcome import FAILED, Outcome
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.validation.certificate import Certificate
 from bige_opensim.validation.deciding_terms import ObjectiveAsks

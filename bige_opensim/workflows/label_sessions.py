@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from bige_opensim.io.opencap import find_sessions
 from bige_opensim.labelling.label import Label
-from bige_opensim.labelling.label_trials import SKIPPED, Outcome, label_trials, requests_of
+from bige_opensim.labelling.label_trials import label_trials, requests_of
+from bige_opensim.labelling.outcome import SKIPPED, Outcome
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.labelling.status_table import STATUS_FILE, StatusTable, read_status, refuse_namesakes
 from bige_opensim.physics.carried_loads import Loads, loads_of

@@ -121,7 +121,7 @@ def test_an_audit_that_cannot_be_made_costs_no_label(request_of, monkeypatch, tm
 
 
 def test_labels_of_before_are_summed_up_too():
-    from bige_opensim.labelling.label_trials import Outcome
+    from bige_opensim.labelling.outcome import Outcome
 
     old = {"frames": 10, "rmse": 0.001, "max": 0.02, "muscle": "soleus_r", "time_s": 1.5}
     outcome = Outcome("s1", "walk", "passed", "", label={"audit": old})

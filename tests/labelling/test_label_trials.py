@@ -9,13 +9,8 @@ from recordings import MODELS, motion_path
 from small_models import biped, write_squat
 
 from bige_opensim.io.opencap import find_sessions
-from bige_opensim.labelling.label_trials import (
-    FAILED,
-    PASSED,
-    SKIPPED,
-    label_trials,
-    requests_of,
-)
+from bige_opensim.labelling.label_trials import label_trials, requests_of
+from bige_opensim.labelling.outcome import FAILED, PASSED, SKIPPED
 
 
 def children() -> list[int]:

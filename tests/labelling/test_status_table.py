@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bige_opensim.io.file_lock import locked
-from bige_opensim.labelling.label_trials import FAILED, PASSED, SKIPPED, Outcome, label_trials
+from bige_opensim.labelling.label_trials import label_trials
+from bige_opensim.labelling.outcome import FAILED, PASSED, SKIPPED, Outcome
 from bige_opensim.labelling.status_table import StatusError, StatusTable, read_status, refuse_namesakes, write_status
 
 
@@ -97,7 +98,7 @@ def test_labels_of_another_session_of_the_same_name_are_not_replaced(tmp_path, r
 WRITER = """
 import sys
 from pathlib import Path
-from bige_opensim.labelling.label_trials import FAILED, Outcome
+from bige_opensim.labelling.outcome import FAILED, Outcome
 from bige_opensim.labelling.status_table import write_status
 name = sys.argv[1]
 for i in range(int(sys.argv[3])):

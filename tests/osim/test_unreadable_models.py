@@ -10,7 +10,8 @@ import pytest
 
 from bige_opensim.cli import app
 from bige_opensim.doctor.repair_models import ModelRepairError, repair_model
-from bige_opensim.labelling.label_trials import FAILED, label_trials
+from bige_opensim.labelling.label_trials import label_trials
+from bige_opensim.labelling.outcome import FAILED
 from bige_opensim.osim.model import ModelError, load
 
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 from distributed import Client
 
-from bige_opensim.labelling.label_trials import PASSED, label_trials
+from bige_opensim.labelling.label_trials import label_trials
+from bige_opensim.labelling.outcome import PASSED
 from bige_opensim.labelling.request import LabelSettings, TrialRequest
 from bige_opensim.workers import cluster
 from bige_opensim.workers.cluster import ClusterError, Lost, TaskContext, each, local_count, workers
