@@ -14,6 +14,8 @@ from bige_opensim.cli import GROUPS, app
 from bige_opensim.commands.display import console
 from bige_opensim.commands.examples import EXAMPLES
 from bige_opensim.io.cache import write_entry
+from bige_opensim.learning.training import TrainingConfig
+from bige_opensim.workflows import train
 
 
 def run(*arguments: object) -> int:
@@ -58,6 +60,33 @@ def test_dataset_of_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pyte
 def test_training_without_data_says_how_to_make_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "surrogate", "--data", tmp_path / "reps.nc", "--out", tmp_path / "run") == 1
     assert "bige dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", ["surrogate", "generator", "prior", "diffusion"])
+def test_a_device_that_is_none_is_one_sentence(
+    network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--data", tmp_path / "reps.nc", "--out", tmp_path / "run", "--device", "abacus")
+    assert run("train", network, *asked) == 1
+    assert "device = 'abacus' cannot be used" in capsys.readouterr().err
+
+
+def test_what_is_not_given_is_as_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "slow.toml").write_text("seed = 5\nepochs = 3\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "card.md").write_text("A card.")
+    asked: list[TrainingConfig] = []
+
+    def training(train_it, repetitions, out, settings, *rest) -> None:
+        asked.append(settings)
+
+    monkeypatch.setattr(train, "run_training", training)
+    monkeypatch.setattr(train, "dataset_of", lambda path: path)
+    monkeypatch.setattr(train, "load_generator", lambda folder: None)
+    for more in ((), ("--seed", 0), ("--epochs", 7), ("--device", "cpu")):
+        words = ("--data", tmp_path / "reps.nc", "--out", tmp_path / "run", "--config", tmp_path / "slow.toml", *more)
+        assert run("train", "generator", *words) == 0
+    assert [(c.seed, c.epochs, c.device) for c in asked] == [(5, 3, "cpu"), (0, 3, "cpu"), (5, 7, "cpu"), (5, 3, "cpu")]
 
 
 def test_validate_refuses_a_folder_without_motions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

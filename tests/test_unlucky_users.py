@@ -77,7 +77,9 @@ def test_links_that_lead_in_a_circle_end(tmp_path):
     assert [found.name for found in find_sessions([data])] == ["anna"]
 
 
-@pytest.mark.parametrize("where", ["file", "file/inside", "circle", "circle/inside"])
+@pytest.mark.parametrize(
+    "where", ["file/inside", "circle", *(pytest.param(x, marks=pytest.mark.slow) for x in ("file", "circle/inside"))]
+)
 def test_an_output_that_cannot_be_a_folder_is_one_sentence(tmp_path, where: str):
     data = session(tmp_path / "data" / "anna").parent
     (tmp_path / "file").write_text("precious")

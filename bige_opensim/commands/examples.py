@@ -18,7 +18,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "norms": ("bige norms labels --out norms.json", "bige norms labels --sessions OpenCapData --out norms.csv"),
     "dataset": ("bige dataset labels --out reps.nc",),
     "train surrogate": ("bige train surrogate --data reps.nc --out runs/surrogate",),
-    "train generator": ("bige train generator --data reps.nc --out runs/generator",),
+    "train generator": (
+        "bige train generator --data reps.nc --out runs/generator",
+        "bige train generator --data reps.nc --out runs/generator --start built-in",
+    ),
     "train prior": ("bige train prior --data reps.nc --generator runs/generator --out runs/prior",),
     "train diffusion": ("bige train diffusion --data reps.nc --out runs/diffusion",),
     "draw": ("bige draw runs/diffusion --data reps.nc --count 40 --out drawn.nc",),

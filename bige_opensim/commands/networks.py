@@ -74,9 +74,10 @@ def train_surrogate(
     *,
     data: Path,
     out: Path,
-    seed: int = 0,
+    seed: int | None = None,
     config: Path | None = None,
     epochs: int | None = None,
+    device: str | None = None,
     start: str | None = None,
     stream: int | None = None,
     models: tuple[Path, ...] = (),
@@ -90,11 +91,13 @@ def train_surrogate(
     out
         Checkpoint folder; an interrupted training there goes on.
     seed
-        Seed of weights, order and augmentation.
+        Seed of weights, order and augmentation; replaces the configured one, which is 0 unless it is said.
     config
         TOML or JSON file with training settings.
     epochs
         Replaces the configured number of epochs.
+    device
+        Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
     start
         Checkpoint to go on from; built-in is the surrogate that comes with the package.
     stream
@@ -105,16 +108,17 @@ def train_surrogate(
         feet share the load, and the people's own muscles say the rest; motions are streamed on their bodies.
 
     """
-    return _train("surrogate", data, out, seed, config, epochs, start=start, stream=stream, models=models)
+    return _train("surrogate", data, out, seed, config, epochs, device, start=start, stream=stream, models=models)
 
 
 def train_generator(
     *,
     data: Path,
     out: Path,
-    seed: int = 0,
+    seed: int | None = None,
     config: Path | None = None,
     epochs: int | None = None,
+    device: str | None = None,
     start: str | None = None,
 ) -> int:
     """Train the network that generates motions.
@@ -126,17 +130,20 @@ def train_generator(
     out
         Checkpoint folder; an interrupted training there goes on.
     seed
-        Seed of weights, order and augmentation.
+        Seed of weights, order and augmentation; replaces the configured one, which is 0 unless it is said.
     config
         TOML or JSON file with training settings.
     epochs
         Replaces the configured number of epochs.
+    device
+        Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
     start
-        Checkpoint to go on from; built-in is the generator that comes with the package. What taught that one is
-        rehearsed, so that it learns your people and does not forget others.
+        Checkpoint to go on from; built-in is the generator that comes with the package, auto is that one where it
+        has the data's coordinates. What taught it is rehearsed, so that it learns your people and does not forget
+        others.
 
     """
-    return _train("generator", data, out, seed, config, epochs, start=start)
+    return _train("generator", data, out, seed, config, epochs, device, start=start)
 
 
 def train_prior(
@@ -144,9 +151,10 @@ def train_prior(
     data: Path,
     out: Path,
     generator: str = "built-in",
-    seed: int = 0,
+    seed: int | None = None,
     config: Path | None = None,
     epochs: int | None = None,
+    device: str | None = None,
 ) -> int:
     """Train a peer of the search: which codes of a generator follow which.
 
@@ -159,18 +167,26 @@ def train_prior(
     generator
         Checkpoint of the generator; the one that comes with the package when none is named.
     seed
-        Seed of weights, order and augmentation.
+        Seed of weights, order and augmentation; replaces the configured one, which is 0 unless it is said.
     config
         TOML or JSON file with training settings.
     epochs
         Replaces the configured number of epochs.
+    device
+        Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
 
     """
-    return _train("prior", data, out, seed, config, epochs, generator=generator)
+    return _train("prior", data, out, seed, config, epochs, device, generator=generator)
 
 
 def train_diffusion(
-    *, data: Path, out: Path, seed: int = 0, config: Path | None = None, epochs: int | None = None
+    *,
+    data: Path,
+    out: Path,
+    seed: int | None = None,
+    config: Path | None = None,
+    epochs: int | None = None,
+    device: str | None = None,
 ) -> int:
     """Train a peer of the search: diffusion, which makes motions out of noise.
 
@@ -181,14 +197,16 @@ def train_diffusion(
     out
         Checkpoint folder; an interrupted training there goes on.
     seed
-        Seed of weights, order, augmentation and noise.
+        Seed of weights, order, augmentation and noise; replaces the configured one, which is 0 unless it is said.
     config
         TOML or JSON file with training settings.
     epochs
         Replaces the configured number of epochs.
+    device
+        Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
 
     """
-    return _train("diffusion", data, out, seed, config, epochs)
+    return _train("diffusion", data, out, seed, config, epochs, device)
 
 
 def draw(
@@ -289,7 +307,16 @@ def predict(
     return 0
 
 
-def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epochs: int | None, **more: Any) -> int:
+def _train(
+    kind: str,
+    data: Path,
+    out: Path,
+    seed: int | None,
+    config: Path | None,
+    epochs: int | None,
+    device: str | None,
+    **more: Any,
+) -> int:
     from bige_opensim.io.file_lock import LockedError
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.learning.dataset import DatasetError
@@ -303,7 +330,7 @@ def _train(kind: str, data: Path, out: Path, seed: int, config: Path | None, epo
         "diffusion": peers.train_diffusion,
     }
     try:
-        kinds[kind](data, out=out, seed=seed, epochs=epochs or None, settings=config, show=Steps, **more)
+        kinds[kind](data, out=out, seed=seed, epochs=epochs, device=device, settings=config, show=Steps, **more)
     except (FileNotFoundError, DatasetError, CheckpointError, LockedError, TrainingError) as error:
         return fail(str(error))
     console.print((out / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)

@@ -38,12 +38,13 @@ def train_prior(
     generator: PathLike = BUILT_IN,
     seed: int | None = None,
     epochs: int | None = None,
+    device: str | None = None,
     settings: PriorTraining | Mapping[str, Any] | PathLike | None = None,
     show: Show = Silent,
 ) -> CodePrior:
     """Train the code prior of a generator; other arguments and errors as of `train_surrogate`."""
     folder = folder_of(generator, "generator")
-    chosen = training_settings(PriorTraining, settings, seed, epochs)
+    chosen = training_settings(PriorTraining, settings, seed, epochs, device)
     chosen = replace(chosen, generator_sha256=_weights_of(folder))
     run = partial(baseline_training.train_prior, generator=checkpoint.load_generator(folder))
     run_training(run, repetitions, Path(out), chosen, "training the code prior", show)
@@ -56,11 +57,12 @@ def train_diffusion(
     out: PathLike,
     seed: int | None = None,
     epochs: int | None = None,
+    device: str | None = None,
     settings: DiffusionTraining | Mapping[str, Any] | PathLike | None = None,
     show: Show = Silent,
 ) -> MotionDiffusion:
     """Train diffusion on repetitions; arguments and errors as of `train_surrogate`."""
-    chosen = training_settings(DiffusionTraining, settings, seed, epochs)
+    chosen = training_settings(DiffusionTraining, settings, seed, epochs, device)
     run_training(baseline_training.train_diffusion, repetitions, Path(out), chosen, "training diffusion", show)
     return checkpoint.load_diffusion(Path(out))
 

@@ -23,6 +23,7 @@ from bige_opensim.workflows.dataset import dataset_of
 from bige_opensim.workflows.progress import Show, Silent
 
 PathLike = str | os.PathLike[str]
+AUTO = "auto"
 SettingsT = TypeVar("SettingsT", bound=TrainingConfig)
 RefiningT = TypeVar("RefiningT", bound=Refining)
 
@@ -33,6 +34,7 @@ def train_surrogate(
     out: PathLike,
     seed: int | None = None,
     epochs: int | None = None,
+    device: str | None = None,
     settings: SurrogateTraining | Mapping[str, Any] | PathLike | None = None,
     start: PathLike | None = None,
     stream: int | None = None,
@@ -51,8 +53,8 @@ def train_surrogate(
         What `repetitions` returned, or its file.
     out
         Checkpoint folder; an interrupted training there goes on, a finished one of the same data and settings is kept.
-    seed, epochs
-        Replace those of the settings.
+    seed, epochs, device
+        Replace those of the settings; the device is "cpu", or "cuda" where there is a graphics card.
     settings
         All settings: a `SurrogateTraining`, a dictionary of its fields, or a TOML or JSON file.
     start
@@ -83,7 +85,7 @@ def train_surrogate(
         The file is no dataset; the folder is taken.
 
     """
-    chosen = _going_on(training_settings(SurrogateTraining, settings, seed, epochs), start, "surrogate")
+    chosen = _going_on(training_settings(SurrogateTraining, settings, seed, epochs, device), start, "surrogate")
     if stream is not None:
         chosen = replace(chosen, stream=replace(chosen.stream, motions=stream))
     data = dataset_of(repetitions)
@@ -129,6 +131,7 @@ def train_generator(
     out: PathLike,
     seed: int | None = None,
     epochs: int | None = None,
+    device: str | None = None,
     settings: GeneratorTraining | Mapping[str, Any] | PathLike | None = None,
     start: PathLike | None = None,
     show: Show = Silent,
@@ -136,7 +139,8 @@ def train_generator(
     """Train the network that makes motions; arguments and errors as of `train_surrogate`.
 
     One that goes on from another (`start`), such as "built-in", is trained on that one's own `references.nc` besides,
-    lest it forget other people while it learns these.
+    lest it forget other people while it learns these. "auto" goes on from the built-in one where the repetitions have
+    its coordinates, and begins with random weights elsewhere.
 
     Returns
     -------
@@ -144,8 +148,11 @@ def train_generator(
         In evaluation mode; its `folder` is `out`, which also holds the training repetitions.
 
     """
-    chosen = _going_on(training_settings(GeneratorTraining, settings, seed, epochs), start, "generator")
-    run_training(training.train_generator, repetitions, Path(out), chosen, "training generator", show)
+    chosen, data = training_settings(GeneratorTraining, settings, seed, epochs, device), dataset_of(repetitions)
+    if (chosen.start if start is None else start) == AUTO:
+        start = _built_in_where_it_fits(data)
+    chosen = _going_on(chosen, start, "generator")
+    run_training(training.train_generator, data, Path(out), chosen, "training generator", show)
     return load_generator(out)
 
 
@@ -164,7 +171,13 @@ def load_surrogate(folder: PathLike) -> Surrogate:
 def _going_on(settings: RefiningT, start: PathLike | None, kind: str) -> RefiningT:
     """Settings with the folder of the network that is gone on from: `start`, or theirs."""
     chosen = settings.start if start is None else start
-    return replace(settings, start=str(_network(chosen, kind))) if chosen else settings
+    return replace(settings, start=str(_network(chosen, kind)) if chosen else "")
+
+
+def _built_in_where_it_fits(data: xr.Dataset) -> PathLike:
+    """The generator that comes with the package, for repetitions with its coordinates in its order; else none."""
+    known = load_generator(BUILT_IN).channels.coordinates
+    return BUILT_IN if tuple(str(name) for name in data["coordinate"].values) == known else ""
 
 
 def _network(folder: PathLike, kind: str) -> Path:
@@ -208,6 +221,7 @@ def training_settings(
     given: SettingsT | Mapping[str, Any] | PathLike | None,
     seed: int | None = None,
     epochs: int | None = None,
+    device: str | None = None,
 ) -> SettingsT:
     """Settings of a training from what was given; errors as `train_surrogate`."""
     if given is None:
@@ -218,7 +232,8 @@ def training_settings(
         found = training.read_training_config(Path(given), kind)
     else:
         found = given
-    return replace(found, seed=found.seed if seed is None else seed, epochs=found.epochs if epochs is None else epochs)
+    given_besides: dict[str, Any] = {"seed": seed, "epochs": epochs, "device": device}
+    return replace(found, **{name: value for name, value in given_besides.items() if value is not None})
 
 
 def run_training(

@@ -67,7 +67,7 @@ def test_people_of_the_references_come_back(generator: Path) -> None:
     assert np.abs((through.duration / duration - 1.0).numpy()).mean() < 0.1
 
 
-@pytest.mark.parametrize("given", [{"start": "built-in"}, {"settings": {"start": "built-in"}}])
+@pytest.mark.parametrize("given", [{"start": "built-in"}, {"settings": {"start": "built-in"}}, {"start": "auto"}])
 def test_it_is_gone_on_from_by_name(given: dict[str, Any], generator: Path, tmp_path: Path) -> None:
     people = load_dataset(generator / REFERENCES)
     split = np.where(np.arange(people.sizes["repetition"]) < 20, "train", "validation")
@@ -75,6 +75,15 @@ def test_it_is_gone_on_from_by_name(given: dict[str, Any], generator: Path, tmp_
     refined = bige.train_generator(data, out=tmp_path / "refined", epochs=1, **given)
     assert refined.channels == load_generator(generator).channels
     assert "Trained on besides: 24 repetitions" in (tmp_path / "refined" / "card.md").read_text()
+
+
+def test_where_it_has_other_coordinates_a_generator_begins_anew(generator: Path, tmp_path: Path) -> None:
+    people = load_dataset(generator / REFERENCES).isel(coordinate=slice(0, 20))
+    split = np.where(np.arange(people.sizes["repetition"]) < 20, "train", "validation")
+    data = people.assign(split=("repetition", split), subject=("repetition", [str(k) for k in range(len(split))]))
+    made = bige.train_generator(data, out=tmp_path / "new", epochs=1, settings={"start": "auto", "mirror": False})
+    assert len(made.channels.coordinates) == 20
+    assert read_config(tmp_path / "new")["training"]["start"] == ""
 
 
 def test_an_installation_without_networks_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
