@@ -59,6 +59,10 @@ VARIABLES = {  # name: (dimensions, units, long name)
 ABSENT_IN_OLDER_FILES = {"side": "both", "events": "[]"}
 
 
+BY_TRIAL = ("labels_sha256", "models", "label_provenance")
+"""Attributes that say something of every trial."""
+
+
 def build_dataset(
     labels: Path | Sequence[TrialSource],
     *,
@@ -188,6 +192,21 @@ def load_dataset(path: Path) -> xr.Dataset:
     except (DatasetError, RecursionError) as problem:
         raise DatasetError(f"{path}: {problem}") from problem
     return ds
+
+
+def joined(dataset: xr.Dataset, others: xr.Dataset) -> xr.Dataset:
+    """Repetitions of a dataset, and after them others with the same coordinates, with what both tell of people.
+
+    Activations of muscles that the others lack are not a number there.
+    """
+    features = [name for name in dataset["feature"].values if name in others["feature"].values]
+    mine, theirs = dataset.sel(feature=features), others.sel(feature=features).reindex(muscle=dataset["muscle"])
+    both = [n for n, x in mine.data_vars.items() if n in theirs and "repetition" in x.dims]
+    found = xr.concat([mine[both], theirs[both]], "repetition", join="override", combine_attrs="override")
+    by_trial = {n: json.loads(others.attrs.get(n, "{}")) | json.loads(dataset.attrs.get(n, "{}")) for n in BY_TRIAL}
+    synthetic = any(json.loads(x.attrs.get("synthetic", "false")) for x in (dataset, others))
+    told = by_trial | {"synthetic": synthetic}
+    return found.assign(rotational=mine["rotational"]).assign_attrs({n: json.dumps(x) for n, x in told.items()})
 
 
 def _read(

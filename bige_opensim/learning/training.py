@@ -47,7 +47,7 @@ from bige_opensim.learning.checkpoint import (
     require_free,
     save_checkpoint,
 )
-from bige_opensim.learning.dataset import DatasetError, load_dataset
+from bige_opensim.learning.dataset import DatasetError, joined, load_dataset
 from bige_opensim.learning.familiarity import FAMILIAR, Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION
 from bige_opensim.learning.legs import Carried, told
@@ -274,16 +274,18 @@ def train_generator(
     """Train the VQ-VAE of repetitions and write the checkpoint folder `out`; errors as `train_surrogate`.
 
     `references` go along as `references.nc`: where searches start and what they call new; the training repetitions,
-    where none are given. A network that is gone on from (`start`) rehearses its own references besides, without which
-    it would forget other people: few people's repetitions tell it of themselves alone.
+    where none are given. A network that is gone on from (`start`) rehearses its own references besides, and keeps them
+    among the new ones: few people's repetitions tell of themselves alone, and searches that start from nobody else's
+    find no squat that is deeper than theirs.
     """
     config = GeneratorTraining() if config is None else config
     data = Repetitions.read(dataset, labelled=False, seed=config.seed, device=config.device)
-    if config.start:
-        generator_from(Path(config.start), data)
-        data = data.rehearsing(_references_of(Path(config.start)))
     if references is None:
         references = dataset.isel(repetition=dataset["split"].values == "train")
+    if config.start:
+        generator_from(Path(config.start), data)
+        before = _references_of(Path(config.start))
+        data, references = data.rehearsing(before), joined(references, before)
     return train_network(
         lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume, references
     )
