@@ -116,7 +116,8 @@ def _data(data: Repetitions) -> list[str]:
     lines = ["## Data", "", "| | repetitions | subjects |", "|---|---|---|"]
     for role, title in ROLES.items():
         names = data.subjects_of(role)
-        lines.append(f"| {title} | {len(data.rows[role])} | {len(names)}: {', '.join(names) or 'none'} |")
+        count = len(data.rows[role]) - (data.rehearsed if role == "fit" else 0)
+        lines.append(f"| {title} | {count} | {len(names)}: {', '.join(names) or 'none'} |")
     if data.streamed:
         kept = len(data.rows["calibration"])
         lines += [
