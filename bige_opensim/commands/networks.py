@@ -139,8 +139,8 @@ def train_generator(
         Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
     start
         Checkpoint to go on from; built-in is the generator that comes with the package, auto is that one where it
-        has the data's coordinates. What taught it is rehearsed, so that it learns your people and does not forget
-        others.
+        knows the data's movement and coordinates. What taught it is rehearsed, so that it learns your people and does
+        not forget others.
 
     """
     return _train("generator", data, out, seed, config, epochs, device, start=start)

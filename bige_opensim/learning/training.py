@@ -274,9 +274,9 @@ def train_generator(
     """Train the VQ-VAE of repetitions and write the checkpoint folder `out`; errors as `train_surrogate`.
 
     `references` go along as `references.nc`: where searches start and what they call new; the training repetitions,
-    where none are given. A network that is gone on from (`start`) rehearses its own references besides, and keeps them
-    among the new ones: few people's repetitions tell of themselves alone, and searches that start from nobody else's
-    find no squat that is deeper than theirs.
+    where none are given. A network that is gone on from (`start`) rehearses its own references besides, and keeps those
+    of the same movement among the new ones: few people's repetitions tell of themselves alone, and searches that start
+    from nobody else's find no squat that is deeper than theirs.
     """
     config = GeneratorTraining() if config is None else config
     data = Repetitions.read(dataset, labelled=False, seed=config.seed, device=config.device)
@@ -285,7 +285,9 @@ def train_generator(
     if config.start:
         generator_from(Path(config.start), data)
         before = _references_of(Path(config.start))
-        data, references = data.rehearsing(before), joined(references, before)
+        data = data.rehearsing(before)
+        if before.attrs.get("movement") == references.attrs.get("movement"):
+            references = joined(references, before)
     return train_network(
         lambda: GeneratorTask(data, config), generator_card, data, config, out, report, resume, references
     )

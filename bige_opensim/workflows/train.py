@@ -14,6 +14,7 @@ import xarray as xr
 from bige_opensim.built_in import BUILT_IN, built_in_network
 from bige_opensim.learning import checkpoint, training
 from bige_opensim.learning.bodies import Body
+from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.learning.motion_stream import MotionStream, StreamError
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.training import GeneratorTraining, Refining, SurrogateTraining, TrainingConfig
@@ -139,8 +140,8 @@ def train_generator(
     """Train the network that makes motions; arguments and errors as of `train_surrogate`.
 
     One that goes on from another (`start`), such as "built-in", is trained on that one's own `references.nc` besides,
-    lest it forget other people while it learns these. "auto" goes on from the built-in one where the repetitions have
-    its coordinates, and begins with random weights elsewhere.
+    lest it forget other people while it learns these. "auto" goes on from the built-in one where the repetitions are
+    of its movement and have its coordinates, and begins with random weights elsewhere.
 
     Returns
     -------
@@ -175,9 +176,10 @@ def _going_on(settings: RefiningT, start: PathLike | None, kind: str) -> Refinin
 
 
 def _built_in_where_it_fits(data: xr.Dataset) -> PathLike:
-    """The generator that comes with the package, for repetitions with its coordinates in its order; else none."""
-    known = load_generator(BUILT_IN).channels.coordinates
-    return BUILT_IN if tuple(str(name) for name in data["coordinate"].values) == known else ""
+    """The generator that comes with the package, for repetitions of its movement, with its coordinates; else none."""
+    known = load_dataset(built_in_network("generator") / checkpoint.REFERENCES)
+    same = known["coordinate"].values.tolist() == data["coordinate"].values.tolist()
+    return BUILT_IN if same and known.attrs.get("movement") == data.attrs.get("movement") else ""
 
 
 def _network(folder: PathLike, kind: str) -> Path:

@@ -77,12 +77,16 @@ def test_it_is_gone_on_from_by_name(given: dict[str, Any], generator: Path, tmp_
     assert "Trained on besides: 24 repetitions" in (tmp_path / "refined" / "card.md").read_text()
 
 
-def test_where_it_has_other_coordinates_a_generator_begins_anew(generator: Path, tmp_path: Path) -> None:
-    people = load_dataset(generator / REFERENCES).isel(coordinate=slice(0, 20))
+@pytest.mark.parametrize(("coordinates", "movement"), [(20, "squat"), (33, "sit_to_stand")])
+def test_where_it_knows_others_a_generator_begins_anew(
+    coordinates: int, movement: str, generator: Path, tmp_path: Path
+) -> None:
+    people = load_dataset(generator / REFERENCES).isel(coordinate=slice(0, coordinates))
     split = np.where(np.arange(people.sizes["repetition"]) < 20, "train", "validation")
     data = people.assign(split=("repetition", split), subject=("repetition", [str(k) for k in range(len(split))]))
+    data = data.assign_attrs(movement=movement)
     made = bige.train_generator(data, out=tmp_path / "new", epochs=1, settings={"start": "auto", "mirror": False})
-    assert len(made.channels.coordinates) == 20
+    assert len(made.channels.coordinates) == coordinates
     assert read_config(tmp_path / "new")["training"]["start"] == ""
 
 

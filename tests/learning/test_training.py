@@ -579,7 +579,7 @@ def labs(synthetic_dataset: xr.Dataset) -> xr.Dataset:
     """Repetitions of a lab that tells more of its people than a generator is told."""
     names = ["strength_vasmed_r", *synthetic_dataset["feature"].values]
     wider = synthetic_dataset.reindex(feature=names, fill_value=1000.0)
-    return wider.assign(q=wider["q"] + 0.05)
+    return wider.assign(q=wider["q"] + 0.05).assign_attrs(names="{}")
 
 
 def test_a_generator_goes_on_and_rehearses_what_taught_it(
@@ -603,6 +603,8 @@ def test_a_generator_goes_on_and_rehearses_what_taught_it(
     np.testing.assert_array_equal(references["q"][: mine.sum()], labs["q"][mine])
     np.testing.assert_array_equal(references["q"][mine.sum() :], load_dataset(first / "references.nc")["q"])
     assert "strength_vasmed_r" not in references["feature"]
+    other = train_generator(labs.assign_attrs(movement="lunge"), tmp_path / "other", replace(config, epochs=1))
+    assert load_dataset(other / "references.nc").sizes["repetition"] == mine.sum()
 
 
 def test_rehearsed_repetitions_are_trained_on_and_told_by_name(labs: xr.Dataset, synthetic_dataset: xr.Dataset) -> None:
