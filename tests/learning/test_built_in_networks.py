@@ -14,6 +14,7 @@ from bige_opensim import built_in
 from bige_opensim.built_in import built_in_network
 from bige_opensim.learning.checkpoint import REFERENCES, load_generator, read_config
 from bige_opensim.learning.dataset import load_dataset
+from bige_opensim.learning.training_data import TrainingError
 
 MOST_BYTES = 10_000_000
 LARGEST_ERROR_DEG, LARGEST_ERROR_M = 3.0, 0.03
@@ -75,6 +76,16 @@ def test_it_is_gone_on_from_by_name(given: dict[str, Any], generator: Path, tmp_
     refined = bige.train_generator(data, out=tmp_path / "refined", epochs=1, **given)
     assert refined.channels == load_generator(generator).channels
     assert "Trained on besides: 24 repetitions" in (tmp_path / "refined" / "card.md").read_text()
+
+
+@pytest.mark.parametrize("given", [{"start": "built-in"}, {"settings": {"start": "built-in"}}])
+def test_the_surrogate_is_found_by_name_and_asks_for_models(
+    given: dict[str, Any], generator: Path, tmp_path: Path
+) -> None:
+    people = load_dataset(generator / REFERENCES)
+    data = people.assign(subject=("repetition", ["one"] * people.sizes["repetition"]))
+    with pytest.raises(TrainingError, match=r"start: surrogate shares what joints carry .* give the models"):
+        bige.train_surrogate(data, out=tmp_path / "refined", **given)
 
 
 @pytest.mark.parametrize(("coordinates", "movement"), [(20, "squat"), (33, "sit_to_stand")])
