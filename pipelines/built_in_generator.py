@@ -22,7 +22,7 @@ import xarray as xr
 from bige_opensim.built_in import NETWORK_FOLDER
 from bige_opensim.io.documents import read_json
 from bige_opensim.io.file_hash import file_sha256
-from bige_opensim.learning.dataset import build_dataset
+from bige_opensim.learning.dataset import BY_TRIAL, build_dataset
 from bige_opensim.learning.training import GeneratorTraining, read_training_config, train_generator
 
 SETTINGS = Path(__file__).with_suffix(".toml")
@@ -76,7 +76,7 @@ def of_nobody(data: xr.Dataset) -> xr.Dataset:
     synthetic = np.char.startswith(data["subject"].values.astype(str), SYNTHETIC) & (data["split"].values == "train")
     found = data.isel(repetition=np.flatnonzero(synthetic)[:REFERENCES])
     trials = {f"{s}/{t}" for s, t in zip(found["session"].values, found["trial"].values, strict=True)}
-    by_trial = {name: json.loads(data.attrs[name]) for name in ("labels_sha256", "models", "label_provenance")}
+    by_trial = {name: json.loads(data.attrs[name]) for name in BY_TRIAL}
     kept = {name: json.dumps({t: v for t, v in told.items() if t in trials}) for name, told in by_trial.items()}
     return found.assign_attrs(kept | {"excluded": "[]"})
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cyclopts import Parameter
 from rich.table import Table
 
 from bige_opensim.commands.display import Steps, console, fail
@@ -70,17 +72,29 @@ def _print_dataset(ds: Any, out: Path) -> None:
         console.print(f"left out {item['trial']}: {item['reason']}", markup=False, highlight=False, soft_wrap=True)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How any network is trained; what is not given is as configured."""
+
+    seed: int | None = None
+    """Seed of weights, order and all that is drawn; replaces the configured one, which is 0 unless it is said."""
+    config: Path | None = None
+    """TOML or JSON file with training settings."""
+    epochs: int | None = None
+    """Replaces the configured number of epochs."""
+    device: str | None = None
+    """Where to train: cpu, or cuda where there is a graphics card; replaces the configured one."""
+
+
 def train_surrogate(
     *,
     data: Path,
     out: Path,
-    seed: int | None = None,
-    config: Path | None = None,
-    epochs: int | None = None,
-    device: str | None = None,
     start: str | None = None,
     stream: int | None = None,
     models: tuple[Path, ...] = (),
+    how: TrainingOptions = TrainingOptions(),
 ) -> int:
     """Train the network that predicts activations from kinematics.
 
@@ -90,14 +104,6 @@ def train_surrogate(
         Dataset of repetitions that `bige dataset` wrote.
     out
         Checkpoint folder; an interrupted training there goes on.
-    seed
-        Seed of weights, order and augmentation; replaces the configured one, which is 0 unless it is said.
-    config
-        TOML or JSON file with training settings.
-    epochs
-        Replaces the configured number of epochs.
-    device
-        Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
     start
         Checkpoint to go on from; built-in is the surrogate that comes with the package.
     stream
@@ -108,18 +114,15 @@ def train_surrogate(
         feet share the load, and the people's own muscles say the rest; motions are streamed on their bodies.
 
     """
-    return _train("surrogate", data, out, seed, config, epochs, device, start=start, stream=stream, models=models)
+    return _train("surrogate", data, out, how, start=start, stream=stream, models=models)
 
 
 def train_generator(
     *,
     data: Path,
     out: Path,
-    seed: int | None = None,
-    config: Path | None = None,
-    epochs: int | None = None,
-    device: str | None = None,
     start: str | None = None,
+    how: TrainingOptions = TrainingOptions(),
 ) -> int:
     """Train the network that generates motions.
 
@@ -129,21 +132,13 @@ def train_generator(
         Dataset of repetitions that `bige dataset` wrote.
     out
         Checkpoint folder; an interrupted training there goes on.
-    seed
-        Seed of weights, order and augmentation; replaces the configured one, which is 0 unless it is said.
-    config
-        TOML or JSON file with training settings.
-    epochs
-        Replaces the configured number of epochs.
-    device
-        Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
     start
         Checkpoint to go on from; built-in is the generator that comes with the package, auto is that one where it
         knows the data's movement and coordinates. What taught it is rehearsed, so that it learns your people and does
         not forget others.
 
     """
-    return _train("generator", data, out, seed, config, epochs, device, start=start)
+    return _train("generator", data, out, how, start=start)
 
 
 def train_prior(
@@ -151,10 +146,7 @@ def train_prior(
     data: Path,
     out: Path,
     generator: str = "built-in",
-    seed: int | None = None,
-    config: Path | None = None,
-    epochs: int | None = None,
-    device: str | None = None,
+    how: TrainingOptions = TrainingOptions(),
 ) -> int:
     """Train a peer of the search: which codes of a generator follow which.
 
@@ -166,27 +158,16 @@ def train_prior(
         Checkpoint folder; an interrupted training there goes on.
     generator
         Checkpoint of the generator; the one that comes with the package when none is named.
-    seed
-        Seed of weights, order and augmentation; replaces the configured one, which is 0 unless it is said.
-    config
-        TOML or JSON file with training settings.
-    epochs
-        Replaces the configured number of epochs.
-    device
-        Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
 
     """
-    return _train("prior", data, out, seed, config, epochs, device, generator=generator)
+    return _train("prior", data, out, how, generator=generator)
 
 
 def train_diffusion(
     *,
     data: Path,
     out: Path,
-    seed: int | None = None,
-    config: Path | None = None,
-    epochs: int | None = None,
-    device: str | None = None,
+    how: TrainingOptions = TrainingOptions(),
 ) -> int:
     """Train a peer of the search: diffusion, which makes motions out of noise.
 
@@ -196,17 +177,9 @@ def train_diffusion(
         Dataset of repetitions that `bige dataset` wrote.
     out
         Checkpoint folder; an interrupted training there goes on.
-    seed
-        Seed of weights, order, augmentation and noise; replaces the configured one, which is 0 unless it is said.
-    config
-        TOML or JSON file with training settings.
-    epochs
-        Replaces the configured number of epochs.
-    device
-        Where to train: cpu, or cuda where there is a graphics card; replaces the configured one.
 
     """
-    return _train("diffusion", data, out, seed, config, epochs, device)
+    return _train("diffusion", data, out, how)
 
 
 def draw(
@@ -307,16 +280,7 @@ def predict(
     return 0
 
 
-def _train(
-    kind: str,
-    data: Path,
-    out: Path,
-    seed: int | None,
-    config: Path | None,
-    epochs: int | None,
-    device: str | None,
-    **more: Any,
-) -> int:
+def _train(kind: str, data: Path, out: Path, how: TrainingOptions, **more: Any) -> int:
     from bige_opensim.io.file_lock import LockedError
     from bige_opensim.learning.checkpoint import CheckpointError
     from bige_opensim.learning.dataset import DatasetError
@@ -330,7 +294,8 @@ def _train(
         "diffusion": peers.train_diffusion,
     }
     try:
-        kinds[kind](data, out=out, seed=seed, epochs=epochs, device=device, settings=config, show=Steps, **more)
+        given = {"seed": how.seed, "epochs": how.epochs, "device": how.device, "settings": how.config}
+        kinds[kind](data, out=out, show=Steps, **given, **more)
     except (FileNotFoundError, DatasetError, CheckpointError, LockedError, TrainingError) as error:
         return fail(str(error))
     console.print((out / "card.md").read_text(encoding="utf-8"), markup=False, highlight=False)

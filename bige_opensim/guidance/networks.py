@@ -10,8 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from bige_opensim.learning.checkpoint import REFERENCES, load_generator, load_surrogate, read_config
-from bige_opensim.learning.dataset import DatasetError, load_dataset
+from bige_opensim.learning.checkpoint import (
+    REFERENCES,
+    CheckpointError,
+    load_generator,
+    load_surrogate,
+    read_config,
+    read_references,
+)
 from bige_opensim.learning.labelled_trials import FEATURES
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.vqvae import Generator
@@ -69,16 +75,11 @@ def load_networks(generator: Path, surrogate: Path, model: Path, tables: Skeleto
 
 
 def load_references(checkpoint: Path) -> xr.Dataset:
-    """The training repetitions of a generator, kept beside its weights: starting points, proximity and novelty."""
-    path = checkpoint / REFERENCES
-    if not path.is_file():
-        raise GenerationError(f"{checkpoint}: no {REFERENCES}; train the generator again with `bige train generator`.")
+    """The training repetitions of a generator: starting points, proximity and novelty."""
     try:
-        return load_dataset(path)
-    except DatasetError as error:
-        raise GenerationError(
-            f"{error} It belongs to the generator: put it back, or train the generator again."
-        ) from error
+        return read_references(checkpoint)
+    except CheckpointError as error:
+        raise GenerationError(str(error)) from error
 
 
 def _names(dataset: xr.Dataset, kind: str) -> tuple[str, ...]:

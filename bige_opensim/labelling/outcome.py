@@ -8,7 +8,7 @@ PASSED, GATES_FAILED, FAILED, SKIPPED = "passed", "gates_failed", "failed", "ski
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one trial: status, one sentence, and the record of its label but for LEFT_ON_DISK.
+    """What became of one trial: status, one sentence, and the record of its label but for `label_trials.LEFT_ON_DISK`.
 
     `tries` counts how often this run began it, on which `worker` last; 0 where the label was there before. `motion` is
     the file of its coordinates.

@@ -26,7 +26,7 @@ from bige_opensim.io.documents import DocumentError, read_json
 from bige_opensim.io.partial_folders import partial_folder, remove_abandoned, replace_folder
 from bige_opensim.learning.baselines import CodePrior, DiffusionConfig, MotionDiffusion, PriorConfig
 from bige_opensim.learning.channels import Channels, ChannelsError
-from bige_opensim.learning.dataset import save_dataset
+from bige_opensim.learning.dataset import DatasetError, load_dataset, save_dataset
 from bige_opensim.learning.surrogate import Surrogate, SurrogateConfig
 from bige_opensim.learning.vqvae import Generator, GeneratorConfig
 
@@ -92,6 +92,19 @@ def save_checkpoint(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def read_references(folder: Path) -> xr.Dataset:
+    """The training repetitions that are kept beside a generator; CheckpointError where they are not, or are damaged."""
+    path = folder / REFERENCES
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no {REFERENCES}; train the generator again with `bige train generator`.")
+    try:
+        return load_dataset(path)
+    except DatasetError as error:
+        raise CheckpointError(
+            f"{error} It belongs to the generator: put it back, or train the generator again."
+        ) from error
 
 
 def require_free(folder: Path) -> None:

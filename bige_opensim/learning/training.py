@@ -37,17 +37,17 @@ from bige_opensim.learning.augmentation import (
 from bige_opensim.learning.card import generator_card, surrogate_card
 from bige_opensim.learning.channels import Channels, ChannelsError, Mirror, Scaling
 from bige_opensim.learning.checkpoint import (
-    REFERENCES,
     CheckpointError,
     Network,
     is_checkpoint,
     load_generator,
     load_surrogate,
     read_config,
+    read_references,
     require_free,
     save_checkpoint,
 )
-from bige_opensim.learning.dataset import DatasetError, joined, load_dataset
+from bige_opensim.learning.dataset import joined
 from bige_opensim.learning.familiarity import FAMILIAR, Familiar
 from bige_opensim.learning.intervals import LEAST_ACTIVATION
 from bige_opensim.learning.legs import Carried, told
@@ -191,6 +191,7 @@ BODY = ("mass_kg", "femur_length_m", "tibia_length_m", "trunk_length_m")
 """Features of a person that shape how the body moves."""
 
 ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
+Part = TypeVar("Part")
 
 
 @runtime_checkable
@@ -284,7 +285,7 @@ def train_generator(
         references = dataset.isel(repetition=dataset["split"].values == "train")
     if config.start:
         generator_from(Path(config.start), data)
-        before = _references_of(Path(config.start))
+        before = _read(read_references, Path(config.start), ": a generator that is gone on from rehearses them")
         data = data.rehearsing(before)
         if before.attrs.get("movement") == references.attrs.get("movement"):
             references = joined(references, before)
@@ -512,10 +513,7 @@ def generator_channels(
 
 def surrogate_from(folder: Path, data: Repetitions) -> Surrogate:
     """A trained surrogate, to be trained on; TrainingError where the data have other channels."""
-    try:
-        model = load_surrogate(folder)
-    except CheckpointError as error:
-        raise TrainingError(f"start: {error}") from error
+    model = _read(load_surrogate, folder)
     known = model.channels
     if known.loads and data.loads is None:
         raise TrainingError(
@@ -533,10 +531,7 @@ def surrogate_from(folder: Path, data: Repetitions) -> Surrogate:
 
 def generator_from(folder: Path, data: Repetitions) -> Generator:
     """A trained generator, to be trained on; TrainingError where the data have other coordinates or features."""
-    try:
-        model = load_generator(folder)
-    except CheckpointError as error:
-        raise TrainingError(f"start: {error}") from error
+    model = _read(load_generator, folder)
     known = model.channels
     _require_same(
         folder, ("coordinates", data.coordinates, known.coordinates), ("features", body_of(data)[0], known.features)
@@ -548,11 +543,12 @@ def generator_from(folder: Path, data: Repetitions) -> Generator:
     return model
 
 
-def _references_of(generator: Path) -> xr.Dataset:
+def _read(read: Callable[[Path], Part], folder: Path, why: str = "") -> Part:
+    """Of the checkpoint that training starts from; TrainingError where it cannot be read."""
     try:
-        return load_dataset(generator / REFERENCES)
-    except (DatasetError, FileNotFoundError) as error:
-        raise TrainingError(f"start: {error}; a generator that is gone on from rehearses them") from error
+        return read(folder)
+    except CheckpointError as error:
+        raise TrainingError(f"start: {error}{why}") from error
 
 
 def _require_same(folder: Path, *channels: tuple[str, tuple[str, ...], tuple[str, ...]]) -> None:

@@ -14,7 +14,6 @@ import xarray as xr
 from bige_opensim.built_in import BUILT_IN, built_in_network
 from bige_opensim.learning import checkpoint, training
 from bige_opensim.learning.bodies import Body
-from bige_opensim.learning.dataset import load_dataset
 from bige_opensim.learning.motion_stream import MotionStream, StreamError
 from bige_opensim.learning.surrogate import Surrogate
 from bige_opensim.learning.training import GeneratorTraining, Refining, SurrogateTraining, TrainingConfig
@@ -177,7 +176,7 @@ def _going_on(settings: RefiningT, start: PathLike | None, kind: str) -> Refinin
 
 def _built_in_where_it_fits(data: xr.Dataset) -> PathLike:
     """The generator that comes with the package, for repetitions of its movement, with its coordinates; else none."""
-    known = load_dataset(built_in_network("generator") / checkpoint.REFERENCES)
+    known = checkpoint.read_references(built_in_network("generator"))
     same = known["coordinate"].values.tolist() == data["coordinate"].values.tolist()
     return BUILT_IN if same and known.attrs.get("movement") == data.attrs.get("movement") else ""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import bige_opensim as bige
 from bige_opensim import built_in
@@ -23,6 +24,13 @@ LARGEST_ERROR_DEG, LARGEST_ERROR_M = 3.0, 0.03
 @pytest.fixture(scope="module")
 def generator() -> Path:
     return built_in_network("generator")
+
+
+def strangers(generator: Path) -> xr.Dataset:
+    """The references as a lab's people, a repetition each: 20 to train on, the others to validate with."""
+    people = load_dataset(generator / REFERENCES)
+    split = np.where(np.arange(people.sizes["repetition"]) < 20, "train", "validation")
+    return people.assign(split=("repetition", split), subject=("repetition", [str(k) for k in range(len(split))]))
 
 
 @pytest.mark.parametrize("kind", ["generator", "surrogate"])
@@ -70,10 +78,7 @@ def test_people_of_the_references_come_back(generator: Path) -> None:
 
 @pytest.mark.parametrize("given", [{"start": "built-in"}, {"settings": {"start": "built-in"}}, {"start": "auto"}])
 def test_it_is_gone_on_from_by_name(given: dict[str, Any], generator: Path, tmp_path: Path) -> None:
-    people = load_dataset(generator / REFERENCES)
-    split = np.where(np.arange(people.sizes["repetition"]) < 20, "train", "validation")
-    data = people.assign(split=("repetition", split), subject=("repetition", [str(k) for k in range(len(split))]))
-    refined = bige.train_generator(data, out=tmp_path / "refined", epochs=1, **given)
+    refined = bige.train_generator(strangers(generator), out=tmp_path / "refined", epochs=1, **given)
     assert refined.channels == load_generator(generator).channels
     assert "Trained on besides: 24 repetitions" in (tmp_path / "refined" / "card.md").read_text()
 
@@ -92,10 +97,7 @@ def test_the_surrogate_is_found_by_name_and_asks_for_models(
 def test_where_it_knows_others_a_generator_begins_anew(
     coordinates: int, movement: str, generator: Path, tmp_path: Path
 ) -> None:
-    people = load_dataset(generator / REFERENCES).isel(coordinate=slice(0, coordinates))
-    split = np.where(np.arange(people.sizes["repetition"]) < 20, "train", "validation")
-    data = people.assign(split=("repetition", split), subject=("repetition", [str(k) for k in range(len(split))]))
-    data = data.assign_attrs(movement=movement)
+    data = strangers(generator).isel(coordinate=slice(0, coordinates)).assign_attrs(movement=movement)
     made = bige.train_generator(data, out=tmp_path / "new", epochs=1, settings={"start": "auto", "mirror": False})
     assert len(made.channels.coordinates) == coordinates
     assert read_config(tmp_path / "new")["training"]["start"] == ""
